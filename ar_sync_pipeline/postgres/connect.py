@@ -21,7 +21,14 @@ from ar_sync_pipeline.postgres.errors import (
 from ar_sync_pipeline.postgres.pooler import refuse_transaction_pooling
 from ar_sync_pipeline.postgres.session_settings import set_up_session
 
-__all__ = ["NAME_THE_PRIMARY", "Connection", "connect", "database_label", "is_of_the_server"]
+__all__ = [
+    "HIDDEN_ROWS",
+    "NAME_THE_PRIMARY",
+    "Connection",
+    "connect",
+    "database_label",
+    "is_of_the_server",
+]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -73,6 +80,8 @@ _NOT_YET = re.compile(
 
 OLDEST_SERVER = 140000
 """The first version with ``hash_record_extended``."""
+HIDDEN_ROWS = "row-level security"
+"""Part of the only error that ``row_security = off`` raises; it has no code of its own."""
 NAME_THE_PRIMARY = (
     "let the URL name the primary, not a standby; one with several hosts finds it by"
     " target_session_attrs=read-write"
@@ -179,8 +188,7 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
         )
     message = error.diag.message_primary or _first_line(error)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        # The only error that row_security = off raises; it has no code of its own.
-        hidden = "row-level security" in message
+        hidden = HIDDEN_ROWS in message
         return DatabaseRefusedError(
             f"the database {label} refused a statement ({message})",
             remedy="let an administrator run ALTER ROLE ... BYPASSRLS for the role in the URL"

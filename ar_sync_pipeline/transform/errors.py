@@ -26,7 +26,7 @@ class TransformRunningError(TransientError):
 
 
 class TransformInterruptedError(TransientError):
-    """The connection broke, or another session locks the rows; finished batches are kept."""
+    """Another session locks the rows for too long; finished batches are kept."""
 
 
 class TransformRefusedError(ParkedError):

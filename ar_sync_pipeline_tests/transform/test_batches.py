@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
     TransformNotAllowedError,
@@ -198,7 +199,7 @@ def test_a_killed_session_is_tried_again_and_keeps_finished_batches(receiver: Re
         CREATE TRIGGER die BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
         FOR EACH ROW EXECUTE FUNCTION die()"""
     )
-    with pytest.raises(TransformInterruptedError, match="tried again"):
+    with pytest.raises(DatabaseUnreachableError, match="tried again"):
         receiver.transform()
     assert all(row["transformed"] for row in receiver.rows("busv2"))
     receiver.connection.execute('DROP TRIGGER die ON "AndroidRequests_eventforbusv2"')
@@ -269,8 +270,41 @@ def test_a_missing_receiver_column_is_named(receiver: Receiver) -> None:
 
 
 def test_an_unreachable_server_is_tried_again() -> None:
-    with pytest.raises(TransformInterruptedError):
+    with pytest.raises(DatabaseUnreachableError):
         Receiver.run_on("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_a_login_that_the_server_refuses_is_not_tried_again(receiver: Receiver) -> None:
+    with pytest.raises(DatabaseRefusedError, match="check the role, password"):
+        Receiver.run_on(f"{receiver.url}?user=of_nobody")
+
+
+def test_rows_that_another_session_locks_for_too_long_are_tried_again(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = "ar_sync_pipeline.transform.transapp.run._SESSION"
+    monkeypatch.setattr(session, {"lock_timeout": "100ms"})
+    event = receiver.bus_event()
+    with psycopg.connect(receiver.url) as other:
+        other.execute('LOCK TABLE "AndroidRequests_eventforbusv2"')
+        with pytest.raises(TransformInterruptedError, match=r"lock timeout.*tried again"):
+            receiver.transform()
+    assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 1}
+    assert receiver.row("eventforbusv2", event)["transformed"]
+
+
+def test_a_policy_that_hides_rows_is_named_with_the_right_that_helps(receiver: Receiver) -> None:
+    receiver.connection.execute(
+        """DROP ROLE IF EXISTS transform_reader; CREATE ROLE transform_reader LOGIN;
+        CREATE SCHEMA ar_sync AUTHORIZATION transform_reader;
+        GRANT ALL ON ALL TABLES IN SCHEMA public TO transform_reader;
+        ALTER TABLE "AndroidRequests_eventforbusv2" ENABLE ROW LEVEL SECURITY"""
+    )
+    try:
+        with pytest.raises(DatabaseRefusedError, match="BYPASSRLS"):
+            Receiver.run_on(f"{receiver.url}?user=transform_reader")
+    finally:
+        receiver.connection.execute("DROP OWNED BY transform_reader; DROP ROLE transform_reader")
 
 
 def test_an_error_names_what_a_role_lacks(receiver: Receiver) -> None:

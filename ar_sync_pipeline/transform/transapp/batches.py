@@ -83,10 +83,9 @@ def _pending(
     connection: Connection, stage: Stage, timer: StepTimer, batch_rows: int
 ) -> Iterator[list[int]]:
     """Yield the ids of one scan, whose cursor the server keeps across transactions."""
-    with timer.step("find rows"):
-        cursor = psycopg.ServerCursor(connection, "ar_sync_pending", withhold=True)
-        cursor.execute(stage.pending)
-    with cursor:
+    with psycopg.ServerCursor(connection, "ar_sync_pending", withhold=True) as cursor:
+        with timer.step("find rows"):
+            cursor.execute(stage.pending)
         while rows := cursor.fetchmany(batch_rows):
             yield [row[0] for row in rows]
 

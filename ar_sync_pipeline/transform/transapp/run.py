@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
+from ar_sync_pipeline.postgres.connect import HIDDEN_ROWS, Connection, connect
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
     TransformNotAllowedError,
@@ -34,29 +36,14 @@ from ar_sync_pipeline.transform.transapp.stage import StepTimer, too_slow
 from ar_sync_pipeline.transform.transapp.stop_points import stop_stage
 from ar_sync_pipeline.transform.transapp.zones import Zones, read_zones
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-
 DEFAULT_BATCH_ROWS: Final = 20_000
 _SESSION: Final = {
-    "TimeZone": "UTC",
-    # Short statements over bounded batches: compiling them costs more than it saves.
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
     "work_mem": "64MB",
     # The rows of a batch are found by index: reading the whole table for each batch would take time
     # that grows with the square of the rows.
     "random_page_cost": "1.1",
     # A wait for a load that locks the rows is limited, too.
     "lock_timeout": "5min",
-}
-_TRANSPORT: Final[dict[str, Any]] = {
-    "application_name": "ar_sync transform",
-    "client_encoding": "UTF8",
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 4,
-    "tcp_user_timeout": 60_000,
 }
 _LONGEST_SECONDS: Final = 7 * 24 * 3600
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ar_sync.transform', 0))"
@@ -87,7 +74,10 @@ def run_transapp(
         TransformTablesMissingError: The database lacks TranSapp's tables or columns.
         TransformNotAllowedError: The role may not read or write them.
         TransformRunningError: Another transform runs.
-        TransformInterruptedError: The connection broke or a lock timed out.
+        DatabaseUnreachableError: The server cannot be reached, or the connection broke.
+        DatabaseRefusedError: The server refused the login, a policy hides rows from the role, or a
+            pooler does not assign whole sessions.
+        TransformInterruptedError: Another session holds a lock for too long.
         TransformRefusedError: The database refuses rows for a reason that is not in the rows.
         TransformTooSlowError: The time limit was reached; finished batches are kept.
     """
@@ -119,33 +109,45 @@ def run_transapp(
 
 @contextmanager
 def _receiver(url: str, timeout_seconds: float) -> Iterator[Connection]:
-    """Open a connection whose failures become errors of this package."""
+    """Open a connection for the rules, whose statements are limited to the rest of the time."""
     limit = {"statement_timeout": str(math.ceil(min(timeout_seconds, _LONGEST_SECONDS) * 1000))}
+    with (
+        connect(url, application="transform") as connection,
+        _own_errors(),
+        # The rules name the tables as the application does, without a schema.
+        default_search_path(connection),
+    ):
+        for name, value in (_SESSION | limit).items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        yield connection
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Convert the failures of statements for which the transform knows a better remedy."""
     try:
-        with psycopg.connect(url, autocommit=True, **_TRANSPORT) as connection:
-            for name, value in (_SESSION | limit).items():
-                connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-            yield connection
+        yield
     except psycopg.errors.QueryCanceled as error:
-        raise too_slow(f"in a statement ({_first_line(error)})") from error
-    except psycopg.OperationalError as error:
+        raise too_slow(f"in a statement ({_message(error)})") from error
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise TransformInterruptedError(
-            f"the transform lost the receiver's database or its locks ({_first_line(error)})",
+            f"another session locks rows or tables that the transform needs ({_message(error)})",
             remedy="it is tried again and continues where it stopped",
         ) from error
-    except (
-        psycopg.errors.InsufficientPrivilege,
-        psycopg.errors.ReadOnlySqlTransaction,
-    ) as error:
+    except psycopg.errors.InsufficientPrivilege as error:
+        if HIDDEN_ROWS in _message(error):
+            raise
         raise TransformNotAllowedError(
-            f"the receiver's role may not do what the transform needs ({_first_line(error)})",
+            f"the receiver's role may not do what the transform needs ({_message(error)})",
             remedy="let it read and update the AndroidRequests tables, write reportinfo, and "
             "create the schema ar_sync",
         ) from error
+    except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction):
+        raise
     except psycopg.Error as error:
         raise TransformRefusedError(
             "the receiver's database refuses a statement of the transform "
-            f"({_first_line(error)}, SQLSTATE {error.sqlstate})",
+            f"({_message(error)}, SQLSTATE {error.sqlstate})",
             remedy="check the triggers and columns of the AndroidRequests tables there",
         ) from error
 
@@ -170,5 +172,5 @@ def _record_unreadable_zones(connection: Connection, zones: Zones, progress: Pro
     progress.rejected.update((one.step, one.severity, one.reason) for one in rejections)
 
 
-def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _message(error: psycopg.Error) -> str:
+    return error.diag.message_primary or type(error).__name__
