@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
-
-if TYPE_CHECKING:
-    import io
-    from pathlib import Path
 
 
 class MemberSource(Protocol):

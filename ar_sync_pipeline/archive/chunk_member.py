@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
@@ -22,9 +22,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path
 
 # Level 1 is faster than the disk and the network; higher levels save little on COPY data.
 _LEVEL = 1

@@ -11,13 +11,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.errors import ParkedError, RetryPolicy, TerminalError, TransientError
 from ar_sync_pipeline.visible_text import visible
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _LONGEST_QUOTE = 200
 USUAL_REMEDY = (

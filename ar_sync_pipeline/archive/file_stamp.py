@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import NamedTuple, Self
 
 _STABLE_AFTER_NS = 2_000_000_000
 _LARGEST_INODE = 2**63 - 1

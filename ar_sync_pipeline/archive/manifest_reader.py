@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,9 +14,6 @@ from ar_sync_pipeline.archive.errors import CorruptArchiveError, NewerFormatErro
 from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Chunk, Manifest
 from ar_sync_pipeline.archive.manifest_media import MediaList
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Parsers pay some 100 bytes for a value and 1 KB for a list or object, however short its text:
 # a few megabytes of "[],[]," would cost gigabytes. An honest manifest spells a file in 154

@@ -13,7 +13,6 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.chunk_member import ReadableStream, decompress_chunk
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
@@ -27,9 +26,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 __all__ = ["ListedFile", "read_media_list", "write_media_list"]
 

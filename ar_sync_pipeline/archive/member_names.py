@@ -10,14 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from ar_sync_pipeline.archive.manifest import Chunk, Manifest
 from ar_sync_pipeline.visible_text import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ar_sync_pipeline.archive.manifest import Chunk, Manifest
 
 MAX_NAME_CHARS = 1024
 MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system that PostgreSQL or Django runs on

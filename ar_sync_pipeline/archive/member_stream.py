@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.archive.archive_bytes import MemberSource
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.archive.tar_layout import Slot, padding_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    # Of the standard library from Python 3.12; not a dependency of this package.
     from typing_extensions import Buffer
-
-    from ar_sync_pipeline.archive.archive_bytes import MemberSource
-    from ar_sync_pipeline.archive.manifest_media import ListedMedia
 
 _READ_BYTES = 1024 * 1024
 

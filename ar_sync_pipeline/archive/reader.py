@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.archive.archive_bytes import ArchiveBytes
 from ar_sync_pipeline.archive.canonical_json import signature_of
@@ -33,11 +35,6 @@ from ar_sync_pipeline.archive.tar_layout import (
     padding_bytes,
     read_manifest_header,
 )
-
-if TYPE_CHECKING:
-    import io
-    from collections.abc import Callable, Collection, Iterator
-    from pathlib import Path
 
 _SMALL_MEMBER_BYTES = 1024 * 1024
 _DEFAULT_LIMITS = ReadLimits()

@@ -6,13 +6,10 @@ import errno
 import io
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
 from ar_sync_pipeline.files import HeldFolder, open_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _READ_BYTES = 1024 * 1024
 # A smaller file is read quickly, and may be a media file that a crash left full of zeros.

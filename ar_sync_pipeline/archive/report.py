@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ar_sync_pipeline.archive.errors import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.manifest import Manifest
 
 _SHOWN = 5
 

@@ -13,13 +13,11 @@ silently. It shows a flipped bit in the manifest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)

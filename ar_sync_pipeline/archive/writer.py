@@ -14,23 +14,22 @@ import io
 import os
 import secrets
 import stat
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.file_stamp import FileStamp
+from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.media_members import MediaFiles, MediaMembers
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 from ar_sync_pipeline.archive.tar_layout import END_OF_ARCHIVE, Layout, Slot, padding_bytes
 from ar_sync_pipeline.files import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
+    # Of the standard library from Python 3.12; not a dependency of this package.
     from typing_extensions import Buffer
-
-    from ar_sync_pipeline.archive.manifest import Manifest
 
 _READ_BYTES = 1024 * 1024
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from ar_sync_pipeline.demo.fake_data import install_fake_data
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import psycopg
-    from psycopg.rows import TupleRow
 
 
 def fill_city(connection: psycopg.Connection[TupleRow], *, now: datetime, seed: int = 1) -> int:

@@ -11,11 +11,13 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 import psycopg
@@ -28,10 +30,6 @@ from ar_sync_pipeline.demo.server_account import (
     reachable_programs,
     server_account,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
 
 _HOST = "127.0.0.1"
 _SUPERUSER = "postgres"

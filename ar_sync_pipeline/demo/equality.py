@@ -7,21 +7,18 @@ key, are compared in parallel, so memory does not grow with a table.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, LiteralString
+from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from ar_sync_pipeline.catalog.labels import locate
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from psycopg.rows import TupleRow
 
 # Settings that change the text of a value (manual, 20.11 "Client Connection Defaults"); both sides
 # must be equal, and floats must have all digits.

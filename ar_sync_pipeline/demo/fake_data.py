@@ -14,13 +14,10 @@ number do not. All functions are temporary: they end with the session.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow
 
 # Box in degrees over Santiago with all zones, stops, poses and people.
 WEST, EAST = -70.80, -70.50

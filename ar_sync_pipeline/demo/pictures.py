@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import psycopg
 from PIL import Image, ImageDraw
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
-
-    import psycopg
-    from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow
 
 _WIDTH, _HEIGHT = 240, 160
 # Names with this prefix are those of pictures that never reached the sender.

@@ -7,14 +7,11 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.demo.errors import PostgresBinariesMissingError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 BINARIES_VARIABLE = "AR_SYNC_TEST_PG_BIN"
 _NEEDED = ("initdb", "postgres", "psql")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, time
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
+import psycopg
 import shapely
+from psycopg.rows import TupleRow
 
 from ar_sync_pipeline.demo.fake_data import EAST, NORTH, SOUTH, WEST
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import psycopg
-    from psycopg.rows import TupleRow
 
 # Day type, then name and start of each period; a period ends a second before the next.
 _PERIODS: dict[str, tuple[tuple[str, str], ...]] = {

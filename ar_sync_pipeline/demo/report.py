@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ar_sync_pipeline.demo.equality import MediaComparison, TableComparison
+from ar_sync_pipeline.demo.equality import MediaComparison, TableComparison
 
 _NAMES_SHOWN = 3
 

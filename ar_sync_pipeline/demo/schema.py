@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 import psycopg
-
-if TYPE_CHECKING:
-    from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow
 
 _SENDER = "sender_schema.sql"
 _RECEIVER = "receiver_schema.sql"

@@ -6,18 +6,17 @@ import asyncio
 import logging
 import os
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self, TypeAlias
 
 import asyncssh
 
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import TracebackType
-
-    SftpFactory = Callable[[asyncssh.SSHServerChannel[bytes]], asyncssh.SFTPServer]
+# As text: the channel's class takes no parameter at run time.
+SftpFactory: TypeAlias = "Callable[[asyncssh.SSHServerChannel[bytes]], asyncssh.SFTPServer]"
 
 HOST = "127.0.0.1"
 _START_SECONDS = 20

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import psycopg
+from psycopg.rows import TupleRow
 
 from ar_sync_pipeline.demo.fake_data import install_fake_data
 from ar_sync_pipeline.demo.pictures import write_picture
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-    from pathlib import Path
-
-    import psycopg
-    from psycopg.rows import TupleRow
 
 _PREFIX = "AndroidRequests_"
 _INSERT, _UPDATE, _DELETE = b"INSERT INTO", b"UPDATE", b"DELETE FROM"

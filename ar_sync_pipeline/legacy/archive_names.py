@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import Self
+from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
 
 _STAMP_FORMAT = "%Y-%m-%d__%H_%M_%S"
 _EARLIEST_YEAR = 1990

@@ -7,9 +7,11 @@ over has its applied name, next to the converted archive.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind
@@ -18,11 +20,6 @@ from ar_sync_pipeline.legacy.archive_format import first_modified_at
 from ar_sync_pipeline.legacy.archive_names import OldArchiveName, instant_of, is_repeated
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, regular_files
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from zoneinfo import ZoneInfo
 
 _UPLOAD_PAUSE = timedelta(seconds=30)
 _NUMBER = re.compile(r"\.[0-9]+\Z")

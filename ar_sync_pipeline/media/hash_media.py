@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.files import open_file
@@ -19,9 +19,6 @@ from ar_sync_pipeline.media.errors import (
 from ar_sync_pipeline.media.media_file import MediaFile, modified_at
 from ar_sync_pipeline.media.safe_paths import OpenParent
 from ar_sync_pipeline.visible_text import visible
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 _READ_BYTES = 1024 * 1024
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.files import status_of
@@ -30,10 +30,7 @@ from ar_sync_pipeline.media.media_file import (
 from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
 from ar_sync_pipeline.visible_text import visible
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    _Match = Callable[[str], re.Match[str] | None]
+_Match = Callable[[str], re.Match[str] | None]
 
 _NOTHING = "(?!)"
 IS_A_FOLDER = "it is a folder, and only files are sent"

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.files import sha256_of
 from ar_sync_pipeline.media.safe_paths import media_name_problem, open_parent
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Removal(StrEnum):

@@ -7,17 +7,14 @@ itself comes from the settings and may be a link.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.archive.member_names import is_plain_name, name_problem
 from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.media.errors import MediaNameError
 from ar_sync_pipeline.visible_text import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 TEMPORARY_PREFIX = ".ar-sync-"
 

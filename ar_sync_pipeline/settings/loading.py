@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from ar_sync_pipeline.errors import ValidationProblem, ValidationProblemsError
 from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.settings.values import INVALID_VALUE, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from pydantic_core import ErrorDetails
 
 PREFIX: Final = "AR_SYNC_"
 # Read by the demo and the tests, not by a side.

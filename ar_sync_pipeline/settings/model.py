@@ -10,9 +10,10 @@ example files are written by hand, and a test compares them with this module.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import (
     BeforeValidator,
@@ -55,9 +56,6 @@ from ar_sync_pipeline.settings.values import (
     transform_choice,
     whole_number,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "CompleteCarries",

@@ -10,9 +10,9 @@ import difflib
 import os
 import re
 import shlex
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -22,9 +22,6 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
 
 from ar_sync_pipeline.settings.cron import cron_problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 INVALID_VALUE = "setting"
 _TRUE = frozenset({"true", "yes", "on", "1"})

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import INCOMING, safe_child
-
-if TYPE_CHECKING:
-    from pathlib import PurePosixPath
-
-    from ar_sync_pipeline.sftp.session import SftpSession
 
 
 def replace_small_file(

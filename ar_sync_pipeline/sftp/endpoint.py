@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko import PKey, SSHException
 from paramiko.pkey import UnknownKeyType
 
 from ar_sync_pipeline.sftp.errors import EndpointError, PrivateKeyError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _LAST_PORT = 65535
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import paramiko
 from paramiko.sftp import SFTPError
 
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-
 
 # The errors that paramiko raises; undecodable text of the server is a UnicodeError.
 FAILURES = (OSError, EOFError, SFTPError, paramiko.SSHException, UnicodeError)

@@ -11,15 +11,12 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from paramiko import HostKeys, PKey, SSHException
 from paramiko.pkey import UnknownKeyType
 
 from ar_sync_pipeline.sftp.errors import KnownHostsError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEFAULT_PORT = 22
 _REVOKED = "@revoked"

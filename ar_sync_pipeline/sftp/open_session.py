@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import paramiko
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import opening, starting
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.failures import FAILURES, connection_lost
 from ar_sync_pipeline.sftp.known_hosts import load_known_hosts
 from ar_sync_pipeline.sftp.limits import OpeningStep, SessionLimits
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-
 
 # After a login that the server ended; an interruption or a restart does not occur three times.
 _PAUSES_AFTER_HANG_UP_SECONDS = (0.5, 1.5)

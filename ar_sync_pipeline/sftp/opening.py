@@ -13,11 +13,12 @@ import queue
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import (
     ChangedHostKeyError,
     ConnectionLostError,
@@ -27,13 +28,7 @@ from ar_sync_pipeline.sftp.errors import (
     UnreachableHostError,
     UnresolvableHostError,
 )
-from ar_sync_pipeline.sftp.known_hosts import host_label
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-    from ar_sync_pipeline.sftp.known_hosts import KnownHosts
+from ar_sync_pipeline.sftp.known_hosts import KnownHosts, host_label
 
 # GCM first: it takes a third less CPU time than AES-CTR with HMAC, which paramiko prefers.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
+from datetime import datetime
+from pathlib import PurePosixPath
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe_spool import check_the_spool
 from ar_sync_pipeline.sftp.probe_steps import STEPS, ProbeOutcome, ProbeStep, StepRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from datetime import datetime
-    from pathlib import PurePosixPath
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 __all__ = ["LIMITS", "STEPS", "ProbeOutcome", "ProbeStep", "probe"]
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from datetime import datetime
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import RefusedByServerError
-from ar_sync_pipeline.sftp.probe_steps import Finding
+from ar_sync_pipeline.sftp.probe_steps import Finding, StepRecord
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
     INCOMING,
@@ -24,13 +26,6 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from datetime import datetime
-
-    from ar_sync_pipeline.sftp.probe_steps import StepRecord
-    from ar_sync_pipeline.sftp.session import SftpSession
 
 _TEST_FILE_BYTES = 256 * 1024
 _CLOCK_TOLERANCE_SECONDS = 60

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import OpeningStep
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-    from ar_sync_pipeline.sftp.session import SftpSession
-
+from ar_sync_pipeline.sftp.session import SftpSession
 
 # In the order of the check.
 STEPS = (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
 
 import stamina
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import (
     ArchiveConflictError,
     DamagedUploadError,
@@ -32,12 +34,6 @@ from ar_sync_pipeline.sftp.spool_folders import (
     safe_child,
 )
 from ar_sync_pipeline.sftp.upload import Publishable, Upload, UploadWorkers, resume_point, upload
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import PurePosixPath
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 _FINGERPRINT_DIGITS = 16
 _SPACE_FACTOR = 1.05

@@ -9,16 +9,11 @@ from __future__ import annotations
 import re
 import shlex
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
 
 import paramiko
 
-from ar_sync_pipeline.sftp.session import channel_has_news
-
-if TYPE_CHECKING:
-    from pathlib import PurePosixPath
-
-    from ar_sync_pipeline.sftp.session import SftpSession
+from ar_sync_pipeline.sftp.session import SftpSession, channel_has_news
 
 _OPENING_SECONDS = 30
 _LEAST_TIMEOUT_SECONDS = 30

@@ -7,8 +7,8 @@ is no better than a host that does not answer.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import (
@@ -17,11 +17,7 @@ from ar_sync_pipeline.sftp.errors import (
     UnreachableHostError,
     UnresolvableHostError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ar_sync_pipeline.sftp.limits import SessionLimits
+from ar_sync_pipeline.sftp.limits import SessionLimits
 
 # A changed media file is also a transient error, but the same archive cannot be sent again: it must
 # be rebuilt.

@@ -9,13 +9,11 @@ more than it saves.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from ar_sync_pipeline.sftp.errors import SourceChangedError, SourceUnreadableError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _BLOCK_BYTES = 2**19
 LEAD_BYTES = 32 * 2**20

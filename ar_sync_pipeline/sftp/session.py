@@ -6,8 +6,9 @@ import math
 import re
 import stat
 import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
 
 import paramiko
 from paramiko.sftp import SFTPError
@@ -15,6 +16,7 @@ from paramiko.sftp import SFTPError
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.sftp import protocol
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import (
     ReceiverDiskFullError,
     RefusedByServerError,
@@ -24,12 +26,6 @@ from ar_sync_pipeline.sftp.errors import (
 from ar_sync_pipeline.sftp.failures import FAILURES, connection_lost
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import PurePosixPath
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 _DISK_FULL_TEXT = re.compile(r"no space|quota|disk full", re.IGNORECASE)
 _UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.IGNORECASE)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError, RemoteNameError, SpoolMissingError
 from ar_sync_pipeline.sftp.protocol import READ, read_range
-
-if TYPE_CHECKING:
-    from pathlib import PurePosixPath
-
-    from ar_sync_pipeline.sftp.session import SftpSession
+from ar_sync_pipeline.sftp.session import SftpSession
 
 INCOMING = ".incoming"
 ARCHIVE_FOLDERS = ("complete", "partial")

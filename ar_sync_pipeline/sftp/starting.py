@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import paramiko
 from paramiko.sftp import CMD_INIT, CMD_VERSION
 
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import ConnectionLostError, NoSftpError
 from ar_sync_pipeline.sftp.opening import hung_up
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 STEP = "the start of SFTP"
 # paramiko's thread notices a closed connection shortly after the failed call.

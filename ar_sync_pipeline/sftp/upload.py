@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from pathlib import PurePosixPath
+from typing import BinaryIO, Protocol, Self
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import DamagedUploadError
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.segments import END, LEAD_BYTES, NOT_YET, Segments
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from pathlib import PurePosixPath
-
-    from ar_sync_pipeline.sftp.session import SftpSession
+from ar_sync_pipeline.sftp.session import SftpSession
 
 _TAIL_BYTES = 2**20
 

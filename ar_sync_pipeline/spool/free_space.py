@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.files import FreeSpace, free_space
 from ar_sync_pipeline.spool.errors import access_to
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def measure_free_space(path: Path) -> FreeSpace:

@@ -9,16 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.files import FileEntry, HeldFolder
 from ar_sync_pipeline.spool.errors import SpoolLayoutError, SpoolMissingError, access_to
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 INCOMING = ".incoming"
 PARKED = "parked"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from datetime import datetime
+from pathlib import Path
+from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import folder_of
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
-
-    from ar_sync_pipeline.errors import ArSyncError
 
 REASON_SUFFIX = ".reason.json"
 

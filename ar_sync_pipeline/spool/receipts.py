@@ -6,8 +6,11 @@ sender reads it over SFTP, so `parse_receipt` treats its bytes as hostile.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import (
@@ -28,11 +31,6 @@ from ar_sync_pipeline.spool.signed_json import (
     SignedJson,
     parse_signed,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
-    from pathlib import Path
 
 RECEIPT_SUFFIX = ".json"
 _Text = Annotated[str, StringConstraints(max_length=4096)]

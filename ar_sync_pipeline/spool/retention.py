@@ -6,17 +6,14 @@ from the time when the ledger recorded it as applied, and an archive unknown to 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.layout import folder_of
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,19 @@ import itertools
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ar_sync_pipeline.archive.microseconds import nearest_instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
 from ar_sync_pipeline.disk_errors import is_full
-from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError, access_to
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import (
     INCOMING,
     PARKED,
@@ -42,13 +44,6 @@ from ar_sync_pipeline.spool.layout import (
 )
 from ar_sync_pipeline.spool.ownership import take_ownership
 from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, write_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ar_sync_pipeline.errors import ArSyncError
-    from ar_sync_pipeline.spool.lacking import Lacking
 
 _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
 

@@ -47,6 +47,7 @@ from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.service_findings import mail_findings, transform_findings
 
 if TYPE_CHECKING:
+    # It imports the SSH client, which the receiver does not need.
     from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck
 
 PATIENCE_SECONDS = 115.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
 
 if TYPE_CHECKING:
+    # It imports the SSH client, which the receiver does not need.
     from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck
 
 
