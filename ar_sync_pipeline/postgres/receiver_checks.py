@@ -31,13 +31,18 @@ SELECT t.tgname, t.tgenabled::text
  WHERE (n.nspname, c.relname) = (%s, %s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
  ORDER BY t.tgname
 """
+# By the system catalogs: a cast to regclass fails if the role may not use the schema.
 _UNLOGGED = """
+WITH replicated AS (
+  SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE (n.nspname, c.relname) = (%s, %s))
 SELECT n.nspname, c.relname
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relpersistence = 'u' AND c.relkind = 'r'
-   AND (c.oid = %(name)s::regclass
-        OR c.oid IN (SELECT p.relid FROM pg_partition_tree(%(name)s::regclass) AS p))
+   AND c.oid IN (SELECT oid FROM replicated
+                 UNION ALL
+                 SELECT p.relid FROM replicated r, pg_partition_tree(r.oid) AS p)
  ORDER BY n.nspname, c.relname
 """
 # A load writes to each of them, and adds what a newer version needs.
@@ -161,8 +166,7 @@ def _key(
 
 def _unlogged(connection: Connection, table: TableFacts) -> Iterator[Finding]:
     """Yield a finding on a table, or partitions of it, that a crash of the server empties."""
-    name = table.relation.as_string(connection)
-    found = connection.execute(_UNLOGGED, {"name": name}).fetchall()
+    found = connection.execute(_UNLOGGED, table.place).fetchall()
     if not found:
         return
     statements = [
