@@ -179,7 +179,7 @@ def test_no_message_shows_a_secret_from_an_error(
     alerts = open_alerts(settings(environ | secret), lambda: datetime.now(UTC))
     told = (
         f"no login at postgresql://viz:hunter2-long@db, https://x:other-pw@host, {web.url}/{TOKEN},"
-        f" mail-password, {KEY}, {OLD_KEY}, hunter2-long, \udcff"
+        f" mail-password, {KEY}, {OLD_KEY}, hunter2-long, https://x:an@other-pw@host \udcff"
     )
     alerts.note(problem(0, sentence=told))
     assert alerts.send(seconds=10).problems == []
