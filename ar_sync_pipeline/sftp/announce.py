@@ -6,9 +6,10 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
-from ar_sync_pipeline.sftp.spool_folders import INCOMING, safe_child
+from ar_sync_pipeline.sftp.spool_folders import safe_child
 
 if TYPE_CHECKING:
     from pathlib import PurePosixPath

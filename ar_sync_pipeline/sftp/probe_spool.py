@@ -9,15 +9,13 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import RefusedByServerError
 from ar_sync_pipeline.sftp.probe_steps import Finding
 from ar_sync_pipeline.sftp.spool_folders import (
-    ARCHIVE_FOLDERS,
-    INCOMING,
-    RECEIPTS,
     check_made_by_receiver,
     check_spool,
     list_names,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import (
@@ -23,7 +24,7 @@ from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
-from ar_sync_pipeline.sftp.spool_folders import INCOMING, prepare_spool
+from ar_sync_pipeline.sftp.spool_folders import prepare_spool
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.spool.errors import SpoolLayoutError, SpoolMissingError
-from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, prepare_spool
+from ar_sync_pipeline.spool.layout import FOLDERS, prepare_spool
 from ar_sync_pipeline.spool.states import (
     SpoolState,
     clean_incoming,

@@ -19,12 +19,12 @@ from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.report import facts, summary
+from ar_sync_pipeline.archive.spool_names import RECEIPTS
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.held import is_checked_by_content
 from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
-from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump import assemble, receiver_view

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, RECEIPTS
 from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.files import write_atomically
@@ -28,13 +29,7 @@ from ar_sync_pipeline.sftp.errors import (
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sftp.spool_folders import (
-    ARCHIVE_FOLDERS,
-    RECEIPTS,
-    list_names,
-    prepare_spool,
-    read_small_file,
-)
+from ar_sync_pipeline.sftp.spool_folders import list_names, prepare_spool, read_small_file
 from ar_sync_pipeline.spool.capabilities import CAPABILITIES_FILE, Capabilities, parse_capabilities
 from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
