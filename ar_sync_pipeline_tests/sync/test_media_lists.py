@@ -20,6 +20,7 @@ from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.report import facts, summary
 from ar_sync_pipeline.archive.spool_names import RECEIPTS
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.held import is_checked_by_content
@@ -267,7 +268,7 @@ class TestOtherReceivers:
 
         with monkeypatch.context() as patch:
             patch.setattr(receiver_view, "write_atomically", write)
-            receiver_view.observe_receiver(loaded.settings)
+            receiver_view.observe_receiver(loaded.settings, utc_now)
         formats = receiver_formats(loaded.scratch, datetime.now(UTC))
         assert formats is not None
         assert 3 in formats, [path.name for path in files]
