@@ -18,12 +18,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.demo.dagster_process import (
-    DagsterProcess,
-    code_server_words,
-    free_port,
-    write_workspace,
-)
+from ar_sync_pipeline.demo.dagster_process import DagsterProcess, code_server_words, write_workspace
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts

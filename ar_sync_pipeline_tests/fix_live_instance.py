@@ -24,9 +24,9 @@ from ar_sync_pipeline.demo.dagster_process import (
     HOST,
     DagsterProcess,
     code_server_words,
-    free_port,
     write_workspace,
 )
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 ROOT = Path(__file__).parents[1]

@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.server_account import server_account
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
@@ -36,7 +37,7 @@ def pgbouncer(postgres_server: EmbeddedPostgres) -> Iterator[PgBouncer]:
         def start(mode: str, url: str, *, pool_size: int = 20) -> str:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ar-sync-pool-")))
             folder.chmod(0o755)
-            port = _free_port()
+            port = free_port()
             settings = folder / "pgbouncer.ini"
             settings.write_text(
                 f"[databases]\n* = host=127.0.0.1 port={postgres_server.port} user=postgres\n"
@@ -56,12 +57,6 @@ def pgbouncer(postgres_server: EmbeddedPostgres) -> Iterator[PgBouncer]:
             return urlsplit(url)._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
 
         yield start
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:

@@ -19,7 +19,8 @@ import pytest
 import redis
 from dagster_shared.yaml_utils import load_yaml_from_path
 
-from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess, free_port
+from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.pair_names import QUEUE_TAG, queue_of
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, LiveInstance, held_up

@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
 from ar_sync_pipeline_tests.alerts.problems import problem
-from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, free_port
+from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer
 
 TOKEN = "T0k3n-that-nobody-sees"
 KEY, OLD_KEY = "2b7e151628aed2a6abf7158809cf4f3c", "603deb1015ca71be2b73aef0857d7781"

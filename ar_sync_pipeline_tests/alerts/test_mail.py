@@ -15,13 +15,13 @@ from ar_sync_pipeline.alerts.incidents import NoticeKind, fail, succeed
 from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Notice
 from ar_sync_pipeline.alerts.webhook import notice_as_dict
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, problem, success
 from ar_sync_pipeline_tests.fix_alerts import (
     PASSWORD,
     USER,
     Certificate,
     Mailbox,
-    free_port,
     silent_server,
     smtp_server,
 )
