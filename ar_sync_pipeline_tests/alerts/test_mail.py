@@ -25,6 +25,7 @@ from ar_sync_pipeline_tests.fix_alerts import (
     silent_server,
     smtp_server,
 )
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 ADMINS = ["ops@example.org", "boss@example.org"]
 
@@ -122,7 +123,7 @@ def test_tls_from_the_first_byte_is_what_port_465_speaks(
             channel(MailServer("localhost", 465, USER, PASSWORD)).send(notice())
             assert len(box.mails) == 1
     except PermissionError:
-        pytest.skip("only root may listen on port 465")
+        skip_unless_in_ci("only root may listen on port 465")
 
 
 def test_certificate_is_checked_with_tls_from_the_first_byte(certificate: Certificate) -> None:

@@ -40,6 +40,7 @@ from ar_sync_pipeline_tests.legacy.building import (
     some_rows,
 )
 from ar_sync_pipeline_tests.legacy.conftest import OldReceiver
+from ar_sync_pipeline_tests.missing_parts import require_root
 
 MIB = 1024**2
 REPORTS = 'SELECT id, message FROM "AndroidRequests_report" ORDER BY id'
@@ -527,8 +528,7 @@ def test_any_time_in_a_tar_is_taken(receiver: OldReceiver, made_at: int) -> None
 
 @contextmanager
 def small_spool(receiver: OldReceiver, size_bytes: int) -> Iterator[None]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
+    require_root("mount a small disk")
     options = f"size={size_bytes},mode=0755"
     folders = list(receiver.spool.iterdir())
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", receiver.spool], check=True)

@@ -20,6 +20,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.spool.conftest import NOON
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def test_folder_that_leads_elsewhere_is_refused(spool: Path, tmp_path: Path) -> 
 def test_folder_on_another_file_system_is_refused(spool: Path) -> None:
     """A change of state is one rename, which does not cross file systems."""
     if os.geteuid() != 0 or os.system(f"mount -t tmpfs none '{spool / 'parked'}' 2>/dev/null"):  # noqa: S605  a path of our own making
-        pytest.skip("this account cannot mount a second file system")
+        skip_unless_in_ci("this account cannot mount a second file system")
     try:
         with pytest.raises(SpoolLayoutError, match="another file system"):
             prepare_spool(spool)

@@ -38,6 +38,7 @@ from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, 
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
+from ar_sync_pipeline_tests.missing_parts import only_root
 
 
 @pytest.fixture(autouse=True)
@@ -426,7 +427,7 @@ def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deploym
     assert {str(one.level) for one in left} == {"note"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+@only_root("give a folder away")
 def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> None:
     nobody, settings = 65534, load_receiver_settings(deployment.receiver_environment())
     for name, mode in (("complete", 0o3777), ("receipts", 0o770)):
