@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -100,13 +99,6 @@ class ControlPlane:
         loaded["event_log_storage"]["config"] = {"base_dir": str(self.home / "history" / "runs")}
         loaded["run_monitoring"] |= QUICK["run_monitoring"]
         (self.home / "dagster.yaml").write_text(json.dumps(loaded))
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(1)
 
 
 def windows_of(instance: dg.DagsterInstance, pair: Deployment) -> set[datetime]:

@@ -6,9 +6,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.server_account import server_account
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
+from ar_sync_pipeline_tests.waiting import until
 
 PgBouncer = Callable[..., str]
 """Starts one in a pooling mode (``session``, ``transaction``, ``statement``) for a database's URL,
@@ -53,19 +54,15 @@ def pgbouncer(postgres_server: EmbeddedPostgres) -> Iterator[PgBouncer]:
             )
             stack.callback(process.wait)
             stack.callback(process.kill)
-            _wait_for(port)
+            until(partial(_answers, port), "pgbouncer listens", _START_SECONDS)
             return urlsplit(url)._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
 
         yield start
 
 
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("pgbouncer did not start")
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
