@@ -21,7 +21,7 @@ test: $(READY)  ## every part: eight minutes on two cores
 test-all: $(READY)  ## the long scenarios too: forty minutes
 	$(VENV)/bin/python -m pytest -m ""
 
-soak: $(READY)  ## for a night: 500 random histories and hostile archives, three days, every kill, every situation as every role
+soak: $(READY)  ## for a night: 500 random histories and hostile archives, three days, every kill, every situation as every role, filled either way
 	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 AR_SYNC_EVERY_MODE=1 AR_SYNC_DEAD_MINUTES=60 AR_SYNC_OUTAGE_MINUTES=15 \
 	$(VENV)/bin/python -m pytest -m "" --timeout=7200 ar_sync_pipeline_tests/convergence \
 	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas \

@@ -1,15 +1,20 @@
-"""The clock type; code that needs the time is given a clock."""
+"""The clock: its type, and the machine's; code that needs the time is given a clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 """Returns the current time, aware UTC."""
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """Largest difference between the clocks of two servers that is not reported."""
+
+
+def utc_now() -> datetime:
+    """Return the machine's time: the clock of the command line and of the code locations."""
+    return datetime.now(UTC)
 
 
 def not_ahead(times: Iterable[datetime], now: datetime) -> list[datetime]:

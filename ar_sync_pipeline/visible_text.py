@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_LONGEST_QUOTED = 200
+_LONGEST_NAME = 130
 _ZERO_WIDTH_JOINER = "\u200d"
 # The joiner combines emoji only after a symbol, a skin tone or a variation selector.
 _EMOJI_PARTS = frozenset({"So", "Sk", "Mn"})
@@ -39,6 +41,11 @@ def visible(text: str, longest: int | None = None) -> str:
     return shown
 
 
+def visible_name(name: str) -> str:
+    """Return the visible name of a table or the like, as long as PostgreSQL's names may be."""
+    return visible(name, _LONGEST_NAME)
+
+
 def visible_lines(text: str, longest: int) -> str:
     """Return text of several lines that this product wrote, with each line visible."""
     return "\n".join(visible(line, longest) for line in text.split("\n"))
@@ -49,9 +56,9 @@ def one_line(text: str, longest: int) -> str:
     return visible(" ".join(text[: 2 * longest].split()), longest)
 
 
-def quoted(text: str, longest: int = 200) -> str:
+def quoted(text: str) -> str:
     """Return a visible name in single quotes."""
-    return f"'{visible(text, longest)}'"
+    return f"'{visible(text, _LONGEST_QUOTED)}'"
 
 
 def listed(items: list[str], most: int = 5) -> list[str]:

@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ar_sync_pipeline.demo.ports import free_port
+
 USER, PASSWORD = "ar_sync", "correct-horse-battery"
 
 
@@ -175,12 +177,6 @@ def web_server() -> Iterator[WebServer]:
         yield seen
         server.shutdown()
         thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,12 +17,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.demo.dagster_process import (
-    DagsterProcess,
-    code_server_words,
-    free_port,
-    write_workspace,
-)
+from ar_sync_pipeline.demo.dagster_process import DagsterProcess, code_server_words, write_workspace
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
@@ -104,13 +99,6 @@ class ControlPlane:
         loaded["event_log_storage"]["config"] = {"base_dir": str(self.home / "history" / "runs")}
         loaded["run_monitoring"] |= QUICK["run_monitoring"]
         (self.home / "dagster.yaml").write_text(json.dumps(loaded))
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(1)
 
 
 def windows_of(instance: dg.DagsterInstance, pair: Deployment) -> set[datetime]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -24,10 +23,11 @@ from ar_sync_pipeline.demo.dagster_process import (
     HOST,
     DagsterProcess,
     code_server_words,
-    free_port,
     write_workspace,
 )
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 SENDER, RECEIVER, WEBSERVER, DAEMON = "sender", "receiver", "webserver", "daemon"
@@ -110,13 +110,10 @@ class LiveInstance:
 
     def until(self, condition: Callable[[], Found | None], what: str, seconds: float = 60) -> Found:
         """Wait for a condition; return its first true value."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            found = condition()
-            if found:
-                return found
-            time.sleep(_POLL_SECONDS)
-        raise AssertionError(f"not within {seconds:.0f} s: {what}\n{self.story()}")
+        try:
+            return until(condition, what, seconds, every=_POLL_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from error
 
     def graphql(self, query: str, **variables: object) -> dict[str, Any]:
         """Send a query to the web server, as the UI does; return ``data``."""

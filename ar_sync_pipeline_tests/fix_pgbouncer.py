@@ -6,17 +6,19 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.server_account import server_account
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
+from ar_sync_pipeline_tests.waiting import until
 
 PgBouncer = Callable[..., str]
 """Starts one in a pooling mode (``session``, ``transaction``, ``statement``) for a database's URL,
@@ -36,7 +38,7 @@ def pgbouncer(postgres_server: EmbeddedPostgres) -> Iterator[PgBouncer]:
         def start(mode: str, url: str, *, pool_size: int = 20) -> str:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ar-sync-pool-")))
             folder.chmod(0o755)
-            port = _free_port()
+            port = free_port()
             settings = folder / "pgbouncer.ini"
             settings.write_text(
                 f"[databases]\n* = host=127.0.0.1 port={postgres_server.port} user=postgres\n"
@@ -52,25 +54,15 @@ def pgbouncer(postgres_server: EmbeddedPostgres) -> Iterator[PgBouncer]:
             )
             stack.callback(process.wait)
             stack.callback(process.kill)
-            _wait_for(port)
+            until(partial(_answers, port), "pgbouncer listens", _START_SECONDS)
             return urlsplit(url)._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
 
         yield start
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("pgbouncer did not start")
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

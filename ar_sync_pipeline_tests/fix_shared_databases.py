@@ -5,19 +5,16 @@ Creating a database takes a third of a second, emptying one a hundredth.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.open_sessions import close_sessions
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-
-NO_SKIPS_VARIABLE = "AR_SYNC_TEST_NO_SKIPS"
-"""Set in CI: what a developer's machine may lack must be there."""
 
 _HAS_POSTGIS = "SELECT FROM pg_available_extensions WHERE name = 'postgis'"
 # The schema after migrations 0907 to 0910.
@@ -112,7 +109,5 @@ def convert_to_postgis(url: str) -> None:
     with psycopg.connect(url) as connection:
         if not connection.execute(_HAS_POSTGIS).fetchall():
             missing = "this PostgreSQL has no PostGIS: install postgresql-15-postgis-3"
-            if os.environ.get(NO_SKIPS_VARIABLE):
-                pytest.fail(missing)
-            pytest.skip(missing)
+            skip_unless_in_ci(missing)
         connection.execute(_TO_POSTGIS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.sftp_server import HOST
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
@@ -188,9 +188,3 @@ class ConfiguredTestServer(OpensshTestServer):
     def authorize(self, public_key: Path) -> None:
         with (self._folder / "authorized_keys").open("a") as file:
             file.write(f"{self._key_options} {public_key.read_text()}")
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

@@ -19,12 +19,14 @@ import pytest
 import redis
 from dagster_shared.yaml_utils import load_yaml_from_path
 
-from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess, free_port
+from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.pair_names import QUEUE_TAG, queue_of
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, LiveInstance, held_up
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.test_crashes import Line, windows_of_yesterday
+from ar_sync_pipeline_tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 _TERMINATE = """
@@ -58,10 +60,7 @@ def broker(tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
         client = redis.Redis(HOST, port)
-        deadline = time.monotonic() + 20
-        while not _answers(client):
-            assert time.monotonic() < deadline, "Redis does not answer"
-            time.sleep(0.1)
+        until(lambda: _answers(client), "Redis answers", 20)
         client.close()
         yield f"redis://{HOST}:{port}/0"
     finally:

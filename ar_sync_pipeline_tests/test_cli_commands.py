@@ -200,11 +200,12 @@ def test_other_programs_variables_of_the_settings_file_reach_them(
         "PGPASSFILE=/of/the/file\nSSL_CERT_FILE=/of/the/file\nAR_SYNC_SIDE=sender\n"
     )
     # Both are restored after the test.
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGPASSFILE", "")
     monkeypatch.delenv("PGPASSFILE")
     monkeypatch.setenv("SSL_CERT_FILE", "/of/the/shell")
     monkeypatch.delenv("AR_SYNC_SIDE", raising=False)
-    found = operator_environment(tmp_path)
+    found = operator_environment()
     assert os.environ["PGPASSFILE"] == found["PGPASSFILE"] == "/of/the/file"
     assert os.environ["SSL_CERT_FILE"] == found["SSL_CERT_FILE"] == "/of/the/shell"
     assert "AR_SYNC_SIDE" not in os.environ

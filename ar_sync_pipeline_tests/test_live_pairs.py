@@ -26,12 +26,12 @@ from ar_sync_pipeline_tests.fix_control_plane import (
     missed,
     report,
     told,
-    until,
     windows_of,
 )
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER
 from ar_sync_pipeline_tests.fix_sites import execute, rows
+from ar_sync_pipeline_tests.waiting import until
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child WHERE id <> 7 ORDER BY id"
 CHANGE = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id = 7"

@@ -11,6 +11,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.alerts.store import NumberedIncident
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.preflight_check import CHECK
@@ -241,7 +242,7 @@ def test_scratch_folder_of_another_receiver_is_refused(three_pairs: list[Deploym
     assert list_of_archives(lima) == []
     settings = load_sender_settings(lima.sender_environment())
     with pytest.raises(ScratchOfAnotherError):
-        observe_receiver(settings)
+        observe_receiver(settings, utc_now)
     santiago.succeed("partial_dump")
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.settings.loading import load
 from ar_sync_pipeline.settings.model import SettingsError, load_sender_settings
 from ar_sync_pipeline.settings.signing import SigningSettings, load_signing_keys, strong_secret
@@ -138,7 +139,7 @@ class TestRotation:
         deployment.sender_changes |= sender
         deployment.succeed("complete_dump")
         deployment.succeed("complete_loaddata")
-        seen = observe_receiver(load_sender_settings(deployment.sender_environment()))
+        seen = observe_receiver(load_sender_settings(deployment.sender_environment()), utc_now)
         assert seen.problems == ()
         assert seen.checkpoint is not None
         assert len(seen.receipts) == 1
@@ -153,9 +154,8 @@ class TestRotation:
         deployment.receiver_changes |= DURING
         deployment.succeed("complete_loaddata")
         deployment.sender_changes |= DURING
-        assert (
-            observe_receiver(load_sender_settings(deployment.sender_environment())).problems == ()
-        )
+        changed = load_sender_settings(deployment.sender_environment())
+        assert observe_receiver(changed, utc_now).problems == ()
         deployment.succeed("partial_dump")
         deployment.succeed("partial_loaddata")
         assert list_quarantined(deployment.spool) == []
@@ -167,7 +167,7 @@ class TestRotation:
         deployment.succeed("complete_dump")
         deployment.run("complete_loaddata")
         assert len(list_quarantined(deployment.spool)) == 1
-        view = observe_receiver(load_sender_settings(deployment.sender_environment()))
+        view = observe_receiver(load_sender_settings(deployment.sender_environment()), utc_now)
         assert view.checkpoint is None
         assert any("not signed" in problem for problem in view.problems)
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
@@ -166,7 +167,7 @@ def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: De
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     settings = load_sender_settings(deployment.sender_environment())
-    seen = observe_receiver(settings)
+    seen = observe_receiver(settings, utc_now)
     assert seen.checkpoint is not None
     assert seen.checkpoint.watermark is not None
     assert (len(seen.receipts), seen.waiting) == (1, frozenset())
@@ -175,7 +176,7 @@ def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: De
         deployment.sftp.known_hosts.read_text()
         + deployment.sftp.known_hosts.read_text().replace(f":{deployment.sftp.port}", ":1")
     )
-    down = observe_receiver(load_sender_settings(deployment.sender_environment()))
+    down = observe_receiver(load_sender_settings(deployment.sender_environment()), utc_now)
     assert (down.checkpoint, down.waiting) == (seen.checkpoint, None)
     shown = status(deployment.sender_environment())
     assert shown.exit_code == 1

@@ -23,8 +23,9 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
-from ar_sync_pipeline.demo.dagster_process import HOST, free_port
+from ar_sync_pipeline.demo.dagster_process import HOST
 from ar_sync_pipeline.demo.live import live_servers
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.windows import KEY_FORMAT
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings.model import load_sender_settings

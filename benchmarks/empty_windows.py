@@ -19,7 +19,7 @@ import psycopg
 from rich.console import Console
 
 from ar_sync_pipeline.demo import live
-from ar_sync_pipeline.demo.dagster_process import free_port
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.two_servers import TwoServers
 
 _SETTLES_SECONDS = 150

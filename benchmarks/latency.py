@@ -32,8 +32,8 @@ import psycopg
 from rich.console import Console
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.demo.dagster_process import free_port
 from ar_sync_pipeline.demo.live import live_servers
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers
 from ar_sync_pipeline.operations.asset_keys import archive_key

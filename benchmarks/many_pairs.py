@@ -23,8 +23,9 @@ from pathlib import Path
 import psycopg
 import yaml  # type: ignore[import-untyped]
 
-from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess, free_port, write_workspace
+from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess, write_workspace
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.two_servers import TwoServers, two_servers
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline.receiver.definitions import receiver_definitions

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 
-from ar_sync_pipeline.demo.dagster_process import free_port
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.server_account import server_account
 
 EXAMPLE = Path(__file__).parents[1] / "deploy" / "pgbouncer" / "pgbouncer.ini"

@@ -40,7 +40,6 @@ class ArchiveSource:
     Args:
         manifest: Manifest of the archive, already signed if it is to be signed.
         members: File of each member that the manifest lists.
-        sha256: SHA-256 of the whole archive, if already known.
         stamps: Stamps of files whose content was hashed. A file with an equal stamp is not hashed
             again while it is read.
         media: Files of the media list, if the manifest has one; they are not in ``members``.
@@ -58,7 +57,6 @@ class ArchiveSource:
         manifest: Manifest,
         members: Mapping[str, Path],
         *,
-        sha256: str | None = None,
         stamps: Mapping[str, FileStamp] | None = None,
         media: MediaFiles | None = None,
     ) -> None:
@@ -80,8 +78,6 @@ class ArchiveSource:
         if manifest.media_list is not None and media is not None:
             end = self._layout.content_end
             self._media = MediaMembers(manifest.media_list, media, end)
-        if sha256 is not None:
-            self.sha256 = sha256
 
     @property
     def size_bytes(self) -> int:
@@ -116,7 +112,7 @@ class ArchiveSource:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the whole archive in hex; reads the archive once unless it was given.
+        """SHA-256 of the whole archive in hex; reads the archive once unless it was written.
 
         Raises:
             MemberChangedError: See `open`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +18,7 @@ from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.signing import load_signing_keys
 from ar_sync_pipeline.visible_text import visible
@@ -58,7 +58,7 @@ def verify(archive: Path, as_json: bool) -> None:
     Exit codes: 0 fine; 1 the archive is bad; 2 an invalid call, or an unreadable file.
     """
     try:
-        keys = load_signing_keys(operator_environment()).accepted(datetime.now(UTC))
+        keys = load_signing_keys(operator_environment()).accepted(utc_now())
         manifest = verify_archive(archive, signing_keys=keys)
     except ArSyncError as error:
         _fail(error, archive, as_json)

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX
+from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.cli.environment import EnvironmentFileError, operator_environment
-from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, RECEIPTS
+from ar_sync_pipeline.spool.layout import FOLDERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

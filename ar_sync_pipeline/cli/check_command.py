@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 import click
 
@@ -11,6 +10,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck, milliseconds
 from ar_sync_pipeline.sync.watch.preflight import preflight
@@ -47,7 +47,7 @@ def check(side: str | None, moving_in: bool, as_json: bool) -> None:
         catalog = load_catalog(settings.catalog)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
-    found = preflight(settings, catalog, lambda: datetime.now(UTC), moving_in=moving_in)
+    found = preflight(settings, catalog, utc_now, moving_in=moving_in)
     if as_json:
         click.echo(json.dumps(found.as_dict()))
     else:

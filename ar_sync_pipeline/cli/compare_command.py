@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.pseudonym import load_pseudonym_secret
 from ar_sync_pipeline.settings.signing import load_signing_keys
@@ -78,7 +78,7 @@ def _compared(
             common_columns=common_columns,
             pseudonym_key=load_pseudonym_secret(environment),
         )
-    keys = load_signing_keys(environment).accepted(datetime.now(UTC))
+    keys = load_signing_keys(environment).accepted(utc_now())
     return compare_archive(
         archive, second, catalog, signing_keys=keys, common_columns=common_columns
     )

@@ -16,7 +16,7 @@ class EnvironmentFileError(TerminalError):
     """The file of settings exists and cannot be read."""
 
 
-def operator_environment(folder: Path | None = None) -> dict[str, str]:
+def operator_environment() -> dict[str, str]:
     """Return the variables of ``.env`` in the current folder, overridden by the environment.
 
     Variables of other programs, such as PGPASSFILE, are set for this process too, as Dagster does:
@@ -26,7 +26,7 @@ def operator_environment(folder: Path | None = None) -> dict[str, str]:
         EnvironmentFileError: The file is not readable for this account, or is not text.
     """
     # Not Path.cwd(), which fails in a folder that was deleted.
-    file = (folder or Path()) / ".env"
+    file = Path(".env")
     try:
         values = dotenv_values(file)
     except (OSError, UnicodeDecodeError) as error:

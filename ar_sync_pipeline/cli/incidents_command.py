@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from ar_sync_pipeline.alerts.outbox import UnsentMessage
 from ar_sync_pipeline.alerts.store import NumberedIncident
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
 from ar_sync_pipeline.sync.watch.open_incidents import why_none_is_recorded
@@ -37,7 +37,7 @@ def incidents(number: int | None, side: str | None, as_json: bool) -> None:
     """
     try:
         settings = load_side(side)
-        alerts = open_alerts(settings, lambda: datetime.now(UTC))
+        alerts = open_alerts(settings, utc_now)
         note = why_none_is_recorded(incidents_file(settings))
         if number is not None and (note or not alerts.store.close(number, alerts.clock())):
             raise click.BadParameter(f"no open incident has the number {number}")

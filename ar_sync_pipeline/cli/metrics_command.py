@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail
 from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.sync.watch.figures import Figures, measure
@@ -33,7 +33,7 @@ def metrics(side: str | None, output: Path | None) -> None:
     of incidents or the output file cannot be used.
     """
     try:
-        found = measure(load_side(side), datetime.now(UTC))
+        found = measure(load_side(side), utc_now())
     except ArSyncError as error:
         fail(error, as_json=False, exit_code=USAGE_ERROR)
     text = "".join(open_metrics(found))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_receiver
 from ar_sync_pipeline.cli.tables import print_table
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.load.allow import allow_archive
 from ar_sync_pipeline.sync.load.preview import Preview, preview_load
@@ -37,7 +37,7 @@ def plan(archive: Path, as_json: bool) -> None:
     try:
         settings = load_receiver("plan")
         catalog = load_catalog(settings.catalog)
-        preview = preview_load(settings, catalog, archive, lambda: datetime.now(UTC))
+        preview = preview_load(settings, catalog, archive, utc_now)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
@@ -63,9 +63,7 @@ def allow(archive: str, as_json: bool) -> None:
     who = os.environ.get("SUDO_USER") or _account()
     try:
         settings = load_receiver("allow")
-        name = allow_archive(
-            settings, Path(archive).name, allowed_by=who, clock=lambda: datetime.now(UTC)
-        )
+        name = allow_archive(settings, Path(archive).name, allowed_by=who, clock=utc_now)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option
 from ar_sync_pipeline.cli.side import load_receiver
 from ar_sync_pipeline.cli.tables import print_table
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.load.retention import Retention, run_retention
 
@@ -28,7 +28,7 @@ def retention(dry_run: bool, as_json: bool) -> None:
     """
     try:
         settings = load_receiver("retention")
-        done = run_retention(settings, lambda: datetime.now(UTC), dry_run=dry_run)
+        done = run_retention(settings, utc_now, dry_run=dry_run)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:

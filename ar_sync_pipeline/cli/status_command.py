@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents
@@ -57,7 +57,7 @@ def status(side: str | None, as_json: bool) -> None:
 
 def _read_status(settings: SenderSettings | ReceiverSettings) -> Status:
 
-    now = datetime.now(UTC)
+    now = utc_now()
     if isinstance(settings, ReceiverSettings):
         return receiver_status(settings, load_catalog(settings.catalog), now)
     return sender_status(settings, now)

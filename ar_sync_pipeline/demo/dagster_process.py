@@ -111,11 +111,3 @@ def write_workspace(path: Path, ports: Mapping[str, int]) -> None:
         for name, port in ports.items()
     ]
     path.write_text(json.dumps({"load_from": locations}), encoding="utf-8")
-
-
-def free_port() -> int:
-    """Return an unused port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

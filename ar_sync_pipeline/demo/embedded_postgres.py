@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -24,6 +22,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.demo.errors import EmbeddedPostgresError
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.postgres_binaries import PostgresBinaries, find_postgres_binaries
 from ar_sync_pipeline.demo.server_account import (
     reachable_folder,
@@ -149,7 +148,7 @@ class EmbeddedPostgres:
         else:
             self._initialize()
         for attempt in range(1, _START_ATTEMPTS + 1):
-            port = _free_port()
+            port = free_port()
             process = self._launch(port)
             if self._answers(process, port):
                 self._running = _Running(process, port)
@@ -334,12 +333,6 @@ def _server_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     # Messages are searched for words, so they must be in English.
     return kept | {"LC_ALL": "C.UTF-8"}
-
-
-def _free_port() -> int:
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _postmaster_of(data_folder: Path) -> int | None:

@@ -94,22 +94,21 @@ class MediaComparison:
         return not self.missing and not self.changed
 
 
-def compare_databases(
+def prove_equal_tables(
     sender_url: str,
     receiver_url: str,
     tables: Sequence[str] | None = None,
     *,
     transformed_in_place: Mapping[str, Collection[str]] | None = None,
-    schema: str = "public",
 ) -> list[TableComparison]:
     """Compare the sender's tables with the receiver's, each side under one snapshot.
 
     Args:
         sender_url: Libpq URL of the sender, whose columns are compared.
         receiver_url: Libpq URL of the receiver.
-        tables: Labels of the tables; by default every AndroidRequests table of the sender.
+        tables: Labels of the tables, those of the schema public without a dot; by default every
+            AndroidRequests table of the sender.
         transformed_in_place: Columns by table that the transform changes, which are not compared.
-        schema: Schema of the catalog, whose tables have labels without a dot.
     """
     transformed_in_place = transformed_in_place or {}
     with _reading(sender_url) as sender, _reading(receiver_url) as receiver:
@@ -118,7 +117,7 @@ def compare_databases(
             _compare_table(
                 sender,
                 receiver,
-                _Table(table, *locate(table, schema)),
+                _Table(table, *locate(table, "public")),
                 transformed_in_place.get(table, ()),
             )
             for table in names

@@ -18,10 +18,10 @@ from ar_sync_pipeline.demo.dagster_process import (
     HOST,
     DagsterProcess,
     code_server_words,
-    free_port,
     write_workspace,
 )
 from ar_sync_pipeline.demo.errors import DemoPortError
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers, two_servers
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
@@ -36,14 +36,13 @@ _BURST_SECONDS = 20
 _COMPLETE_CRON = "*/10 * * * *"
 
 
-def run_live(folder: Path, port: int, console: Console, *, seconds: float | None = None) -> None:
+def run_live(folder: Path, port: int, console: Console) -> None:
     """Run both servers with all schedules and sensors on until interrupted.
 
     Args:
         folder: Folder of both servers.
         port: Port of the Dagster UI.
         console: Console for messages.
-        seconds: Duration; None: until Ctrl-C.
 
     Raises:
         DemoRunError: A process of the demo did not start.
@@ -56,7 +55,7 @@ def run_live(folder: Path, port: int, console: Console, *, seconds: float | None
             f"The files of both servers are in {servers.folder}; production changes every"
             f" {_BURST_SECONDS} s, windows are {_INTERVAL_MINUTES} min long."
         )
-        _keep_production_busy(servers, console, seconds)
+        _keep_production_busy(servers, console)
 
 
 def _check_port(port: int) -> None:
@@ -137,22 +136,21 @@ def _running(process: DagsterProcess) -> Iterator[None]:
         process.stop()
 
 
-def _keep_production_busy(servers: TwoServers, console: Console, seconds: float | None) -> None:
-    """Write until the time is over; what keeps production from it is told, and tried again."""
-    until = time.monotonic() + seconds if seconds is not None else float("inf")
+def _keep_production_busy(servers: TwoServers, console: Console) -> None:
+    """Write until Ctrl-C; what keeps production from it is told, and tried again."""
     seed = _SEED
     try:
-        while time.monotonic() < until:
+        while True:
             try:
                 with psycopg.connect(servers.sender_url, autocommit=True) as production:
                     traffic = Traffic(production, servers.sender_media, seed)
-                    while time.monotonic() < until:
+                    while True:
                         _burst(traffic, console)
-                        time.sleep(min(_BURST_SECONDS, max(0.0, until - time.monotonic())))
+                        time.sleep(_BURST_SECONDS)
             except psycopg.Error as error:
                 reason = str(error).strip().partition("\n")[0]
                 console.print(f"{datetime.now(UTC):%H:%M:%S} production cannot write ({reason})")
-                time.sleep(min(_BURST_SECONDS, max(0.0, until - time.monotonic())))
+                time.sleep(_BURST_SECONDS)
             # Never the values that an earlier burst has drawn.
             seed += 1
     except KeyboardInterrupt:

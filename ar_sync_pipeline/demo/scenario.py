@@ -11,7 +11,7 @@ import psycopg
 from rich.console import Console
 
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.demo.equality import compare_databases, compare_media
+from ar_sync_pipeline.demo.equality import compare_media, prove_equal_tables
 from ar_sync_pipeline.demo.errors import DemoRunError
 from ar_sync_pipeline.demo.report import database_table, media_line
 from ar_sync_pipeline.demo.traffic import Traffic
@@ -93,7 +93,7 @@ class _Demo:
 
     def _partial_is_complete(self) -> bool:
         """Return whether everything but deletions has arrived; only completes replicate those."""
-        tables = compare_databases(
+        tables = prove_equal_tables(
             self.servers.sender_url,
             self.servers.receiver_url,
             transformed_in_place=_transformed_in_place(),
@@ -116,7 +116,7 @@ class _Demo:
         return rows
 
     def _is_equal(self) -> bool:
-        tables = compare_databases(
+        tables = prove_equal_tables(
             self.servers.sender_url,
             self.servers.receiver_url,
             transformed_in_place=_transformed_in_place(),

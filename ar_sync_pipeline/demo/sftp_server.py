@@ -19,6 +19,7 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 SftpFactory: TypeAlias = "Callable[[asyncssh.SSHServerChannel[bytes]], asyncssh.SFTPServer]"
 
 HOST = "127.0.0.1"
+_USER = "backup"
 _START_SECONDS = 20
 
 # Clients often drop connections here; asyncssh would log each on stderr.
@@ -34,7 +35,6 @@ class LoopbackSftpServer:
         root: Root folder of the account.
         keys_folder: Folder for ``host_key``, ``client_key`` (Ed25519, mode 0600) and
             ``known_hosts``; existing keys are kept, so that a restarted demo is still trusted.
-        user: Name of the only account.
         port: Port to listen on; 0: any free port.
         sftp_factory: Function that creates the server side of a session, for fault injection.
         encryption_algs: Offered ciphers; by default those of asyncssh.
@@ -45,13 +45,12 @@ class LoopbackSftpServer:
         root: Path,
         keys_folder: Path,
         *,
-        user: str = "backup",
         port: int = 0,
         sftp_factory: SftpFactory | None = None,
         encryption_algs: Sequence[str] | None = None,
     ) -> None:
         self.root = root
-        self.user = user
+        self.user = _USER
         self.host = HOST
         self.port = port
         self.private_key = keys_folder / "client_key"
@@ -123,7 +122,7 @@ class LoopbackSftpServer:
         acceptor = await asyncssh.listen(
             HOST,
             self.port,
-            server_factory=lambda: _OneUser(self.user, self._client_key),
+            server_factory=lambda: _OneUser(self._client_key),
             server_host_keys=[self._host_key],
             sftp_factory=self._factory,
             allow_pty=False,
@@ -141,8 +140,7 @@ class LoopbackSftpServer:
 class _OneUser(asyncssh.SSHServer):
     """Accepts one user with one key."""
 
-    def __init__(self, user: str, key: asyncssh.SSHKey) -> None:
-        self._user = user
+    def __init__(self, key: asyncssh.SSHKey) -> None:
         self._public_data = key.public_data
 
     def begin_auth(self, username: str) -> bool:
@@ -153,7 +151,7 @@ class _OneUser(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return username == self._user and key.public_data == self._public_data
+        return username == _USER and key.public_data == self._public_data
 
 
 def _key(path: Path) -> asyncssh.SSHKey:

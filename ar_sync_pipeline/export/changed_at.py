@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Final
 
 import psycopg
 from psycopg import sql
@@ -20,9 +21,12 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-_ABSOLUTE = re.compile(r"timestamp(\(\d\))? with time zone\Z")
+ABSOLUTE_TIME: Final = re.compile(r"timestamp(\(\d\))? with time zone\Z")
+"""Types with which `changed_at` needs no zone."""
+LOCAL_TIME: Final = re.compile(r"timestamp(\(\d\))? without time zone\Z")
+"""Types with which it needs one; of a day, a partial repeats all rows."""
+_LOCAL = re.compile(rf"{LOCAL_TIME.pattern}|date\Z")
 _TICK = timedelta(microseconds=1)
-_LOCAL = re.compile(r"timestamp(\(\d\))? without time zone\Z|date\Z")
 
 
 def changed_at_problem(rules: TableRules, facts: TableFacts) -> SchemaError | None:
@@ -41,7 +45,7 @@ def changed_at_problem(rules: TableRules, facts: TableFacts) -> SchemaError | No
             f"column {name} of {facts.name} is a {column.type}, which says no time zone",
             remedy='name the zone in the catalog, such as changed_at_zone = "America/Santiago"',
         )
-    if not _ABSOLUTE.match(column.type):
+    if not ABSOLUTE_TIME.match(column.type):
         return error(
             f"column {name} of {facts.name} is a {column.type}, where changed_at takes a timestamp"
             " with time zone, or a timestamp or date with changed_at_zone"

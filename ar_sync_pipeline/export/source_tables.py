@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
-from ar_sync_pipeline.catalog.edits import leave_out, replicate
+from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
@@ -81,21 +81,6 @@ def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterat
         problem = changed_at_problem(catalog.rules(facts.name), facts)
         if problem is not None:
             yield problem
-
-
-def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
-    """Return foreign keys to tables that are not replicated, as messages with the remedy.
-
-    Rows that refer to such a table can be loaded only if the receiver has the other row.
-    """
-    return tuple(
-        f"{key.table} ({', '.join(key.columns)}) refers to {key.referenced_table}, which is not"
-        f" replicated: {replicate(catalog, key.referenced_table)}"
-        for facts in tables.values()
-        for key in facts.foreign_keys
-        if key.referenced_table not in tables
-        and not any(map(catalog.rules(key.table).emptied, key.columns))
-    )
 
 
 def exported_table(catalog: Catalog, facts: TableFacts) -> ExportedTable:

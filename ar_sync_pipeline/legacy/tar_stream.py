@@ -13,13 +13,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, cast
 
 from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.microseconds import nearest_instant
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _BLOCK = 512
 _READ_BYTES = 256 * 1024

@@ -13,9 +13,7 @@ from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefin
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.table_facts import TableFacts
-from ar_sync_pipeline.visible_text import listed, visible
-
-_LONGEST_NAME = 130
+from ar_sync_pipeline.visible_text import listed, visible_name
 
 
 def missing_migrations(sent: Iterable[str], applied: Sequence[str]) -> list[str]:
@@ -27,7 +25,7 @@ def missing_migrations(sent: Iterable[str], applied: Sequence[str]) -> list[str]
         return []
     missing = sorted(set(sent) - set(applied))
     return listed(
-        [f"the sender has migration {_shown(name)}, the receiver has not" for name in missing]
+        [f"the sender has migration {visible_name(name)}, the receiver has not" for name in missing]
     )
 
 
@@ -35,7 +33,7 @@ def missing_rights(manifest: Manifest, tables: Mapping[str, TableFacts]) -> list
     """Return the rights that the load's role lacks on the archive's tables, such as a new one."""
     sent = (tables[table.name] for table in manifest.tables if table.name in tables)
     return listed(
-        [f"{', '.join(held.denied)} on {_shown(held.name)}" for held in sent if held.denied]
+        [f"{', '.join(held.denied)} on {visible_name(held.name)}" for held in sent if held.denied]
     )
 
 
@@ -44,11 +42,13 @@ def catalog_mismatches(manifest: Manifest, catalog: Catalog) -> list[str]:
     mismatches = []
     for table in manifest.tables:
         if not catalog.replicates(table.name):
-            mismatches.append(f"the receiver's catalog does not name table {_shown(table.name)}")
+            mismatches.append(
+                f"the receiver's catalog does not name table {visible_name(table.name)}"
+            )
             continue
         rules = catalog.rules(table.name)
         for column in table.columns:
-            shown = _shown(f"{table.name}.{column.name}")
+            shown = visible_name(f"{table.name}.{column.name}")
             if column.name in rules.receiver_columns:
                 mismatches.append(f"{shown} is receiver-only by the receiver's catalog")
             elif column.name in rules.exclude:
@@ -72,7 +72,7 @@ def schema_mismatches(
         if not catalog.replicates(table.name):
             continue
         if table.name not in tables:
-            mismatches.append(f"the receiver has no table {_shown(table.name)}")
+            mismatches.append(f"the receiver has no table {visible_name(table.name)}")
         else:
             mismatches += lacking_parts(table, catalog, tables[table.name])
     return listed(mismatches)
@@ -97,15 +97,15 @@ def lacking_parts(sent: TableManifest, catalog: Catalog, held: TableFacts) -> li
     rules = catalog.rules(held.name)
     mismatches = key_mismatches(sent, held) or _key_of_transformed(sent, rules, held)
     for column in sent.columns:
-        there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
+        there, shown = held.column(column.name), visible_name(f"{held.name}.{column.name}")
         if column.name in rules.not_replicated:
             continue
         if there is None:
             mismatches.append(f"the receiver lacks column {shown}")
         elif there.type != column.type:
             mismatches.append(
-                f"{shown} is {_shown(column.type)} at the sender"
-                f" and {_shown(there.type)} at the receiver"
+                f"{shown} is {visible_name(column.type)} at the sender"
+                f" and {visible_name(there.type)} at the receiver"
             )
     return mismatches
 
@@ -117,7 +117,7 @@ def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) ->
     """
     mismatches, withheld = [], catalog.rules(held.name).not_replicated
     for column in sent.columns:
-        there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
+        there, shown = held.column(column.name), visible_name(f"{held.name}.{column.name}")
         if column.name in withheld or there is None:
             continue
         if column.nullable and not there.nullable:
@@ -126,7 +126,7 @@ def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) ->
             mismatches.append(f"{shown} is computed at the receiver")
     exported_names = {column.name for column in sent.columns}
     mismatches += [
-        f"the receiver's column {_shown(f'{held.name}.{column.name}')} needs a value that the"
+        f"the receiver's column {visible_name(f'{held.name}.{column.name}')} needs a value that the"
         " sender lacks"
         for column in held.columns
         if column.name not in exported_names
@@ -146,10 +146,12 @@ def key_mismatches(sent: TableManifest, held: TableFacts) -> list[str]:
         if unique.plain and unique.predicate is None and not unique.exclusion and unique.valid
     ]
     if key and not any(set(unique.plain) == key for unique in usable):
-        columns = _shown(", ".join(sent.primary_key))
-        free = _shown(", ".join(held.nullable(key)))
+        columns = visible_name(", ".join(sent.primary_key))
+        free = visible_name(", ".join(held.nullable(key)))
         no_nulls = f" without NULL in {free}" if free else ""
-        return [f"{_shown(held.name)} has no unique key ({columns}){no_nulls} at the receiver"]
+        return [
+            f"{visible_name(held.name)} has no unique key ({columns}){no_nulls} at the receiver"
+        ]
     return []
 
 
@@ -159,13 +161,13 @@ def _key_of_transformed(sent: TableManifest, rules: TableRules, held: TableFacts
     transformed = [name for name in rules.rewritten_by_transform if name in names]
     there, here = sent.primary_key or held.key, held.key
     if transformed and (problem := no_key_of_transformed(transformed, here)):
-        return [f"{_shown(held.name)} {_shown(problem)}"]
+        return [f"{visible_name(held.name)} {visible_name(problem)}"]
     if not transformed or (set(there) == set(here) and names.issuperset(here)):
         return []
     mismatch = (
-        f"{_shown(held.name)} has the key ({_shown(', '.join(sent.primary_key))}) at the sender and"
-        f" ({_shown(', '.join(here))}) at the receiver, by which the sender's values of"
-        f" {_shown(', '.join(transformed))} are stored"
+        f"{visible_name(held.name)} has the key ({visible_name(', '.join(sent.primary_key))})"
+        f" at the sender and ({visible_name(', '.join(here))}) at the receiver, by which the"
+        f" sender's values of {visible_name(', '.join(transformed))} are stored"
     )
     return [mismatch]
 
@@ -194,25 +196,21 @@ def type_mismatches(sent: Sequence[TypeDefinition], held: Sequence[TypeDefinitio
 
 
 def _differences(sent: TypeDefinition, held: TypeDefinition) -> list[str]:
-    name = _shown(held.name)
+    name = visible_name(held.name)
     if sent.kind != held.kind:
         return [f"{name} is a type of kind {sent.kind} at the sender, {held.kind} here"]
     if sent.kind == "enum":
         return [
-            f"the receiver's enum {name} lacks the label {_shown(label)}"
+            f"the receiver's enum {name} lacks the label {visible_name(label)}"
             for label in sent.parts
             if label not in held.parts
         ]
     if sent.kind == "domain":
         checks = {comparable_text(check) for check in sent.parts}  # a sender's older version
-        changed = [f"{name} is a domain over {_shown(held.base)} here"]
+        changed = [f"{name} is a domain over {visible_name(held.base)} here"]
         return (changed if sent.base != held.base else []) + [
-            f"the receiver's domain {name} has {_shown(check)}, the sender's has not"
+            f"the receiver's domain {name} has {visible_name(check)}, the sender's has not"
             for check in held.parts
             if check not in checks
         ]
     return [f"the attributes of type {name} differ"] if sent.parts != held.parts else []
-
-
-def _shown(name: str) -> str:
-    return visible(name, _LONGEST_NAME)

@@ -10,9 +10,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.visible_text import visible
+from ar_sync_pipeline.visible_text import visible_name
 
-_LONGEST_NAME = 130
 # By the system catalogs: to_regclass fails if the role may not use the schema.
 _MAY_READ = """
 SELECT has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT')
@@ -66,7 +65,7 @@ def migration_findings(connection: Connection, catalog: Catalog) -> Iterator[Fin
     elif read_migrations(connection, schema, app):
         return
     else:
-        problem = f"django_migrations has no row of the app {visible(app, _LONGEST_NAME)}"
+        problem = f"django_migrations has no row of the app {visible_name(app)}"
     yield Finding(
         Level.NOTE if table is None else Level.WARNING,
         f"{problem}, so migrations of the two sides are not compared",

@@ -34,7 +34,7 @@ def check_sender_tables(
         findings += _useless_zone(catalog, table)
         findings += _named_columns(catalog, table)
         findings += _children(catalog, table, tables)
-        findings += _references_out(catalog, table)
+        findings += references_out(catalog, table)
         findings += _readable_exclusions(connection, catalog, table)
         rules = catalog.rules(table.name)
         findings += masked_constraint_findings(connection, rules, table, receives=False)
@@ -167,7 +167,11 @@ def _children(
             )
 
 
-def _references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
+def references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
+    """Yield foreign keys of a table to tables that are not replicated, with every remedy.
+
+    Rows that refer to such a table can be loaded only if the receiver has the other row.
+    """
     rules = catalog.rules(table.name)
     for key in table.foreign_keys:
         if not (catalog.replicates(key.referenced_table) or any(map(rules.emptied, key.columns))):

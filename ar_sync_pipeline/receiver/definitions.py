@@ -1,12 +1,12 @@
 """The receiver's code location: it reads the settings and defines assets, jobs and sensors."""
 
 import os
-from datetime import UTC, datetime
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.alerts.problem_areas import DATABASE
 from ar_sync_pipeline.operations.asset_keys import (
@@ -56,7 +56,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
 
 
 def _definitions(settings: ReceiverSettings) -> dg.Definitions:
-    site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
+    site = ReceiverSite(settings, load_catalog(settings.catalog), utc_now)
     names = site.names
     jobs = complete, partial = complete_loaddata(names), partial_loaddata(names)
     purge = purge_job(
@@ -128,10 +128,6 @@ def _examination(site: ReceiverSite) -> Examine:
     return lambda seconds: preflight(
         site.settings, site.catalog, site.clock, within_seconds=seconds
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dg.definitions

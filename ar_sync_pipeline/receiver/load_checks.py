@@ -22,9 +22,8 @@ from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
-from ar_sync_pipeline.visible_text import listed, visible
+from ar_sync_pipeline.visible_text import listed, visible_name
 
-_LONGEST_NAME = 130
 _GUARD_PAGE = "delete_guard"
 GUARD_CAUSE = "delete guard"
 """Key of the incident of archives that the delete guard parks."""
@@ -202,7 +201,7 @@ def _no_drift(
     if before is not None and not completes:
         return before
     drift = {plan.table: plan.drift for one in completes for plan in one.tables if plan.drift}
-    tables = [f"{rows:,} rows of {visible(table, _LONGEST_NAME)}" for table, rows in drift.items()]
+    tables = [f"{rows:,} rows of {visible_name(table)}" for table, rows in drift.items()]
     result = _result(
         key,
         _NO_DRIFT,

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, MEDIA_REFERENCES
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
@@ -52,12 +53,12 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
 
 
 def _definitions(settings: SenderSettings) -> dg.Definitions:
-    site = SenderSite(settings, load_catalog(settings.catalog), _now)
+    site = SenderSite(settings, load_catalog(settings.catalog), utc_now)
     windows = window_partitions(
-        _now(),
+        utc_now(),
         days_back=settings.partitions_start,
         interval_minutes=settings.partial_interval,
-        first=grid_start(settings, _now()),
+        first=grid_start(settings, utc_now()),
     )
     names = site.names
     complete, partial, checker = (
@@ -158,10 +159,6 @@ def _examination(site: SenderSite) -> Examine:
     return lambda seconds: preflight(
         site.settings, site.catalog, site.clock, within_seconds=seconds
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dg.definitions

@@ -8,11 +8,10 @@ from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
-from ar_sync_pipeline.visible_text import listed, visible
+from ar_sync_pipeline.visible_text import listed, visible_name
 
 _NAME = "unchanged_chunks_verified"
 _PAGE = "digests_differ"
-_LONGEST_NAME = 130
 
 
 def unchanged_chunks_check(site: SenderSite) -> dg.AssetCheckSpec:
@@ -37,7 +36,7 @@ def evaluate_unchanged_chunks(site: SenderSite, digests: DigestsOf) -> dg.AssetC
     """
     at = f"{digests.computed_at:%Y-%m-%d %H:%M} UTC"
     count = sum(digests.misjudged.values())
-    names = listed([visible(name, _LONGEST_NAME) for name in sorted(digests.misjudged)])
+    names = listed([visible_name(name) for name in sorted(digests.misjudged)])
     result = dg.AssetCheckResult(
         passed=count == 0,
         asset_key=archive_key(ArchiveKind.COMPLETE, site.names),

@@ -15,13 +15,12 @@ from pydantic_core import ErrorDetails
 
 from ar_sync_pipeline.errors import ValidationProblem, ValidationProblemsError
 from ar_sync_pipeline.package_files import installed_path
+from ar_sync_pipeline.redact import MASK, without_passwords
 from ar_sync_pipeline.settings.values import INVALID_VALUE, nearest
 
 PREFIX: Final = "AR_SYNC_"
 # Read by the demo and the tests, not by a side.
 _TOOLING = re.compile(r"AR_SYNC_(TEST|DEMO)_\w+|AR_SYNC_SAMPLE")
-_PASSWORD_IN_URL = re.compile(r"(://[^/@\s:]*:)[^\s]*@")
-_MASK = "********"
 _LONGEST_SHOWN = 120
 
 SettingsModel = TypeVar("SettingsModel", bound=BaseModel)
@@ -188,8 +187,8 @@ def _shown(variable: DescribedVariable, value: str | None) -> str:
     if value is None:
         return f"{variable.name}={variable.default} (the default)"
     if variable.secret or "PRIVATE KEY" in value:
-        return f"{variable.name}={_MASK}"
-    text = _PASSWORD_IN_URL.sub(rf"\1{_MASK}@", value)
+        return f"{variable.name}={MASK}"
+    text = without_passwords(value)
     if len(text) > _LONGEST_SHOWN:
         text = text[:_LONGEST_SHOWN] + "..."
     return f"{variable.name}={text if text.isprintable() else ascii(text)}"

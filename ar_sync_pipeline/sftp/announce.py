@@ -6,10 +6,11 @@ import secrets
 from contextlib import suppress
 from pathlib import PurePosixPath
 
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sftp.spool_folders import INCOMING, safe_child
+from ar_sync_pipeline.sftp.spool_folders import safe_child
 
 
 def replace_small_file(

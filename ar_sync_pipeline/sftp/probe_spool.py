@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.sftp import protocol
@@ -17,9 +18,6 @@ from ar_sync_pipeline.sftp.errors import RefusedByServerError
 from ar_sync_pipeline.sftp.probe_steps import Finding, StepRecord
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
-    ARCHIVE_FOLDERS,
-    INCOMING,
-    RECEIPTS,
     check_made_by_receiver,
     check_spool,
     list_names,

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 import stamina
 
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import (
@@ -26,13 +27,7 @@ from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.retry_budget import RetryBudget, RetryPlan
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sftp.spool_folders import (
-    ARCHIVE_FOLDERS,
-    INCOMING,
-    applied_name,
-    prepare_spool,
-    safe_child,
-)
+from ar_sync_pipeline.sftp.spool_folders import applied_name, prepare_spool, safe_child
 from ar_sync_pipeline.sftp.upload import Publishable, Upload, UploadWorkers, resume_point, upload
 
 _FINGERPRINT_DIGITS = 16

@@ -6,13 +6,11 @@ import re
 from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError, RemoteNameError, SpoolMissingError
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.session import SftpSession
 
-INCOMING = ".incoming"
-ARCHIVE_FOLDERS = ("complete", "partial")
-RECEIPTS = "receipts"
 SPOOL_FOLDERS = (INCOMING, *ARCHIVE_FOLDERS, RECEIPTS)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}", re.ASCII)

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
+from ar_sync_pipeline.archive.spool_names import RECEIPTS
 from ar_sync_pipeline.spool.errors import ReceiptError
-from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.receipts import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 

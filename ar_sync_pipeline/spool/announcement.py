@@ -17,8 +17,9 @@ from uuid import UUID
 
 from pydantic import Field
 
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.spool.layout import INCOMING, open_folder
+from ar_sync_pipeline.spool.layout import open_folder
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES, SignedJson, parse_signed
 
 ANNOUNCEMENT_FILE = "next_partial.json"

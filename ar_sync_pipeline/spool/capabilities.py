@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ar_sync_pipeline.archive.manifest_fields import Instant, Label
-from ar_sync_pipeline.spool.layout import RECEIPTS
+from ar_sync_pipeline.archive.spool_names import RECEIPTS
 from ar_sync_pipeline.spool.receipts import write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 

@@ -21,7 +21,7 @@ from pydantic import (
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.manifest_fields import Instant
-from ar_sync_pipeline.spool.layout import RECEIPTS
+from ar_sync_pipeline.archive.spool_names import RECEIPTS
 from ar_sync_pipeline.spool.receipts import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 

@@ -13,15 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.files import FileEntry, HeldFolder
 from ar_sync_pipeline.spool.errors import SpoolLayoutError, SpoolMissingError, access_to
 
-INCOMING = ".incoming"
 PARKED = "parked"
 QUARANTINE = "quarantine"
-RECEIPTS = "receipts"
-FOLDERS = (*map(str, ArchiveKind), INCOMING, PARKED, QUARANTINE, RECEIPTS)
+FOLDERS = (*ARCHIVE_FOLDERS, INCOMING, PARKED, QUARANTINE, RECEIPTS)
 
 
 def prepare_spool(spool: Path) -> None:

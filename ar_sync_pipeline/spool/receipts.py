@@ -22,9 +22,10 @@ from pydantic import (
 
 from ar_sync_pipeline.archive.manifest_fields import Instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
+from ar_sync_pipeline.archive.spool_names import RECEIPTS
 from ar_sync_pipeline.spool.errors import ReceiptError, access_to
 from ar_sync_pipeline.spool.lacking import Lacking
-from ar_sync_pipeline.spool.layout import RECEIPTS, open_folder, regular_files
+from ar_sync_pipeline.spool.layout import open_folder, regular_files
 from ar_sync_pipeline.spool.signed_json import (
     MAX_BYTES,
     UNREADABLE_REMEDY,

@@ -28,20 +28,13 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.microseconds import nearest_instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
+from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError, access_to
 from ar_sync_pipeline.spool.lacking import Lacking
-from ar_sync_pipeline.spool.layout import (
-    INCOMING,
-    PARKED,
-    QUARANTINE,
-    RECEIPTS,
-    folder_of,
-    open_folder,
-    regular_files,
-)
+from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, open_folder, regular_files
 from ar_sync_pipeline.spool.ownership import take_ownership
 from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, write_reason
 

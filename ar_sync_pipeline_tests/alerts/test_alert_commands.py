@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
 from ar_sync_pipeline_tests.alerts.problems import problem
-from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, free_port
+from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer
 
 TOKEN = "T0k3n-that-nobody-sees"
 KEY, OLD_KEY = "2b7e151628aed2a6abf7158809cf4f3c", "603deb1015ca71be2b73aef0857d7781"
@@ -179,7 +180,7 @@ def test_no_message_shows_a_secret_from_an_error(
     alerts = open_alerts(settings(environ | secret), lambda: datetime.now(UTC))
     told = (
         f"no login at postgresql://viz:hunter2-long@db, https://x:other-pw@host, {web.url}/{TOKEN},"
-        f" mail-password, {KEY}, {OLD_KEY}, hunter2-long, \udcff"
+        f" mail-password, {KEY}, {OLD_KEY}, hunter2-long, https://x:an@other-pw@host \udcff"
     )
     alerts.note(problem(0, sentence=told))
     assert alerts.send(seconds=10).problems == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -22,6 +21,7 @@ from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import silent_server
+from ar_sync_pipeline_tests.waiting import until
 
 STARTED, WORKED = dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS
 STEP = "partial_archive"
@@ -188,11 +188,10 @@ OVERRUN = "Canceling due to exceeding maximum runtime of 3600 seconds."
 
 def step_at_work(instance: dg.DagsterInstance) -> dg.DagsterRun:
     """Return the run in this process when its step is at work."""
-    while not (runs := instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))):
-        time.sleep(0.01)
-    while not instance.all_logs(runs[0].run_id, of_type=STARTED):
-        time.sleep(0.01)
-    return runs[0]
+    begun = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    (run, *_) = until(lambda: instance.get_runs(begun), "the run has started", every=0.01)
+    until(lambda: instance.all_logs(run.run_id, of_type=STARTED), "its step has", every=0.01)
+    return run
 
 
 def stop(instance: dg.DagsterInstance, *, asked: bool = False, why: str | None = None) -> None:

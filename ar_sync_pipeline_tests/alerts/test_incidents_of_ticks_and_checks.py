@@ -29,9 +29,10 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key, endpoint_key
 from ar_sync_pipeline_tests.alerts.watched import Watched
-from ar_sync_pipeline_tests.fix_alerts import free_port, silent_server
+from ar_sync_pipeline_tests.fix_alerts import silent_server
 
 
 def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueError") -> None:

@@ -15,16 +15,17 @@ from ar_sync_pipeline.alerts.incidents import NoticeKind, fail, succeed
 from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Notice
 from ar_sync_pipeline.alerts.webhook import notice_as_dict
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, problem, success
 from ar_sync_pipeline_tests.fix_alerts import (
     PASSWORD,
     USER,
     Certificate,
     Mailbox,
-    free_port,
     silent_server,
     smtp_server,
 )
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 ADMINS = ["ops@example.org", "boss@example.org"]
 
@@ -122,7 +123,7 @@ def test_tls_from_the_first_byte_is_what_port_465_speaks(
             channel(MailServer("localhost", 465, USER, PASSWORD)).send(notice())
             assert len(box.mails) == 1
     except PermissionError:
-        pytest.skip("only root may listen on port 465")
+        skip_unless_in_ci("only root may listen on port 465")
 
 
 def test_certificate_is_checked_with_tls_from_the_first_byte(certificate: Certificate) -> None:

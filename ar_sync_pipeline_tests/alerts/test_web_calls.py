@@ -12,9 +12,10 @@ from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.heartbeat import beat
 from ar_sync_pipeline.alerts.incidents import NoticeKind
 from ar_sync_pipeline.alerts.webhook import WebhookChannel
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline_tests.alerts.problems import PLACE
 from ar_sync_pipeline_tests.alerts.test_mail import notice
-from ar_sync_pipeline_tests.fix_alerts import WebServer, free_port
+from ar_sync_pipeline_tests.fix_alerts import WebServer
 
 TOKEN = "T0k3n-that-nobody-sees"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from ar_sync_pipeline_tests.convergence.row_images import (
     save,
 )
 from ar_sync_pipeline_tests.convergence.sender_side import Dumped, VirtualClock
+from ar_sync_pipeline_tests.waiting import until
 
 OWN_TABLES = ("app_note", "app_remark", "app_pin")
 
@@ -129,11 +129,11 @@ class ReceiverSide:
 
     def unchanged_state(self) -> State:
         """The state once the sessions of a killed load have ended."""
-        while self.run(
+        sessions = (
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
             " AND application_name LIKE 'ar_sync%'"
-        ):
-            time.sleep(0.005)
+        )
+        until(lambda: not self.run(sessions), "the sessions have ended", every=0.005)
         return self.state()
 
     def load(self) -> LoadReport:

@@ -9,7 +9,7 @@ import shapely
 from PIL import Image
 
 from ar_sync_pipeline.demo.city import correct_city, fill_city
-from ar_sync_pipeline.demo.equality import compare_databases
+from ar_sync_pipeline.demo.equality import prove_equal_tables
 from ar_sync_pipeline.demo.fake_data import EAST, NORTH, SOUTH, WEST
 from ar_sync_pipeline.demo.pictures import make_pictures
 from ar_sync_pipeline.demo.receiver_city import ZoneCounts, fill_receiver
@@ -29,7 +29,7 @@ def _rows(url: str, query: LiteralString) -> list[tuple[object, ...]]:
 
 
 def test_every_table_has_rows_and_all_together_about_100_000(city_url: str, sender_db: str) -> None:
-    tables = compare_databases(city_url, sender_db)
+    tables = prove_equal_tables(city_url, sender_db)
     assert len(tables) == 24
     assert all(each.sender_rows > 0 for each in tables)
     assert 95_000 < sum(each.sender_rows for each in tables) < 110_000
@@ -42,7 +42,7 @@ def test_same_seed_and_instant_give_the_same_city(
     again = database_factory(sender_template)
     with psycopg.connect(again) as connection:
         fill_city(connection, now=NOW)
-    assert all(each.equal for each in compare_databases(city_url, again))
+    assert all(each.equal for each in prove_equal_tables(city_url, again))
 
 
 def test_a_corrected_city_gives_a_receiver_nothing_to_warn_of(sender_db: str) -> None:
@@ -63,7 +63,7 @@ def test_a_corrected_city_gives_a_receiver_nothing_to_warn_of(sender_db: str) ->
 def test_another_seed_gives_another_city(city_url: str, sender_db: str) -> None:
     with psycopg.connect(sender_db) as connection:
         fill_city(connection, now=NOW, seed=2)
-    plates = compare_databases(city_url, sender_db, ["AndroidRequests_busv2"])
+    plates = prove_equal_tables(city_url, sender_db, ["AndroidRequests_busv2"])
     assert plates[0].changed_rows == 600
 
 

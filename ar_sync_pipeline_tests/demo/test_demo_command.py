@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from ar_sync_pipeline_tests.waiting import until
 
 AR_SYNC = Path(sys.executable).with_name("ar-sync")
 # As root, the account of the database must be able to reach the folder: pytest's are closed.
@@ -63,10 +64,7 @@ def test_signal_ends_a_background_demo_and_nothing_is_left(
         said = demo.stdout.read()
     assert demo.returncode == 130
     assert "Traceback" not in said
-    deadline = time.monotonic() + 20
-    while _of_demo(temporary) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert _of_demo(temporary) == []
+    until(lambda: not _of_demo(temporary), "the demo's processes have ended", 20, every=0.2)
     assert list(temporary.iterdir()) == []
 
 

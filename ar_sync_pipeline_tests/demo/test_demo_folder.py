@@ -11,6 +11,7 @@ import pytest
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.errors import DemoFolderError
 from ar_sync_pipeline.demo.folder import demo_folder
+from ar_sync_pipeline_tests.missing_parts import require_root
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +75,7 @@ def test_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_folder_of_another_account_is_refused(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may give a folder away")
+    require_root("give a folder away")
     folder = tmp_path / "demo"
     folder.mkdir()
     (folder / ".ar_sync_demo").touch()

@@ -14,8 +14,9 @@ from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.errors import EmbeddedPostgresError, PostgresBinariesMissingError
 from ar_sync_pipeline.demo.postgres_binaries import find_postgres_binaries, wheel_postgres_binaries
 from ar_sync_pipeline.demo.server_account import reachable_folder, server_account
+from ar_sync_pipeline_tests.missing_parts import skipif_unless_in_ci
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
+as_root = skipif_unless_in_ci(os.geteuid() != 0, "only root has to step down")
 
 _SERVE_AND_DIE = """
 import os, signal, sys

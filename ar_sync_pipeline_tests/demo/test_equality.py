@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from ar_sync_pipeline.demo.equality import TableComparison, compare_databases, compare_media
+from ar_sync_pipeline.demo.equality import TableComparison, compare_media, prove_equal_tables
 from ar_sync_pipeline.demo.report import database_table, media_line
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def copied_db(database_factory: DatabaseFactory, city_template: str) -> str:
 
 def _compare(sender: str, receiver: str, table: str, **rewritten: str) -> TableComparison:
     excluded = {table: list(rewritten.values())}
-    (comparison,) = compare_databases(sender, receiver, [table], transformed_in_place=excluded)
+    (comparison,) = prove_equal_tables(sender, receiver, [table], transformed_in_place=excluded)
     return comparison
 
 
@@ -35,7 +35,7 @@ def _change(url: str, statement: str) -> None:
 
 
 def test_copies_are_equal(city_url: str, copied_db: str) -> None:
-    tables = compare_databases(city_url, copied_db)
+    tables = prove_equal_tables(city_url, copied_db)
     assert len(tables) == 24
     assert all(each.equal and each.first_difference is None for each in tables)
 
@@ -131,7 +131,7 @@ def test_report_names_the_table_and_the_row_that_differ(city_url: str, copied_db
     _change(copied_db, f'UPDATE "{BUSES}" SET uuid = gen_random_uuid() WHERE id = 77')
     console = Console(width=160, record=True, quiet=False, file=None, force_terminal=False)
     with console.capture() as captured:
-        console.print(database_table(compare_databases(city_url, copied_db)))
+        console.print(database_table(prove_equal_tables(city_url, copied_db)))
     text = captured.get()
     assert "differs, first at (77)" in text
     assert text.count("equal") == 23

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from ar_sync_pipeline.demo.equality import compare_databases, compare_media
+from ar_sync_pipeline.demo.equality import compare_media, prove_equal_tables
 from ar_sync_pipeline.demo.pictures import make_pictures
 from ar_sync_pipeline.demo.traffic import BurstSummary, Traffic
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
@@ -38,7 +38,7 @@ def test_same_seed_and_instants_give_the_same_traffic(
 ) -> None:
     first = _two_bursts(city_db, tmp_path / "a")
     assert _two_bursts(other_city_db, tmp_path / "b") == first
-    assert all(each.equal for each in compare_databases(city_db, other_city_db))
+    assert all(each.equal for each in prove_equal_tables(city_db, other_city_db))
     media = compare_media(tmp_path / "a", tmp_path / "b")
     assert media.equal
     assert media.extra == ()
@@ -57,7 +57,7 @@ def test_summary_counts_what_the_database_shows(
     with psycopg.connect(city_db, autocommit=True) as connection:
         make_pictures(connection, tmp_path)
         done = Traffic(connection, tmp_path, seed=7).burst(LATER)
-    for each in compare_databases(city_url, city_db):
+    for each in prove_equal_tables(city_url, city_db):
         table = each.table.removeprefix("AndroidRequests_")
         assert each.extra_rows == done.inserted.get(table, 0)
         assert each.missing_rows == done.deleted.get(table, 0)
@@ -73,7 +73,7 @@ def test_events_change_with_and_without_a_new_time(
     untimed = f'SELECT id, "timeStamp" FROM "{table}" WHERE id <= 5000 ORDER BY id'.encode()
     with psycopg.connect(city_db) as after, psycopg.connect(city_url) as before:
         moved = set(after.execute(untimed)) - set(before.execute(untimed))
-    changed = compare_databases(city_url, city_db, [table])[0].changed_rows
+    changed = prove_equal_tables(city_url, city_db, [table])[0].changed_rows
     assert 0 < len(moved) < changed
 
 
@@ -95,7 +95,7 @@ def test_without_deletions_no_row_goes(city_db: str, city_url: str, tmp_path: Pa
     with psycopg.connect(city_db, autocommit=True) as connection:
         done = Traffic(connection, tmp_path, seed=7).burst(LATER, deletions=False)
     assert done.deleted == {}
-    assert all(each.missing_rows == 0 for each in compare_databases(city_url, city_db))
+    assert all(each.missing_rows == 0 for each in prove_equal_tables(city_url, city_db))
 
 
 @pytest.mark.long

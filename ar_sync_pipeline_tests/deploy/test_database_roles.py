@@ -16,7 +16,7 @@ import pytest
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.city import fill_city
-from ar_sync_pipeline.demo.equality import compare_databases
+from ar_sync_pipeline.demo.equality import prove_equal_tables
 from ar_sync_pipeline.demo.receiver_city import fill_receiver
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.merge import filling
@@ -416,7 +416,7 @@ def test_city_and_its_traffic_are_replicated_and_transformed_by_the_roles(
         )
     sites.partial(recent_window(), since=since)
     sites.load()
-    assert [t for t in compare_databases(sender_db, receiver_db) if not t.equal] == []
+    assert [t for t in prove_equal_tables(sender_db, receiver_db) if not t.equal] == []
     run_transapp(sites.receiver, clock=sites.clock)
     assert rows(receiver_db, UNTRANSFORMED) == [(0,)]
 

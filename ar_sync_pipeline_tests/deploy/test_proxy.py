@@ -19,7 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess, free_port
+from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline_tests.background_threads import until_done
 from ar_sync_pipeline_tests.export.source import Source, now
+from ar_sync_pipeline_tests.timed_statements import TimedStatements, recorded_random
 
 STATEMENTS = 50
 LIMIT_SECONDS = 2.0
@@ -59,33 +59,25 @@ def test_random_ddl_neither_waits_for_long_nor_hangs_a_dump(
         "INSERT INTO t_a (name) SELECT repeat(md5(n::text), 4) FROM generate_series(1, 150000) n",
         "INSERT INTO t_b (a) SELECT n FROM generate_series(1, 50000) n",
     )
-    waits: dict[str, float] = {}
+    statements = TimedStatements()
     outcomes: list[str] = []
-    drawn = random.Random()  # noqa: S311  a test's choice
-
-    def timed(connection: psycopg.Connection[tuple[object, ...]], statement: str) -> None:
-        began = time.monotonic()
-        try:
-            connection.execute(statement.encode())
-        except psycopg.Error:  # such as a partition that already exists
-            connection.rollback()
-        waits[statement] = max(waits.get(statement, 0.0), time.monotonic() - began)
+    drawn = recorded_random(record_property)
 
     def migrate(done: threading.Event) -> None:
         with psycopg.connect(source.url, autocommit=True) as connection:
             for n in range(STATEMENTS):
                 if "t_p" in (chosen := drawn.choice(DDL)):
                     connection.execute(f"CREATE TABLE t_p{n} (id integer NOT NULL)".encode())
-                timed(connection, chosen.format(n=n, previous=n - 1))
+                statements.run(connection, chosen.format(n=n, previous=n - 1))
                 done.wait(drawn.uniform(0, 0.2))
         finished.set()
 
     def look(done: threading.Event) -> None:
         with psycopg.connect(source.url, autocommit=True) as connection:
             while not done.wait(0.02):
-                timed(connection, "SELECT count(*) FROM t_c")
-                timed(connection, "SELECT max(id) FROM t_a")
-                timed(connection, "UPDATE t_b SET a = a WHERE id = 1")
+                statements.run(connection, "SELECT count(*) FROM t_c")
+                statements.run(connection, "SELECT max(id) FROM t_a")
+                statements.run(connection, "UPDATE t_b SET a = a WHERE id = 1")
 
     finished = threading.Event()
     deadline = time.monotonic() + 300
@@ -100,7 +92,7 @@ def test_random_ddl_neither_waits_for_long_nor_hangs_a_dump(
             except TransientError as error:
                 outcomes.append(type(error).__name__)
             build.remove()
-    statement, longest = max(waits.items(), key=lambda item: item[1])
+    statement, longest = statements.longest
     record_property("longest_wait_seconds", round(longest, 1))
     assert finished.is_set()
     assert longest < LONGEST_WAIT_SECONDS, (statement, outcomes)

@@ -10,7 +10,8 @@ from psycopg.conninfo import make_conninfo
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
-from ar_sync_pipeline.sync.dump.source_check import check_source
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.sync.watch.database_findings import check_sender
 from ar_sync_pipeline_tests.export.source import Source, row_counts
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -146,13 +147,13 @@ def test_check_before_any_dump_finds_everything_at_once(
         "CREATE TABLE t_c (rights aclitem)",
         f"REVOKE ALL ON t_b FROM {role_of(reader)}",
     )
-    found = check_source(reader.url, reader.catalog)
-    problems = " ".join(str(problem) for problem in found.problems)
-    assert "may not read t_b:" in problems
-    assert "rows of t_a" in problems
-    assert "column rights of t_c" in problems
-    assert 'add "users" to `tables`' in found.warnings[0]
-    (problem,) = check_source(f"{source.url}_absent", source.catalog).problems
+    found = check_sender(reader.url, reader.catalog)
+    errors = " ".join(str(one) for one in found if one.level is Level.ERROR)
+    assert "table t_b gives this role no SELECT" in errors
+    assert "table t_a hides rows from this role" in errors
+    assert "column rights of t_c" in errors
+    assert 'add "users" to `tables`' in " ".join(map(str, found))
+    (problem,) = check_sender(f"{source.url}_absent", source.catalog)
     assert "does not exist" in problem.problem
 
 

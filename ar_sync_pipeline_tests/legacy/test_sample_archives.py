@@ -17,7 +17,7 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.demo.equality import compare_databases
+from ar_sync_pipeline.demo.equality import prove_equal_tables
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import read_sender
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
@@ -101,7 +101,7 @@ def migration(
 
 
 def differences(sites: TwoSites) -> list[str]:
-    return [t.table for t in compare_databases(sites.sender, sites.receiver) if not t.equal]
+    return [t.table for t in prove_equal_tables(sites.sender, sites.receiver) if not t.equal]
 
 
 @pytest.mark.long

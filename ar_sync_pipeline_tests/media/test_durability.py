@@ -11,6 +11,7 @@ import pytest
 
 from ar_sync_pipeline.media import durability, install
 from ar_sync_pipeline_tests.media.loading import end, new_stage, show, stage_files
+from ar_sync_pipeline_tests.missing_parts import skipif_unless_in_ci
 
 MANY = {f"{n % 100}/{n}.jpeg": b"%d" % n for n in range(300)}
 
@@ -42,7 +43,7 @@ def installed(folder: Path, files: dict[str, bytes]) -> None:
     assert {name: (folder / name).read_bytes() for name in files} == files
 
 
-@pytest.mark.skipif(not durability.HAS_SYNCFS, reason="this kernel does not report failed writes")
+@skipif_unless_in_ci(not durability.HAS_SYNCFS, "this kernel does not report failed writes")
 def test_many_files_are_made_durable_at_once_before_their_renames_and_after(
     tmp_path: Path, steps: list[str]
 ) -> None:

@@ -19,6 +19,7 @@ from ar_sync_pipeline.media.inventory import resolve_references, scan_media
 from ar_sync_pipeline.media.media_file import MediaFile, OmittedMedia, RefusedName
 from ar_sync_pipeline.media.safe_paths import open_parent
 from ar_sync_pipeline_tests.fix_rights import permissions_count
+from ar_sync_pipeline_tests.missing_parts import require_root
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -192,8 +193,7 @@ def test_a_link_at_any_depth_is_refused_and_a_special_file_too(tmp_path: Path) -
 def test_lost_and_found_of_a_disk_is_no_folder_to_tell_of(
     tmp_path: Path, name: str, omitted: list[str]
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root has such a folder")
+    require_root("have such a folder")
     put(tmp_path, "2017/a.jpeg")
     (tmp_path / "2017" / name).mkdir(mode=0)
     told: list[OmittedMedia] = []

@@ -31,6 +31,7 @@ from ar_sync_pipeline_tests.media.loading import (
     show,
     stage_files,
 )
+from ar_sync_pipeline_tests.missing_parts import require_root
 
 
 @pytest.fixture
@@ -42,8 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def mounted(target: Path, *words: str | Path) -> Iterator[None]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
+    require_root("mount")
     subprocess.run(["mount", *words, target], check=True)
     try:
         yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +13,7 @@ import pytest
 from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.operations import spread_job, unresponsive_run
+from ar_sync_pipeline_tests.waiting import until
 
 
 @pytest.mark.long
@@ -36,13 +36,14 @@ def test_process_that_does_not_listen_is_ended_by_force_once_its_run_is_over(
 
 def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
     """Return the run when its step is running."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def with_step() -> dg.DagsterRun | None:
         for run in instance.get_runs():
             if instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START):
                 return run
-        time.sleep(0.1)
-    raise AssertionError("the run did not start")
+        return None
+
+    return until(with_step, "the run has started")
 
 
 @pytest.mark.long

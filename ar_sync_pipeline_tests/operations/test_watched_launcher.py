@@ -19,7 +19,8 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster_shared.yaml_utils import load_yaml_from_path
 
-from ar_sync_pipeline.demo.dagster_process import HOST, free_port
+from ar_sync_pipeline.demo.dagster_process import HOST
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.runs import watched_launcher
 from ar_sync_pipeline.operations.runs.watched_launcher import WatchedRunLauncher
 

@@ -21,6 +21,7 @@ from ar_sync_pipeline.receiver.jobs import intake_of
 from ar_sync_pipeline.spool.announcement import ANNOUNCEMENT_FILE, Announcement
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute, rows
+from ar_sync_pipeline_tests.waiting import until
 
 LEDGER, ADMITTED = applied_archives_key(), admitted_key()
 CHILDREN = "SELECT id, amount FROM app_child ORDER BY id"
@@ -199,8 +200,8 @@ def test_findings_stay_shown_while_a_load_waits_and_are_new_after_it(receiver: R
     execute(deployment.sender_url, "UPDATE app_child SET amount = amount + 1 WHERE id < 9")
     waiting = threading.Thread(target=receiver.load, args=[now() + timedelta(seconds=60)])
     waiting.start()
-    while not receiver.instance.get_runs(dg.RunsFilter(job_name="partial_loaddata")):
-        time.sleep(0.1)
+    load = dg.RunsFilter(job_name="partial_loaddata")
+    until(lambda: receiver.instance.get_runs(load), "the load has begun")
     time.sleep(3)
     assert receiver.shown() == before
     deployment.succeed("partial_dump")

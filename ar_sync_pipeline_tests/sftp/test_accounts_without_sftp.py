@@ -21,6 +21,7 @@ from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
 from ar_sync_pipeline.sftp.publish import publish_with_retries
 from ar_sync_pipeline_tests.fix_sftp import configured_server
+from ar_sync_pipeline_tests.missing_parts import only_root, skip_unless_in_ci
 from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 
@@ -72,7 +73,7 @@ def refusal(server: OpensshTestServer, *, step: str = "sftp") -> str:
 
 def test_shell_start_file_that_prints(configured: Configured, tmp_path: Path) -> None:
     if Path(pwd.getpwnam(getpass.getuser()).pw_shell).name != "bash":
-        pytest.skip("this account's shell is another one")
+        skip_unless_in_ci("this account's shell is another one")
     (tmp_path / ".bashrc").write_text("echo Welcome to viz, today is Monday\n")
     server = configured(SUBSYSTEM, f"SetEnv HOME={tmp_path}", user=getpass.getuser())
     sentence = refusal(server)
@@ -108,7 +109,7 @@ def test_forced_command_that_is_not_sftp(
 
 def test_account_whose_shell_is_nologin(configured: Configured) -> None:
     if not os.access("/usr/sbin/nologin", os.X_OK) or os.geteuid() != 0:
-        pytest.skip("there is no account without a shell")
+        skip_unless_in_ci("there is no account without a shell")
     sentence = refusal(configured(SUBSYSTEM, user="nobody"))
     assert "This account is currently not available" in sentence
     assert "needs no shell" in sentence
@@ -129,7 +130,7 @@ def test_account_that_may_open_no_session(configured: Configured) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may let sshd change the root folder")
+@only_root("let sshd change the root folder")
 def test_chroot_folder_that_others_may_write(configured: Configured) -> None:
     server = configured("Subsystem sftp internal-sftp", "ChrootDirectory {root}")
     # Below /tmp, which everybody may write.
@@ -139,7 +140,7 @@ def test_chroot_folder_that_others_may_write(configured: Configured) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may let sshd change the root folder")
+@only_root("let sshd change the root folder")
 def test_chroot_folder_that_does_not_exist(configured: Configured) -> None:
     assert "ChrootDirectory" in refusal(
         configured("Subsystem sftp internal-sftp", "ChrootDirectory {root}/absent")
@@ -179,7 +180,7 @@ def _mode(path: Path, mode: int) -> Iterator[None]:
         path.chmod(before)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may let sshd change the root folder")
+@only_root("let sshd change the root folder")
 def test_one_hang_up_alone_is_tried_again(
     configured: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.sftp.errors import RefusedByServerError, SpoolMissingError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import publish
-from ar_sync_pipeline.sftp.spool_folders import INCOMING, RECEIPTS, prepare_spool, read_small_file
+from ar_sync_pipeline.sftp.spool_folders import prepare_spool, read_small_file
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import UnreachableHostError
 from ar_sync_pipeline.sftp.opening import Address, connect
-from ar_sync_pipeline_tests.fix_alerts import free_port
 
 # A family that Linux has no sockets for any more, as it has none for IPv6 with ipv6.disable=1.
 MISSING: Address = (socket.AF_IPX, ("::1", 22))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.sftp.errors import (
     ArchiveConflictError,
     LoginRefusedError,
@@ -25,7 +26,6 @@ from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import Publication, publish
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
-    INCOMING,
     SPOOL_FOLDERS,
     list_names,
     prepare_spool,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.sftp import segments as segments_module
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.open_session import open_session
@@ -19,7 +20,6 @@ from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.segments import END, LEAD_BYTES, NOT_YET, Segments
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sftp.spool_folders import INCOMING
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, some_archive
 
 if TYPE_CHECKING:

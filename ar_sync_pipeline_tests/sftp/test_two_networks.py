@@ -21,6 +21,7 @@ import pytest
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.openssh_servers import SSHD, OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import MIB
+from ar_sync_pipeline_tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,13 +143,11 @@ def _start_upload(
 
 
 def _wait_for_part(server: OpensshTestServer, size_bytes: int) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        parts = list((server.spool_path / ".incoming").glob("*.part"))
-        if parts and parts[0].stat().st_size >= size_bytes:
-            return
-        time.sleep(0.01)
-    raise TimeoutError("the upload does not get on")
+    def arrived() -> bool:
+        parts = (server.spool_path / ".incoming").glob("*.part")
+        return any(part.stat().st_size >= size_bytes for part in parts)
+
+    until(arrived, f"{size_bytes} bytes have arrived", 30, every=0.01)
 
 
 @pytest.mark.long

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
-from zlib import crc32
 
 import pytest
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-from ar_sync_pipeline.merge import filling
+from ar_sync_pipeline.merge import filling as merge_filling
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.open_sessions import close_sessions, session
 from ar_sync_pipeline_tests.situations.running import Running, Servers
-from ar_sync_pipeline_tests.situations.situation import Mode, Situation
+from ar_sync_pipeline_tests.situations.situation import Filling, Mode, Situation, filling_of
 
 _ROLES = {Mode.LEAST: "situation_least", Mode.REPLICA: "situation_replica"}
 _SWEEP = """
@@ -35,9 +33,7 @@ _RIGHTS = (
     "GRANT USAGE, SELECT, UPDATE ON SEQUENCES",
 )
 
-FILLING_VARIABLE = "AR_SYNC_FILLING"
-"""``direct`` or ``staged``: how empty tables are filled, in all situations."""
-_ANY_ROW, _NO_ROW = 1, sys.maxsize
+_WORTH_A_LOCK_ROWS = {Filling.DIRECT: 1, Filling.STAGED: sys.maxsize}
 
 _PARAMETERS_CAN_BE_GRANTED = 15
 
@@ -62,19 +58,26 @@ def situation_servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
 
 
 @pytest.fixture
+def filling() -> Filling | None:
+    """How empty tables are filled; None: as the name of the situation says. `cases` says it."""
+    return None
+
+
+@pytest.fixture
 def start_situation(
     postgres_server: EmbeddedPostgres,
     situation_servers: Servers,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    filling: Filling | None,
 ) -> StartSituation:
     """Two empty databases, to go through a situation by hand."""
 
     def start(situation: Situation, mode: Mode) -> Running:
         if postgres_server.binaries.major < situation.needs:
             pytest.skip(f"its SQL needs PostgreSQL {situation.needs}")
-        worth = _ANY_ROW if fills_directly(situation) else _NO_ROW
-        monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", worth)
+        worth = _WORTH_A_LOCK_ROWS[filling or filling_of(situation)]
+        monkeypatch.setattr(merge_filling, "_WORTH_A_LOCK_ROWS", worth)
         role = loads_as(situation_servers, mode)
         return Running(situation, mode, situation_servers, role, tmp_path)
 
@@ -85,12 +88,6 @@ def start_situation(
 def run_situation(start_situation: StartSituation) -> RunSituation:
     """Go through a situation from empty databases on."""
     return lambda situation, mode: start_situation(situation, mode).run()
-
-
-def fills_directly(situation: Situation) -> bool:
-    """Whether rows may be copied straight into empty tables: in every other situation."""
-    forced = os.environ.get(FILLING_VARIABLE)
-    return forced == "direct" if forced else crc32(situation.name[::-1].encode()) % 2 == 0
 
 
 def loads_as(servers: Servers, mode: Mode) -> str:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
 from zlib import crc32
 
 import pytest
@@ -31,10 +32,19 @@ class Mode(StrEnum):
 
 EVERY_MODE = tuple(Mode)
 EVERY_MODE_VARIABLE = "AR_SYNC_EVERY_MODE"
-"""Set for a night (`make soak`): each situation as each role that it names."""
+"""Set for a night (`make soak`): each situation as each role that it names, filled either way."""
 ONCE = (Mode.SUPERUSER,)
 # From the release notes; older servers refuse the statement.
 _SINCE = {"NULLS NOT DISTINCT": 15, "SET NULL (": 15, "SET DEFAULT (": 15}
+
+
+class Filling(StrEnum):
+    """How rows get into empty tables."""
+
+    DIRECT = "direct"
+    """Copied straight into them."""
+    STAGED = "staged"
+    """Through the tables of the load, as those of a table with rows."""
 
 
 @dataclass(frozen=True)
@@ -175,22 +185,29 @@ def ask(sql: str, *answer: Row) -> Query:
     return Query(sql, answer)
 
 
-def _chosen_modes(situation: Situation) -> Sequence[Mode]:
+def filling_of(situation: Situation) -> Filling:
+    """How a situation's empty tables are filled where it is gone through once."""
+    even = crc32(situation.name[::-1].encode()) % 2 == 0
+    return Filling.DIRECT if even else Filling.STAGED
+
+
+def _chosen(situation: Situation) -> Iterable[tuple[Mode, Filling]]:
     if os.environ.get(EVERY_MODE_VARIABLE):
-        return situation.modes
-    return [situation.modes[crc32(situation.name.encode()) % len(situation.modes)]]
+        return product(situation.modes, Filling)
+    mode = situation.modes[crc32(situation.name.encode()) % len(situation.modes)]
+    return [(mode, filling_of(situation))]
 
 
 def cases(situations: Iterable[Situation]) -> pytest.MarkDecorator:
-    """One test for each situation in one of its modes; in each of them where all are asked for.
+    """One test for each situation in one of its modes, or in each of them filled either way.
 
     Which one it is follows from the name, so that each mode meets its share of every table.
     """
     names = [situation.name for situation in situations]
     assert len(set(names)) == len(names)
-    pairs = [
-        pytest.param(situation, mode, id=f"{situation.name}-{mode}")
+    chosen = [
+        pytest.param(situation, mode, filling, id=f"{situation.name}-{mode}-{filling}")
         for situation in situations
-        for mode in _chosen_modes(situation)
+        for mode, filling in _chosen(situation)
     ]
-    return pytest.mark.parametrize(("situation", "mode"), pairs)
+    return pytest.mark.parametrize(("situation", "mode", "filling"), chosen)

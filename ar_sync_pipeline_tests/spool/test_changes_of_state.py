@@ -25,6 +25,7 @@ from ar_sync_pipeline.spool.states import (
     quarantine,
     unpark,
 )
+from ar_sync_pipeline_tests.missing_parts import require_root
 from ar_sync_pipeline_tests.spool.conftest import NOON
 
 if TYPE_CHECKING:
@@ -247,8 +248,8 @@ def _run_and_leave(change: Callable[[], object]) -> NoReturn:
 def test_killed_between_any_two_steps_the_next_run_ends_where_an_unbroken_one_does(
     spool: Path, put: PutArchive, name: str, kind: ArchiveKind, *, another_account: bool
 ) -> None:
-    if another_account and os.geteuid() != 0:
-        pytest.skip("only root may give a file away")
+    if another_account:
+        require_root("give a file away")
     change, state = CHANGES[name]
     for step in range(1, 60):
         path = put(kind)

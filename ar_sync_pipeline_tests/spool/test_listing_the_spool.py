@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.spool.errors import SpoolLayoutError, SpoolMissingError
-from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, prepare_spool
+from ar_sync_pipeline.spool.layout import FOLDERS, prepare_spool
 from ar_sync_pipeline.spool.states import (
     SpoolState,
     clean_incoming,
@@ -19,6 +20,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.spool.conftest import NOON
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ def test_folder_that_leads_elsewhere_is_refused(spool: Path, tmp_path: Path) -> 
 def test_folder_on_another_file_system_is_refused(spool: Path) -> None:
     """A change of state is one rename, which does not cross file systems."""
     if os.geteuid() != 0 or os.system(f"mount -t tmpfs none '{spool / 'parked'}' 2>/dev/null"):  # noqa: S605  a path of our own making
-        pytest.skip("this account cannot mount a second file system")
+        skip_unless_in_ci("this account cannot mount a second file system")
     try:
         with pytest.raises(SpoolLayoutError, match="another file system"):
             prepare_spool(spool)

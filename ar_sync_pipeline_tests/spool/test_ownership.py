@@ -19,6 +19,7 @@ from ar_sync_pipeline.spool.states import (
     park,
     unpark,
 )
+from ar_sync_pipeline_tests.missing_parts import only_root
 from ar_sync_pipeline_tests.spool.conftest import NOON
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline_tests.spool.conftest import PutArchive
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+pytestmark = only_root("give a file away")
 
 NOBODY = 65534
 CONTENT = os.urandom(3 * 2**20 + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline_tests.background_threads import until_done
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal
+from ar_sync_pipeline_tests.timed_statements import TimedStatements, recorded_random
 
 STATEMENTS = 50
 LIMIT_SECONDS = 2
@@ -41,31 +41,23 @@ def test_random_ddl_neither_waits_for_long_nor_keeps_the_receiver_from_being_equ
     filled.environ["AR_SYNC_MAX_BLOCKING_SECONDS"] = str(LIMIT_SECONDS)
     filled.complete()
     filled.load()
-    waits: dict[str, float] = {}
+    statements = TimedStatements()
     outcomes: list[str] = []
-    drawn = random.Random()  # noqa: S311  a test's choice
+    drawn = recorded_random(record_property)
     finished = threading.Event()
-
-    def timed(connection: psycopg.Connection[tuple[object, ...]], statement: str) -> None:
-        began = time.monotonic()
-        try:
-            connection.execute(statement.encode())
-        except psycopg.Error:
-            connection.rollback()
-        waits[statement] = max(waits.get(statement, 0.0), time.monotonic() - began)
 
     def migrate(done: threading.Event) -> None:
         with psycopg.connect(filled.receiver, autocommit=True) as connection:
             for n in range(STATEMENTS):
-                timed(connection, drawn.choice(DDL).format(n=n, previous=n - 1))
+                statements.run(connection, drawn.choice(DDL).format(n=n, previous=n - 1))
                 done.wait(drawn.uniform(0, 0.2))
         finished.set()
 
     def read(done: threading.Event) -> None:
         with psycopg.connect(filled.receiver, autocommit=True) as connection:
             while not done.wait(0.02):
-                timed(connection, "SELECT count(*) FROM app_child")
-                timed(connection, "SELECT max(id) FROM app_parent")
+                statements.run(connection, "SELECT count(*) FROM app_child")
+                statements.run(connection, "SELECT max(id) FROM app_parent")
 
     deadline = time.monotonic() + 300
     with until_done(migrate, read):
@@ -76,7 +68,7 @@ def test_random_ddl_neither_waits_for_long_nor_keeps_the_receiver_from_being_equ
                 outcomes += [r.code for r in filled.load().refused] or ["loaded"]
             except TransientError as error:
                 outcomes.append(type(error).__name__)
-    statement, longest = max(waits.items(), key=lambda item: item[1])
+    statement, longest = statements.longest
     record_property("longest_wait_seconds", round(longest, 1))
     assert finished.is_set()
     assert longest < LONGEST_WAIT_SECONDS, (statement, outcomes)

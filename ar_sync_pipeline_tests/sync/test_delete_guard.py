@@ -27,6 +27,7 @@ from ar_sync_pipeline_tests.fix_sites import (
     rows,
     watermark_of,
 )
+from ar_sync_pipeline_tests.missing_parts import only_root
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) 
     assert "migrate the receiver" in shown.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take an account without a name")
+@only_root("take an account without a name")
 def test_account_without_a_name_may_allow_an_archive() -> None:
     code = (
         "import os; os.setresuid(54321, 0, 0)\n"

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.spool_folders import list_names, read_small_file
@@ -85,7 +86,7 @@ def lie(sender: MediaSender, change: Callable[[Json], Json]) -> None:
 
 
 def look(sender: MediaSender) -> ReceiverView:
-    return observe_receiver(sender.settings)
+    return observe_receiver(sender.settings, utc_now)
 
 
 def rows_of_children(manifest: Manifest) -> int:

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,17 +13,19 @@ from uuid import UUID
 
 import pytest
 
+from ar_sync_pipeline.archive import file_stamp
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.report import facts, summary
+from ar_sync_pipeline.archive.spool_names import RECEIPTS
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.held import is_checked_by_content
 from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
-from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump import assemble, receiver_view
@@ -209,9 +210,10 @@ class TestTheWholeWay:
 
 class TestUnchangedFiles:
     def test_they_are_not_read_again_except_for_the_share_of_the_day(
-        self, pair: MediaSender
+        self, pair: MediaSender, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        time.sleep(2.1)  # a file that changed just now may change again without a new time
+        # A file that changed just now may change again without a new time; these do not.
+        monkeypatch.setattr(file_stamp, "_STABLE_AFTER_NS", -1)
         apply(pair, pair.complete())
         read = list[str]()
 
@@ -267,7 +269,7 @@ class TestOtherReceivers:
 
         with monkeypatch.context() as patch:
             patch.setattr(receiver_view, "write_atomically", write)
-            receiver_view.observe_receiver(loaded.settings)
+            receiver_view.observe_receiver(loaded.settings, utc_now)
         formats = receiver_formats(loaded.scratch, datetime.now(UTC))
         assert formats is not None
         assert 3 in formats, [path.name for path in files]

@@ -21,7 +21,6 @@ from click.testing import CliRunner
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
@@ -38,6 +37,8 @@ from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, 
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
+from ar_sync_pipeline_tests.missing_parts import only_root
+from ar_sync_pipeline_tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -82,18 +83,17 @@ def test_new_receiver_is_examined_and_not_changed(deployment: Deployment) -> Non
 
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])
-def test_wrong_password_is_an_error_without_the_password(
-    deployment: Deployment, postgres_server: EmbeddedPostgres, side: str
-) -> None:
+def test_wrong_password_is_an_error_without_the_password(deployment: Deployment, side: str) -> None:
     url = deployment.sender_url if side == "sender" else deployment.receiver_url
     role = f"secret_{urlsplit(url).path[1:]}"
     execute(url, f"CREATE ROLE {role} LOGIN PASSWORD 'right-horse'")
     (hba,) = rows(url, "SHOW hba_file")[0]
     before = Path(str(hba)).read_text()
     Path(str(hba)).write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{before}")
+    loaded = rows(url, "SELECT pg_conf_load_time()")
     try:
         execute(url, "SELECT pg_reload_conf()")
-        wait_for_reload(url, role)
+        until(lambda: rows(url, "SELECT pg_conf_load_time()") != loaded, "the file is read")
         parts = urlsplit(url)
         wrong = f"postgresql://{role}:wrong-horse@{parts.hostname}:{parts.port}{parts.path}"
         changes = {f"AR_SYNC_{side.upper()}_DATABASE_URL": wrong}
@@ -106,21 +106,11 @@ def test_wrong_password_is_an_error_without_the_password(
     finally:
         Path(str(hba)).write_text(before)
         execute(url, "SELECT pg_reload_conf()", f"DROP ROLE {role}")
-    assert postgres_server.port
     assert shown.exit_code == 1
     (finding,) = json.loads(shown.stdout)["findings"]
     assert (finding["area"], finding["level"]) == ("database", "error")
     assert "password authentication failed" in finding["problem"]
     assert "wrong-horse" not in shown.output
-
-
-def wait_for_reload(url: str, role: str) -> None:
-    query = f"SELECT count(*) FROM pg_hba_file_rules WHERE '{role}' = ANY (user_name)"
-    for _ in range(50):
-        if rows(url, query) == [(1,)]:
-            time.sleep(0.2)
-            return
-        time.sleep(0.1)
 
 
 def test_everything_wrong_at_the_sender_is_said_at_once(deployment: Deployment) -> None:
@@ -426,7 +416,7 @@ def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deploym
     assert {str(one.level) for one in left} == {"note"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+@only_root("give a folder away")
 def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> None:
     nobody, settings = 65534, load_receiver_settings(deployment.receiver_environment())
     for name, mode in (("complete", 0o3777), ("receipts", 0o770)):

@@ -37,6 +37,7 @@ from ar_sync_pipeline.sync.errors import (
 from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
+from ar_sync_pipeline_tests.missing_parts import require_root
 
 
 def names(archives: Sequence[SpooledArchive]) -> list[str]:
@@ -165,8 +166,7 @@ class TestScratch:
         assert open_build(scratch, "run").members.is_dir()
 
     def test_folder_of_another_account_is_refused(self, tmp_path: Path) -> None:
-        if os.geteuid() != 0:
-            pytest.skip("only root may give a folder away")
+        require_root("give a folder away")
         mine, scratch, link = tmp_path / "mine", tmp_path / "scratch", tmp_path / "link"
         mine.mkdir()
         scratch.mkdir()
@@ -181,8 +181,7 @@ class TestScratch:
     @pytest.fixture
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:
         """Yield a file system of one megabyte; mounting one needs root, as in CI."""
-        if os.geteuid() != 0:
-            pytest.skip("only root may mount a small disk")
+        require_root("mount a small disk")
         folder = tmp_path / "disk"
         folder.mkdir()
         subprocess.run(
@@ -252,8 +251,7 @@ class TestFullSpool:
 
     @pytest.fixture
     def small_spool(self, filled: TwoSites) -> Iterator[TwoSites]:
-        if os.geteuid() != 0:
-            pytest.skip("only root may mount a small disk")
+        require_root("mount a small disk")
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "tmpfs", filled.spool], check=True
         )
@@ -269,8 +267,7 @@ def fill_up(folder: Path) -> None:
 
 
 def test_full_media_disk_parks_the_archive_and_the_next_run_loads_it(filled: TwoSites) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
+    require_root("mount a small disk")
     (filled.sender_media / "large.jpeg").write_bytes(os.urandom(2_000_000))
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", filled.receiver_media], check=True
@@ -289,8 +286,7 @@ def test_full_media_disk_parks_the_archive_and_the_next_run_loads_it(filled: Two
 
 def test_media_disk_that_is_full_when_the_journal_is_written(filled: TwoSites) -> None:
     """The failure is told as it was, and the next load begins without the staged file."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
+    require_root("mount a small disk")
     (filled.sender_media / "large.jpeg").write_bytes(os.urandom(1024**2))
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", filled.receiver_media], check=True

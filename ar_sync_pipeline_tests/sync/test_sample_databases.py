@@ -12,7 +12,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.demo.equality import TableComparison, compare_databases
+from ar_sync_pipeline.demo.equality import TableComparison, prove_equal_tables
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
 
 EVENTS = '"AndroidRequests_eventforbusv2"'
@@ -46,7 +46,7 @@ def sites(
 
 
 def differences(sites: TwoSites) -> list[TableComparison]:
-    return [t for t in compare_databases(sites.sender, sites.receiver) if not t.equal]
+    return [t for t in prove_equal_tables(sites.sender, sites.receiver) if not t.equal]
 
 
 @pytest.mark.long

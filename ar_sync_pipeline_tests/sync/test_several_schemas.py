@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.demo.equality import compare_databases
+from ar_sync_pipeline.demo.equality import prove_equal_tables
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, rows
 
 SCHEMAS = (
@@ -41,7 +41,7 @@ def sites(small_sites: TwoSites) -> TwoSites:
 
 
 def equal(sites: TwoSites) -> bool:
-    found = compare_databases(sites.sender, sites.receiver, LABELS)
+    found = prove_equal_tables(sites.sender, sites.receiver, LABELS)
     assert [one.table for one in found] == LABELS
     return all(one.equal for one in found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from ar_sync_pipeline_tests.fix_sites import (
     rows,
     watermark_of,
 )
+from ar_sync_pipeline_tests.waiting import until
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 READER = "ar_sync_test_reader"
@@ -123,10 +123,7 @@ def subscriber(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.long
 def test_worker_that_applies_replicated_changes_is_a_writer(subscriber: str) -> None:
     applying = "SELECT xact_start FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    for _ in range(200):
-        if found := rows(subscriber, applying):
-            break
-        time.sleep(0.1)
+    found = until(lambda: rows(subscriber, applying), "the worker applies the row", 20)
     assert take(subscriber).oldest_write_at == found[0][0]
 
 

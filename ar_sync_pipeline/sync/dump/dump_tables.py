@@ -9,7 +9,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.dump_session import DumpStart
 from ar_sync_pipeline.export.masking import rule_digests
-from ar_sync_pipeline.export.source_tables import exported_table, references_out
+from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
 from ar_sync_pipeline.postgres.digest import probe_digest
@@ -17,6 +17,7 @@ from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
+from ar_sync_pipeline.postgres.sender_checks import references_out
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
@@ -186,5 +187,7 @@ def _describe(reading: Reading, catalog: Catalog, manifests: Sequence[TableManif
             columns={
                 name: exported_table(catalog, facts).columns for name, facts in tables.items()
             },
-            references_out=references_out(catalog, tables),
+            references_out=tuple(
+                str(found) for facts in tables.values() for found in references_out(catalog, facts)
+            ),
         )

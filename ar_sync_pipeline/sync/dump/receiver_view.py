@@ -6,14 +6,16 @@ accepted checkpoint is used instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, RECEIPTS
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.files import write_atomically
@@ -28,13 +30,7 @@ from ar_sync_pipeline.sftp.errors import (
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sftp.spool_folders import (
-    ARCHIVE_FOLDERS,
-    RECEIPTS,
-    list_names,
-    prepare_spool,
-    read_small_file,
-)
+from ar_sync_pipeline.sftp.spool_folders import list_names, prepare_spool, read_small_file
 from ar_sync_pipeline.spool.capabilities import CAPABILITIES_FILE, Capabilities, parse_capabilities
 from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
@@ -100,9 +96,7 @@ class ReceiverView:
     capabilities: Capabilities | None = None
 
 
-def observe_receiver(
-    settings: SenderSettings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> ReceiverView:
+def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
     """Read the spool; if the link is down, return what was read last.
 
     An old checkpoint only makes a partial larger, so a broken link is no reason not to dump: the

@@ -76,7 +76,7 @@ class TableDump(BaseModel):
         untracked_tables: Tables whose changes a partial may miss until the next complete.
         types: Types of these columns.
         references: Foreign keys of the replicated tables.
-        references_out: Foreign keys to tables that are not replicated, one sentence each.
+        references_out: Foreign keys to tables that are not replicated, with remedies, as texts.
         omissions: What the catalog seems to replicate and a complete leaves out, likewise.
         columns: Replicated columns of every replicated table, also of tables without exported rows.
         base: Complete that a differential complete was compared with; None: everything is carried.

@@ -14,9 +14,7 @@ from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import read_sent_tables
-from ar_sync_pipeline.visible_text import listed, visible
-
-_LONGEST_NAME = 130
+from ar_sync_pipeline.visible_text import listed, visible_name
 
 # Tables whose rows are hidden from this role are left out.
 _READABLE = """
@@ -58,7 +56,7 @@ def unsent_in_words(tables: Sequence[str]) -> str:
     """Return what an operator should know of such tables, as a clause; empty without any."""
     if not tables:
         return ""
-    names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
+    names = ", ".join(listed([visible_name(table) for table in tables]))
     return (
         f"the sender's newest complete lacks {names}, so that these rows stay as they are: migrate"
         " the receiver as the sender was; if the sender has the table again, its next complete"

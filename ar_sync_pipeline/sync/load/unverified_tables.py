@@ -22,9 +22,7 @@ from ar_sync_pipeline.postgres.table_definitions import (
     record_tables,
 )
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
-from ar_sync_pipeline.visible_text import listed, visible
-
-_LONGEST_NAME = 130
+from ar_sync_pipeline.visible_text import listed, visible_name
 
 
 @dataclass
@@ -125,7 +123,7 @@ def unverified_in_words(tables: Sequence[str]) -> str:
     """Return what an operator should know of such tables, as a clause; empty without any."""
     if not tables:
         return ""
-    names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
+    names = ", ".join(listed([visible_name(table) for table in tables]))
     verb = "was" if len(tables) == 1 else "were"
     return (
         f"{names} {verb} altered, truncated or created again at the receiver, so that rows may"

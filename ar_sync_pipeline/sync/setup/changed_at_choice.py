@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ar_sync_pipeline.export.changed_at import ABSOLUTE_TIME, LOCAL_TIME
 from ar_sync_pipeline.postgres.column_statistics import ColumnStatistics, TableStatistics
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
@@ -21,8 +22,6 @@ _NEVER = re.compile(
 )
 # A time without another word is that of an event, which is set once.
 _MADE = re.compile(r"creat|insert|added|joined|regist|made|^ts$|^at$|^time$", re.IGNORECASE)
-_ABSOLUTE = re.compile(r"timestamp(\(\d\))? with time zone\Z")
-_LOCAL = re.compile(r"timestamp(\(\d\))? without time zone\Z")
 _DAY = 10
 
 
@@ -53,11 +52,11 @@ def choose_changed_at(table: TableFacts, statistics: TableStatistics) -> Changed
     """
     if not table.key:
         return ChangedAt(None, None, None, (), "")
-    absolute = [c for c in table.columns if _ABSOLUTE.match(c.type) and not c.generated]
+    absolute = [c for c in table.columns if ABSOLUTE_TIME.match(c.type) and not c.generated]
     moving = [c for c in absolute if _score(c)]
     moving.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
     chosen = moving[0] if moving else None
-    local = [c for c in table.columns if _LOCAL.match(c.type) and _score(c) and not c.generated]
+    local = [c for c in table.columns if LOCAL_TIME.match(c.type) and _score(c) and not c.generated]
     local.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
     made = [c for c in absolute if _MADE.search(c.name)] if not (chosen or local) else []
     return ChangedAt(

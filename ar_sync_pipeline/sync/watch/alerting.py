@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,12 @@ from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.alerts.webhook import WebhookChannel
 from ar_sync_pipeline.alerts.wording import Place
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.redact import MASK, without_passwords
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.visible_text import one_line
 
 _FILE = "incidents.sqlite"
 _LONGEST_SENTENCE = 600
-_PASSWORD_IN_URL = re.compile(r"(://[^/@\s:]*:)[^\s@]*@")
-_MASK = "********"
 _SHORTEST_SECRET = 4
 
 
@@ -82,8 +80,8 @@ class Alerts:
     def _clean(self, text: str) -> str:
         """Return one line of bounded length without secrets, from the text of any exception."""
         for secret in self.secrets:
-            text = text.replace(secret, _MASK)
-        return one_line(_PASSWORD_IN_URL.sub(rf"\1{_MASK}@", text), _LONGEST_SENTENCE)
+            text = text.replace(secret, MASK)
+        return one_line(without_passwords(text), _LONGEST_SENTENCE)
 
 
 def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Alerts:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
@@ -22,7 +23,7 @@ from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.free_space import measure_free_space
-from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, PARKED, QUARANTINE, RECEIPTS
+from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 
 _MODES = "see the modes in docs/receiver_account.md"

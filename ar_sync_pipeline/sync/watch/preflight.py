@@ -112,7 +112,7 @@ def _sender_areas(
         "scratch": partial(scratch_findings, settings),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
-        "mail": partial(mail_findings, settings),
+        "mail": partial(mail_findings, settings, clock),
         "receiver": link,
     }
 
@@ -146,8 +146,8 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "parked": partial(parked_findings, settings, catalog, clock),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
-        "transform": partial(transform_findings, settings, catalog),
-        "mail": partial(mail_findings, settings),
+        "transform": partial(transform_findings, settings, catalog, clock),
+        "mail": partial(mail_findings, settings, clock),
         "sender": partial(_ask_for, url, written),
     }
 

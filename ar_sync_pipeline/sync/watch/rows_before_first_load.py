@@ -10,9 +10,8 @@ from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.ledger_tables import may_read_ledger
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows
-from ar_sync_pipeline.visible_text import listed, visible
+from ar_sync_pipeline.visible_text import listed, visible_name
 
-_LONGEST_NAME = 130
 _ANY_APPLIED = "SELECT EXISTS (SELECT FROM ar_sync.applied_archive)"
 
 
@@ -22,7 +21,7 @@ def rows_before_first_load(connection: Connection, catalog: Catalog) -> Iterator
     if readable is not None and (not readable or scalar(connection, _ANY_APPLIED)):
         return
     found = tables_with_rows(connection, catalog, catalog.replicates)
-    tables = [visible(table, _LONGEST_NAME) for table in found]
+    tables = [visible_name(table) for table in found]
     if tables:
         yield Finding(
             Level.WARNING,

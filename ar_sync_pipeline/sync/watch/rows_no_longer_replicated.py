@@ -12,9 +12,8 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.ledger_tables import may_read_ledger
 from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows
-from ar_sync_pipeline.visible_text import visible
+from ar_sync_pipeline.visible_text import visible_name
 
-_LONGEST_NAME = 130
 _REPLICATED_ONCE = "SELECT table_name FROM ar_sync.table_definition ORDER BY table_name"
 
 
@@ -30,7 +29,7 @@ def rows_no_longer_replicated(connection: Connection, catalog: Catalog) -> Itera
     for label in tables_with_rows(connection, catalog, left.__contains__):
         statement = sql.SQL("DELETE FROM {}").format(sql.Identifier(*catalog.locate(label)))
         text = statement.as_string(connection)
-        name = visible(label, _LONGEST_NAME)
+        name = visible_name(label)
         yield Finding(
             Level.WARNING,
             f"table {name} is not in the catalog any more, and the receiver still has rows that"

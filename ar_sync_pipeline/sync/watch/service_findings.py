@@ -6,11 +6,11 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.load.postprocess import choose_transform
@@ -20,7 +20,9 @@ from ar_sync_pipeline.transform.specification import CommandTransform, command_l
 _LONGEST_SHEBANG = 256
 
 
-def transform_findings(settings: ReceiverSettings, catalog: Catalog) -> Iterator[Finding]:
+def transform_findings(
+    settings: ReceiverSettings, catalog: Catalog, clock: Clock
+) -> Iterator[Finding]:
     """Check whether the transform can be started, without starting it.
 
     Raises:
@@ -29,7 +31,7 @@ def transform_findings(settings: ReceiverSettings, catalog: Catalog) -> Iterator
     transform = choose_transform(settings, catalog)
     if not isinstance(transform, CommandTransform):
         return
-    now = datetime.now(UTC)
+    now = clock()
     program = command_line(transform, archive="x", minutes=1, window_start=now, window_end=now)[0]
     if "/" not in program and shutil.which(program):
         yield Finding(
@@ -44,9 +46,9 @@ def transform_findings(settings: ReceiverSettings, catalog: Catalog) -> Iterator
         yield Finding(Level.ERROR, f"the transform program {program} {what}", remedy)
 
 
-def mail_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
+def mail_findings(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Iterator[Finding]:
     """Check whether the mail server accepts connections and the login; no mail is sent."""
-    mail = open_alerts(settings, lambda: datetime.now(UTC)).mail
+    mail = open_alerts(settings, clock).mail
     if mail is None:
         return
     try:
