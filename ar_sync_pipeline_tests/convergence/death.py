@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -175,7 +174,11 @@ def _before_publishing() -> None:
 
 
 def _in_the_middle_of_the_upload() -> None:
-    _patch(publish, "publish_with_retries", lambda upload: partial(upload, progress=die))
+    # In place of the caller's own `progress`.
+    def dying(upload: Function) -> Function:
+        return lambda *given, **named: upload(*given, **(named | {"progress": die}))
+
+    _patch(publish, "publish_with_retries", dying)
 
 
 LOAD_POINTS: dict[str, Callable[[], None]] = {
