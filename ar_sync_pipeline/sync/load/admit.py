@@ -97,7 +97,7 @@ def admit_archives(
     operator's approval.
 
     Args:
-        kinds: Kinds of archives to check.
+        kinds: Kinds of archives to check; admissions of the other kind are forgotten.
         names: Names of the archives to check, without the prefix of waiting ones; None: all.
 
     Raises:
@@ -212,9 +212,11 @@ def _sort_out(
 ) -> Admission:
     sorting = _Sorting(connection, spool, receiver, clock)
     candidates = _candidates(spool, receiver)
-    forget_admitted(connection, [archive.name.applied for archive in candidates])
-    for archive in candidates:
-        if archive.name.kind in kinds and (names is None or archive.name.applied in names):
+    of_kinds = [archive for archive in candidates if archive.name.kind in kinds]
+    # A complete that an earlier run admitted and could not load must not stop a load of partials.
+    forget_admitted(connection, [archive.name.applied for archive in of_kinds])
+    for archive in of_kinds:
+        if names is None or archive.name.applied in names:
             sorting.check(archive)
     return sorting.result()
 
