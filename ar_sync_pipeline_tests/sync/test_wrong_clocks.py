@@ -15,10 +15,12 @@ from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.sent_archives import read_begun
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, rows, watermark_of
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
 
 DAY = timedelta(days=1)
@@ -85,6 +87,40 @@ class WrongClocks:
 @pytest.fixture
 def clocks(filled: TwoSites) -> WrongClocks:
     return WrongClocks(filled)
+
+
+@pytest.mark.parametrize("back", [timedelta(seconds=40), timedelta(minutes=4)])
+def test_partial_made_while_a_complete_is_dumped_is_dated_after_it(
+    media_sender: MediaSender, back: timedelta
+) -> None:
+    """The clock is set back meanwhile; the complete, which takes long, arrives last."""
+    sites = media_sender.sites
+    media_sender.complete()
+    sites.load()
+    build = media_sender.bundled_complete()
+    sites.at_sender(OTHER_CHANGE)
+    sites.clock = lambda: datetime.now(UTC) - back
+    partial = media_sender.partial()
+    sites.load()
+    complete = media_sender.publish(build)
+    assert partial.snapshot_at > complete.snapshot_at
+    report = sites.load()
+    assert [one.manifest.archive_id for one in report.loaded] == [
+        complete.archive_id,
+        partial.archive_id,
+    ]
+    assert equal(sites)
+
+
+def test_dump_in_progress_with_a_date_in_the_future_dates_nothing(
+    media_sender: MediaSender,
+) -> None:
+    manifest = media_sender.complete()
+    assert read_begun(media_sender.scratch) == ()
+    media_sender.bundled_partial().remove()
+    (begun,) = read_begun(media_sender.scratch)
+    assert begun > manifest.snapshot_at
+    assert newest_snapshot(ReceiverView(None, None), (), begun - DAY, [begun]) is None
 
 
 @pytest.mark.long
