@@ -98,8 +98,12 @@ class Receiver:
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Return whether the delete guard parked it, without approval, and nothing overtook it."""
-        overtaken = is_brought(archive.name, self._reached)
-        return held_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
+        waits = held_by_guard(archive) and archive.name.applied not in self.allowed
+        return waits and not self.is_overtaken(archive)
+
+    def is_overtaken(self, archive: SpooledArchive) -> bool:
+        """Return whether applied archives have brought, by their dates, what an archive holds."""
+        return is_brought(archive.name, self._reached)
 
 
 def describe_receiver(
