@@ -229,6 +229,47 @@ def test_first_complete_was_dated_ahead_and_its_time_has_come(clocks: WrongClock
     assert equal(clocks.sites)
 
 
+def on_timeline(path: Path, number: int, folder: Path) -> Path:
+    """Let an archive come from another timeline, as its first one."""
+    mark = watermark_of(path).model_copy(update={"timeline": number})
+    remake(path, folder, watermark=mark, new_history=True)
+    return path
+
+
+def test_archive_dated_ahead_is_overtaken_by_one_made_after_a_failover(
+    clocks: WrongClocks, tmp_path: Path
+) -> None:
+    clocks.complete(timedelta(0))
+    clocks.load()
+    wrong = clocks.complete(DAY, clocks.position())
+    assert clocks.load() == []
+    assert clocks.parked() == [wrong.name]
+    clocks.sites.at_sender(CHANGE, DELETION)
+    after = on_timeline(clocks.complete(timedelta(0), clocks.position()), 2, tmp_path / "remade")
+    assert clocks.load() == [after.name]
+    assert clocks.load(2 * DAY) == []
+    assert clocks.parked() == []
+    assert equal(clocks.sites)
+
+
+def test_cluster_that_went_back_to_a_lower_timeline_is_followed(
+    clocks: WrongClocks, tmp_path: Path
+) -> None:
+    """It was restored from a copy that was made before a failover."""
+    clocks.complete(-3 * HOUR)
+    clocks.load()
+    after = clocks.complete(-2 * HOUR, clocks.position())
+    on_timeline(after, 2, tmp_path / "after")
+    assert clocks.load() == [after.name]
+    clocks.sites.at_sender(CHANGE, DELETION)
+    restored = on_timeline(clocks.complete(-HOUR, clocks.position()), 1, tmp_path / "restored")
+    assert clocks.load() == [restored.name]
+    clocks.sites.at_sender(CHANGE)
+    partial = clocks.partial(timedelta(0), clocks.position())
+    assert clocks.load() == [partial.name]
+    assert equal(clocks.sites)
+
+
 def test_data_from_the_future_is_no_good_state(clocks: WrongClocks) -> None:
     """Loaded while the receiver's clock was ahead as well; then that clock was corrected."""
     clocks.complete(DAY)
