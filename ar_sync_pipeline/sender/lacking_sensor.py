@@ -1,7 +1,8 @@
 """Sensor that requests a complete when only a complete makes the receiver equal.
 
 The receiver lacks something of the last one or has quarantined it, as its receipt says, or has
-tables that it cannot verify, as its checkpoint says. Every partial reads both; the sensor reads the sender's journal.
+tables that it cannot verify, as its checkpoint says. Every partial reads both; the sensor reads the
+sender's journal.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import pytest
 
 from ar_sync_pipeline.postgres.errors import LockWaitError
 from ar_sync_pipeline.spool.states import list_applied, list_waiting
-from ar_sync_pipeline_tests.fix_sites import execute, recent_window, watermark_of
+from ar_sync_pipeline_tests.fix_sites import execute, recent_window
 from ar_sync_pipeline_tests.receiver.sites import PostprocessedSites
 
 NEW_BUS = (
