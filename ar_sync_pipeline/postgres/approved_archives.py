@@ -62,7 +62,7 @@ def admit(connection: Connection, name: str, manifest_sha256: str, admitted_at: 
 
 
 def forget_admitted(connection: Connection, but: Sequence[str]) -> None:
-    """Delete the admissions of archives that are no longer in the spool, all but those named."""
+    """Delete the admissions of all archives but those named."""
     connection.execute(
         "DELETE FROM ar_sync.admitted_archive WHERE name <> ALL (%s::text[])", [list(but)]
     )

@@ -1,7 +1,8 @@
 """Sensor that requests a complete when only a complete makes the receiver equal.
 
-The receiver lacks something of the last one, as its receipt says, or has tables that it cannot
-verify, as its checkpoint says. Every partial reads both; the sensor reads the sender's journal.
+The receiver lacks something of the last one or has quarantined it, as its receipt says, or has
+tables that it cannot verify, as its checkpoint says. Every partial reads both; the sensor reads the
+sender's journal.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,11 @@ from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.backoff import pause_after
 from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_under_way
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sync.dump.choose_base import complete_to_compare, complete_to_repeat
+from ar_sync_pipeline.sync.dump.choose_base import (
+    complete_to_compare,
+    complete_to_repeat,
+    complete_to_replace,
+)
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
 
 _REQUESTED = {"ar_sync/requested_by": "complete_for_receiver"}
@@ -45,7 +50,8 @@ def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
         description="Requests a complete when the receiver lacks rows or files that the last one"
         " did not carry: it was restored from a backup, or somebody changed it. The new one carries"
         " them; if the receiver still lacks something, the next one carries everything. It also"
-        " requests one when DDL at the receiver has changed replicated rows.",
+        " requests one when DDL at the receiver has changed replicated rows, and when the receiver"
+        " has quarantined the last one.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def complete_for_receiver(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -111,6 +117,8 @@ def _needed(site: SenderSite) -> str | None:
     scratch = site.settings.tmp_bkp_fldr
     if lacking := complete_to_repeat(scratch):
         return f"lacking_{lacking}"
+    if quarantined := complete_to_replace(scratch):
+        return f"quarantined_{quarantined}"
     checkpoint = last_checkpoint(scratch, site.clock())
     unverified = complete_to_compare(scratch, checkpoint)
     return f"unverified_{unverified}" if unverified else None

@@ -121,6 +121,10 @@ class HeldBackError(ParkedError):
     """An archive came so late that applying it would show readers an older state."""
 
 
+class ReplayTooLongError(ParkedError):
+    """More archives follow a late one than one transaction of the receiver's server can apply."""
+
+
 class ArchiveRefusedError(Exception):
     """One archive of a load cannot be applied; raised only inside `sync`, which rejects it."""
 

@@ -165,3 +165,26 @@ def test_complete_is_requested_once_for_a_table_that_ddl_at_the_receiver_changed
     assert rows(deployment.sender_url, CHILDREN) == rows(deployment.receiver_url, CHILDREN)
     deployment.succeed("partial_dump")
     assert isinstance(tick(deployment), dg.SkipReason)
+
+
+@pytest.mark.long
+def test_complete_is_requested_once_for_one_in_quarantine(deployment: Deployment) -> None:
+    for job in ("complete_dump", "complete_loaddata"):
+        deployment.succeed(job)
+    quarantine_the_next_complete(deployment)
+    request = tick(deployment)
+    assert isinstance(request, dg.RunRequest)
+    assert str(request.run_key).startswith("quarantined_backup_complete_")
+    # Another one does not help where the two sides do not match.
+    quarantine_the_next_complete(deployment)
+    assert isinstance(tick(deployment), dg.SkipReason)
+
+
+def quarantine_the_next_complete(deployment: Deployment) -> None:
+    """Let the receiver refuse a complete; the sender knows it."""
+    change_a_child(deployment)
+    deployment.succeed("complete_dump")
+    (path,) = (deployment.spool / "complete").glob("NEW_*")
+    path.write_bytes(path.read_bytes()[:-2000])
+    deployment.run("complete_loaddata")
+    deployment.succeed("partial_dump")

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline.sync.load.examine_again import examine_again
+from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import (
@@ -211,6 +214,35 @@ def test_complete_that_waits_for_a_person_is_overtaken_by_the_next_one(guarded: 
 
 
 @pytest.mark.long
+def test_overtaken_complete_is_taken_along_by_a_load_of_partials_and_no_approval_is_asked_for(
+    guarded: TwoSites,
+) -> None:
+    guarded.complete()
+    guarded.load()
+    guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
+    guarded.complete()
+    guarded.load()
+    (held,) = list_parked(guarded.spool)
+    assert "ar-sync allow" in parked_reason(guarded).remedy
+    guarded.at_sender("INSERT INTO app_child (parent_id) SELECT 3 FROM generate_series(1, 1000)")
+    guarded.complete()
+    guarded.environ["AR_SYNC_DELETE_GUARD"] = "100"
+    guarded.load()
+    assert [one.path for one in list_parked(guarded.spool)] == [held.path]
+    found = parked_reason(guarded)
+    assert "brings nothing new any more" in found.problem
+    assert "allow" not in found.remedy
+    guarded.load([ArchiveKind.PARTIAL])
+    assert list_parked(guarded.spool) == []
+
+
+def parked_reason(sites: TwoSites) -> Rejection:
+    """Return why the parked archive waits, as status and checks show it."""
+    parked = list_parked(sites.spool)
+    (found,) = examine_again(sites.settings, sites.catalog, parked, sites.clock())
+    return found
+
+
 def test_partials_that_wait_for_a_person_are_overtaken_by_later_partials(
     guarded: TwoSites,
 ) -> None:

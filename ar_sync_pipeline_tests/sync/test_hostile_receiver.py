@@ -126,6 +126,16 @@ def test_without_any_checkpoint_to_believe_everything_that_is_remembered_is_carr
     assert starting_point(sender.settings, datetime.now(UTC)).since == first
 
 
+def test_archive_in_the_folder_of_the_other_kind_counts_as_lost(sender: MediaSender) -> None:
+    """The receiver does not load it from there."""
+    sender.sites.at_sender(LATE_ROW)
+    lost = sender.partial()
+    waiting = sender.waiting(lost)
+    waiting.rename(sender.sites.spool / "complete" / waiting.name)
+    assert look(sender).waiting == frozenset()
+    assert rows_of_children(sender.partial()) == rows_of_children(lost)
+
+
 def test_checkpoint_that_says_nothing_any_more_leaves_out_no_row(sender: MediaSender) -> None:
     look(sender)
     checkpoint = json.loads(checkpoint_file(sender).read_text())

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from backports import zstd
 
+from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
 from ar_sync_pipeline.sync.load import stage_archives
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_sites import (
     PARENTS,
     TwoSites,
@@ -298,3 +301,46 @@ def test_table_outside_the_catalog_is_never_written(
     assert rows(sites.receiver, "SELECT count(*) FROM django_migrations") == [(0,)]
     assert rows(sites.receiver, "SELECT count(*) FROM ar_sync.allowed_archive") == before
     assert equal(sites)
+
+
+def test_complete_in_quarantine_is_made_good_by_a_complete_only(filled: TwoSites) -> None:
+    """The next partial carries no deletions."""
+    base = watermark_of(filled.complete())
+    filled.load()
+    filled.at_sender("DELETE FROM app_child WHERE id = 50")
+    damage(filled.complete(since=base))
+    assert len(filled.load().lost) == 1
+    filled.partial(recent_window(), since=base)
+    report = filled.load()
+    assert len(report.loaded) == 1
+    assert len(report.lost) == 1
+    assert quarantined(filled) == (1, 1, "quarantined")
+    filled.complete(since=base)
+    assert filled.load().lost == ()
+    assert equal(filled)
+    assert quarantined(filled) == (0, 0, "quarantined, replaced")
+
+
+def test_partial_in_quarantine_is_made_good_by_the_next_partial(filled: TwoSites) -> None:
+    base = watermark_of(filled.complete())
+    filled.load()
+    damage(filled.partial(recent_window(), since=base))
+    assert len(filled.load().lost) == 1
+    filled.partial(recent_window(), since=base)
+    assert filled.load().lost == ()
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def quarantined(sites: TwoSites) -> tuple[int, int, str]:
+    """Return the number by the checkpoint and by the status, and the state in the list."""
+    checkpoint = read_checkpoint(sites.spool)
+    assert checkpoint is not None
+    status = receiver_status(sites.settings, sites.catalog, sites.clock())
+    (count,) = (one.count for one in status.archives if one.state == "quarantined")
+    (listed,) = view_ledger(sites.settings).unapplied
+    return checkpoint.quarantined, count, listed.state

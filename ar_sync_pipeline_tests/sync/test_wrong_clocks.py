@@ -15,10 +15,12 @@ from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.sent_archives import read_begun
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, rows, watermark_of
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
 
 DAY = timedelta(days=1)
@@ -85,6 +87,40 @@ class WrongClocks:
 @pytest.fixture
 def clocks(filled: TwoSites) -> WrongClocks:
     return WrongClocks(filled)
+
+
+@pytest.mark.parametrize("back", [timedelta(seconds=40), timedelta(minutes=4)])
+def test_partial_made_while_a_complete_is_dumped_is_dated_after_it(
+    media_sender: MediaSender, back: timedelta
+) -> None:
+    """The clock is set back meanwhile; the complete, which takes long, arrives last."""
+    sites = media_sender.sites
+    media_sender.complete()
+    sites.load()
+    build = media_sender.bundled_complete()
+    sites.at_sender(OTHER_CHANGE)
+    sites.clock = lambda: datetime.now(UTC) - back
+    partial = media_sender.partial()
+    sites.load()
+    complete = media_sender.publish(build)
+    assert partial.snapshot_at > complete.snapshot_at
+    report = sites.load()
+    assert [one.manifest.archive_id for one in report.loaded] == [
+        complete.archive_id,
+        partial.archive_id,
+    ]
+    assert equal(sites)
+
+
+def test_dump_in_progress_with_a_date_in_the_future_dates_nothing(
+    media_sender: MediaSender,
+) -> None:
+    manifest = media_sender.complete()
+    assert read_begun(media_sender.scratch) == ()
+    media_sender.bundled_partial().remove()
+    (begun,) = read_begun(media_sender.scratch)
+    assert begun > manifest.snapshot_at
+    assert newest_snapshot(ReceiverView(None, None), (), begun - DAY, [begun]) is None
 
 
 @pytest.mark.long
@@ -190,6 +226,47 @@ def test_first_complete_was_dated_ahead_and_its_time_has_come(clocks: WrongClock
     right = clocks.complete(timedelta(0))
     assert wrong.name > right.name
     assert clocks.load(2 * HOUR) == [right.name]
+    assert equal(clocks.sites)
+
+
+def on_timeline(path: Path, number: int, folder: Path) -> Path:
+    """Let an archive come from another timeline, as its first one."""
+    mark = watermark_of(path).model_copy(update={"timeline": number})
+    remake(path, folder, watermark=mark, new_history=True)
+    return path
+
+
+def test_archive_dated_ahead_is_overtaken_by_one_made_after_a_failover(
+    clocks: WrongClocks, tmp_path: Path
+) -> None:
+    clocks.complete(timedelta(0))
+    clocks.load()
+    wrong = clocks.complete(DAY, clocks.checkpoint())
+    assert clocks.load() == []
+    assert clocks.parked() == [wrong.name]
+    clocks.sites.at_sender(CHANGE, DELETION)
+    after = on_timeline(clocks.complete(timedelta(0), clocks.checkpoint()), 2, tmp_path / "remade")
+    assert clocks.load() == [after.name]
+    assert clocks.load(2 * DAY) == []
+    assert clocks.parked() == []
+    assert equal(clocks.sites)
+
+
+def test_cluster_that_went_back_to_a_lower_timeline_is_followed(
+    clocks: WrongClocks, tmp_path: Path
+) -> None:
+    """It was restored from a copy that was made before a failover."""
+    clocks.complete(-3 * HOUR)
+    clocks.load()
+    after = clocks.complete(-2 * HOUR, clocks.checkpoint())
+    on_timeline(after, 2, tmp_path / "after")
+    assert clocks.load() == [after.name]
+    clocks.sites.at_sender(CHANGE, DELETION)
+    restored = on_timeline(clocks.complete(-HOUR, clocks.checkpoint()), 1, tmp_path / "restored")
+    assert clocks.load() == [restored.name]
+    clocks.sites.at_sender(CHANGE)
+    partial = clocks.partial(timedelta(0), clocks.checkpoint())
+    assert clocks.load() == [partial.name]
     assert equal(clocks.sites)
 
 

@@ -76,6 +76,18 @@ def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None) -> str | N
     return newest.name if is_applied else None
 
 
+def complete_to_replace(scratch: Path) -> str | None:
+    """Return the newest complete if the receiver has quarantined it; None: it has not.
+
+    Only if it is the first one: another one would not help where the two sides do not match.
+    """
+    *_, before, newest = [None, None, *_completes(scratch)]
+    refused = [
+        one is not None and one.state is ReceiptState.QUARANTINED for one in (before, newest)
+    ]
+    return newest.name if newest is not None and refused == [False, True] else None
+
+
 def _completes(scratch: Path) -> list[SentArchive]:
     return [archive for archive in read_sent(scratch) if archive.kind is ArchiveKind.COMPLETE]
 

@@ -16,7 +16,7 @@ from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_objects import objects_of, remember_objects
-from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, rules_at
+from ar_sync_pipeline.sync.dump.sent_archives import remember_begun, remember_rules, rules_at
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,13 @@ class Reading:
         since: Watermark | None,
         claimed: Watermark | None,
     ) -> Self:
-        """Compare the requested and the claimed starting point with the database as it is now."""
-        objects = read_object_ids(session.connection, session.tables)
+        """Compare the requested and the claimed starting point with the database as it is now.
+
+        The snapshot is recorded at once: another dump may begin while this one reads its tables.
+        """
         now = session.snapshot.watermark
+        remember_begun(scratch, now.snapshot_at)
+        objects = read_object_ids(session.connection, session.tables)
         foreign = [
             point
             for point in (since, claimed)

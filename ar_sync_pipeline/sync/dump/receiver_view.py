@@ -238,15 +238,18 @@ class _Look:
     def waiting(self, session: SftpSession) -> frozenset[str]:
         """Return the applied-form names of the waiting archives in folders that can be listed.
 
-        What is in the others counts as lost, so that a partial is only larger.
+        What is in the others counts as lost, so that a partial is only larger. So does an archive
+        in the folder of the other kind, which the receiver does not load.
         """
-        names = (
-            name
+        found = (
+            (folder, ArchiveName.parse(name))
             for folder in ARCHIVE_FOLDERS
             for name in self._names(session, self._spool / folder)
             if name.startswith(WAITING_PREFIX)
         )
-        return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))
+        return frozenset(
+            name.applied for folder, name in found if name is not None and name.kind == folder
+        )
 
     def _names(self, session: SftpSession, folder: PurePosixPath) -> list[str]:
         try:

@@ -108,12 +108,29 @@ class _Journal(BaseModel):
         digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could record the archive as sent.
+        begun: Snapshots of dumps whose archives are not recorded as sent: a complete takes long,
+            and a partial that is dumped meanwhile must be dated after it.
     """
 
     archives: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
     rules: tuple[RulesFrom, ...] = ()
     digests: tuple[DigestsOf, ...] = ()
+    begun: tuple[AwareDatetime, ...] = ()
+
+
+def remember_begun(scratch: Path, snapshot_at: datetime) -> None:
+    """Record the snapshot of a dump in progress; delete old ones."""
+    with locked(scratch):
+        journal = _read(scratch)
+        recent = {at for at in journal.begun if at > snapshot_at - _REMEMBERED}
+        begun = tuple(sorted({*recent, snapshot_at}))
+        _write(scratch, journal.model_copy(update={"begun": begun}))
+
+
+def read_begun(scratch: Path) -> tuple[datetime, ...]:
+    """Return the snapshots of dumps whose archives are not recorded as sent."""
+    return _read(scratch).begun
 
 
 def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
@@ -143,7 +160,8 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
         known = {archive.name: archive for archive in journal.archives} | {sent.name: sent}
         kept = [a for a in known.values() if a.sent_at > sent_at - _REMEMBERED]
         archives = tuple(sorted(kept, key=lambda a: a.watermark.snapshot_at))
-        _write(scratch, journal.model_copy(update={"archives": archives}))
+        begun = tuple(at for at in journal.begun if at != sent.watermark.snapshot_at)
+        _write(scratch, journal.model_copy(update={"archives": archives, "begun": begun}))
 
 
 def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, str]) -> None:

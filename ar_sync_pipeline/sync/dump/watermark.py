@@ -13,7 +13,12 @@ from ar_sync_pipeline.settings.model import CompleteCarries, SenderSettings
 from ar_sync_pipeline.sync.dump.choose_base import choose_base
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
-from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_points, read_sent
+from ar_sync_pipeline.sync.dump.sent_archives import (
+    SentArchive,
+    read_begun,
+    read_points,
+    read_sent,
+)
 
 _TICKS = timedelta(seconds=1)
 
@@ -26,7 +31,7 @@ class StartingPoint:
         since: Point from which a partial must contain every change; None: unknown, only the window
             counts, and the next complete repairs the gap.
         acknowledged: Point that the receiver itself reports.
-        after: Time of the newest snapshot that was sent or that the receiver has.
+        after: Time of the newest snapshot that was sent, is being dumped, or that the receiver has.
         unacknowledged: Archives that the receiver should have acknowledged by now.
         problems: What the receiver reports and is not accepted, one sentence each.
         base: Complete that the next one is compared with; None: it carries everything.
@@ -58,7 +63,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
     return StartingPoint(
         since=since,
         acknowledged=checkpoint.watermark if checkpoint else None,
-        after=newest_snapshot(view, sent, now),
+        after=newest_snapshot(view, sent, now, read_begun(settings.tmp_bkp_fldr)),
         unacknowledged=tuple(
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
@@ -83,7 +88,10 @@ def believable(
 
 
 def newest_snapshot(
-    view: ReceiverView, sent: Sequence[SentArchive], now: datetime
+    view: ReceiverView,
+    sent: Sequence[SentArchive],
+    now: datetime,
+    begun: Sequence[datetime] = (),
 ) -> datetime | None:
     """Return the newest snapshot that was sent or that the receiver has; the next one is later.
 
@@ -91,6 +99,7 @@ def newest_snapshot(
 
     Args:
         sent: Archives in the sender's journal, as far as they are believable.
+        begun: Snapshots of dumps in progress; a clock that was set back would date this one before.
     """
     dated = [archive.watermark.snapshot_at for archive in sent]
     if view.checkpoint and view.checkpoint.watermark:
@@ -98,7 +107,7 @@ def newest_snapshot(
     names = map(ArchiveName.parse, view.waiting or ())
     waiting = [name.snapshot_at for name in names if name is not None]
     limit = _latest_date(view, now)
-    return max((*dated, *(at for at in waiting if at <= limit)), default=None)
+    return max((*dated, *(at for at in (*waiting, *begun) if at <= limit)), default=None)
 
 
 def _latest_date(view: ReceiverView, now: datetime) -> datetime:

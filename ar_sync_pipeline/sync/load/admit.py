@@ -97,7 +97,8 @@ def admit_archives(
     operator's approval.
 
     Args:
-        kinds: Kinds of archives to check.
+        kinds: Kinds of archives to check; admissions of the other kind are forgotten. A parked
+            archive that a newer one has overtaken is checked whatever its kind.
         names: Names of the archives to check, without the prefix of waiting ones; None: all.
 
     Raises:
@@ -212,9 +213,15 @@ def _sort_out(
 ) -> Admission:
     sorting = _Sorting(connection, spool, receiver, clock)
     candidates = _candidates(spool, receiver)
-    forget_admitted(connection, [archive.name.applied for archive in candidates])
-    for archive in candidates:
-        if archive.name.kind in kinds and (names is None or archive.name.applied in names):
+    # A complete that an earlier run admitted and could not load must not stop a load of partials.
+    of_kinds = [
+        archive
+        for archive in candidates
+        if archive.name.kind in kinds or _waits_in_vain(archive, receiver)
+    ]
+    forget_admitted(connection, [archive.name.applied for archive in of_kinds])
+    for archive in of_kinds:
+        if names is None or archive.name.applied in names:
             sorting.check(archive)
     return sorting.result()
 
@@ -226,6 +233,12 @@ def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
     return sorted(
         [*list_waiting(spool), *parked, *unknown], key=lambda archive: archive.name.snapshot_at
     )
+
+
+def _waits_in_vain(archive: SpooledArchive, receiver: Receiver) -> bool:
+    """Return whether a newer one has overtaken a parked archive, which then costs no reading."""
+    parked = archive.state is SpoolState.PARKED
+    return parked and receiver.is_overtaken(archive) and _was_read_before(archive)
 
 
 def _was_read_before(archive: SpooledArchive) -> bool:

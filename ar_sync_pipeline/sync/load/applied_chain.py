@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
 from ar_sync_pipeline.spool.states import SpooledArchive
@@ -57,6 +57,30 @@ def promised_chain(
         return chain
     to_come = chain_of([*held, Span(UUID(int=0), ArchiveKind.COMPLETE, max(completes))])
     return replace(chain, gaps=to_come.gaps if to_come else ())
+
+
+def content_until(
+    ledger: Sequence[AppliedArchive], chain: Chain | None
+) -> dict[ArchiveKind, datetime | None]:
+    """Return by kind the snapshot up to which other archives have brought what an archive held.
+
+    A partial brings no deletions and no rows that partials missed, so only a complete replaces a
+    complete.
+
+    Args:
+        chain: Chain of the ledger.
+    """
+    completes = (a for a in ledger if a.kind is ArchiveKind.COMPLETE and not a.superseded)
+    return {
+        ArchiveKind.COMPLETE: max((a.snapshot_at for a in completes), default=None),
+        ArchiveKind.PARTIAL: chain.until if chain else None,
+    }
+
+
+def is_brought(name: ArchiveName, until: Mapping[ArchiveKind, datetime | None]) -> bool:
+    """Return whether other archives have brought what an archive held, by `content_until`."""
+    reached = until[name.kind]
+    return reached is not None and name.snapshot_at <= reached
 
 
 def _promised_from(line: AppliedArchive) -> datetime | None:

@@ -4,7 +4,7 @@ Archives are ordered by the times of their snapshots, which the sender's clock g
 its write-ahead log and transaction ids show which of two snapshots really came first, within one
 history of one cluster. A cluster that was restored from an older copy uses both again. Its first
 archive is marked (``new_history``) and begins a new history, whose archives are compared only with
-each other.
+each other. A failover begins one too, with a higher timeline: what was made before it comes before.
 """
 
 from __future__ import annotations
@@ -38,15 +38,35 @@ class SnapshotMark:
         xmax: First transaction id that was not used yet; each dump uses some.
         lsn: Written position in the write-ahead log, which may be that of the dump before; None in
             archives of the old system.
+        began: When the receiver first applied an archive of the history; None: it never did.
     """
 
     snapshot_at: datetime
     history: tuple[str, int, UUID | None]
     xmax: int
     lsn: int | None
+    began: datetime | None = None
 
     def came_before(self, other: SnapshotMark) -> bool:
         """Return whether it was taken earlier than another one, and is dated later."""
+        dated_later = self.snapshot_at > other.snapshot_at + _SIDE_BY_SIDE
+        return dated_later and (self._precedes(other) or self._is_of_earlier_timeline(other))
+
+    def _is_of_earlier_timeline(self, other: SnapshotMark) -> bool:
+        """Return whether the cluster has failed over since.
+
+        A cluster that is restored from an older copy has a lower timeline too, and a new history.
+        """
+        (cluster, timeline, _), (other_cluster, other_timeline, _) = self.history, other.history
+        return (
+            cluster == other_cluster
+            and timeline < other_timeline
+            and self.began is not None
+            and other.began is not None
+            and self.began < other.began
+        )
+
+    def _precedes(self, other: SnapshotMark) -> bool:
         return (
             self.history == other.history
             and self.lsn is not None
@@ -54,13 +74,12 @@ class SnapshotMark:
             and 0 <= other.lsn - self.lsn < _MOST_WAL_BYTES
             and 0 <= other.xmax - self.xmax < _MOST_IDS
             and (self.lsn, self.xmax) != (other.lsn, other.xmax)
-            and self.snapshot_at > other.snapshot_at + _SIDE_BY_SIDE
         )
 
 
 @dataclass(frozen=True)
 class Histories:
-    """Histories of archives; only archives of one history are comparable.
+    """Histories of archives; positions are comparable only within one.
 
     The first archive of a history identifies it.
 
@@ -106,7 +125,16 @@ class Histories:
         mark = manifest.watermark
         history = (mark.system_identifier, mark.timeline, self.of(manifest))
         xmax = int(mark.snapshot.split(":")[1])
-        return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn)
+        return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn, self._began.get(history))
+
+    @cached_property
+    def _began(self) -> dict[tuple[str, int, UUID | None], datetime]:
+        began = dict[tuple[str, int, UUID | None], datetime]()
+        for line in self.ledger:
+            if not line.superseded:
+                history = _history_of(line)
+                began[history] = min(line.applied_at, began.get(history, line.applied_at))
+        return began
 
     @cached_property
     def applied(self) -> dict[UUID, SnapshotMark]:
@@ -114,13 +142,18 @@ class Histories:
         return {
             line.archive_id: SnapshotMark(
                 line.snapshot_at,
-                (line.system_identifier, line.timeline, line.history),
+                _history_of(line),
                 line.xmax,
                 line.lsn,
+                self._began[_history_of(line)],
             )
             for line in self.ledger
             if not line.superseded
         }
+
+
+def _history_of(line: AppliedArchive) -> tuple[str, int, UUID | None]:
+    return line.system_identifier, line.timeline, line.history
 
 
 def is_overtaken(mark: SnapshotMark, others: Iterable[SnapshotMark]) -> bool:

@@ -36,7 +36,7 @@ from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, Schem
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, OtherPairError
 from ar_sync_pipeline.sync.intake import check_old_system
-from ar_sync_pipeline.sync.load.applied_chain import chain_in
+from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until, is_brought
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 
@@ -89,12 +89,7 @@ class Receiver:
     @cached_property
     def _reached(self) -> dict[ArchiveKind, datetime | None]:
         """Snapshot up to which an archive of each kind brings nothing."""
-        completes = (a for a in self.ledger if a.kind is ArchiveKind.COMPLETE and not a.superseded)
-        chain = chain_in(self.ledger)
-        return {
-            ArchiveKind.COMPLETE: max((a.snapshot_at for a in completes), default=None),
-            ArchiveKind.PARTIAL: chain.until if chain else None,
-        }
+        return content_until(self.ledger, chain_in(self.ledger))
 
     def has_content_of(self, manifest: Manifest) -> bool:
         """Return whether the applied archives already have what an archive brings."""
@@ -103,9 +98,12 @@ class Receiver:
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Return whether the delete guard parked it, without approval, and nothing overtook it."""
-        reached = self._reached[archive.name.kind]
-        overtaken = reached is not None and archive.name.snapshot_at <= reached
-        return held_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
+        waits = held_by_guard(archive) and archive.name.applied not in self.allowed
+        return waits and not self.is_overtaken(archive)
+
+    def is_overtaken(self, archive: SpooledArchive) -> bool:
+        """Return whether applied archives have brought, by their dates, what an archive holds."""
+        return is_brought(archive.name, self._reached)
 
 
 def describe_receiver(

@@ -16,12 +16,13 @@ from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger_tables import has_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive
-from ar_sync_pipeline.sync.errors import ArchiveParkedError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, DeleteGuardError
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.rejection import Rejection
 
 # The oldest ones give the reason that is shown; a manifest may have many chunks.
 _MOST = 30
+_COMPARED = frozenset({ArchiveParkedError.code, DeleteGuardError.code})
 
 
 def examine_again(
@@ -29,11 +30,11 @@ def examine_again(
 ) -> list[Rejection]:
     """Return the rejections of parked archives in their order.
 
-    Those that wait for the receiver's schema, catalog or rights are compared again; what cannot be
-    compared now has the reason that was written.
+    Those that wait for the receiver's schema, catalog or rights, or for an approval, are compared
+    again; what cannot be compared now has the reason that was written.
     """
     written = [Rejection.read(archive) for archive in parked]
-    again = [n for n, one in enumerate(written) if one.code == ArchiveParkedError.code][:_MOST]
+    again = [n for n, one in enumerate(written) if one.code in _COMPARED][:_MOST]
     if not again:
         return written
     url = settings.database_url
@@ -50,6 +51,8 @@ def examine_again(
 
 
 def _compared(archive: SpooledArchive, written: Rejection, receiver: Receiver) -> Rejection:
+    if written.code == DeleteGuardError.code and not receiver.is_overtaken(archive):
+        return written
     try:
         with open_archive(archive.path) as reader:
             examine(reader, receiver)

@@ -14,6 +14,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger_tables import load_lock
+from ar_sync_pipeline.postgres.lock_table import read_lock_table
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
@@ -22,6 +23,7 @@ from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
 from ar_sync_pipeline.sync.load.load_session import LoadSession
+from ar_sync_pipeline.sync.load.lock_budget import check_replay
 from ar_sync_pipeline.sync.load.media_of_load import left_out_warning
 from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.stage_archives import MediaFolder
@@ -94,6 +96,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
                 decided = _decided(at_hand)
                 if decided is not None:
                     return Preview(name, decided)
+                check_replay(read_lock_table(connection), at_hand)
                 here = MediaFolder(settings.receiver_media_fldr, settings.receiver_media_allow)
                 outcome = LoadSession(connection, catalog, here, at_hand).preview()
         except ArchiveRefusedError as refusal:

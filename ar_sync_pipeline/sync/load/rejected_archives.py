@@ -17,7 +17,7 @@ from ar_sync_pipeline.sync.errors import (
     FutureArchiveError,
     StillArrivingError,
 )
-from ar_sync_pipeline.sync.load.applied_chain import promised_chain
+from ar_sync_pipeline.sync.load.applied_chain import content_until, is_brought, promised_chain
 from ar_sync_pipeline.sync.rejection import Rejection
 
 _OF_THE_GATE = frozenset(
@@ -45,13 +45,14 @@ def parked_by_load(spool: Path) -> tuple[Rejection, ...]:
 def lost_in_quarantine(spool: Path, ledger: Sequence[AppliedArchive]) -> tuple[Rejection, ...]:
     """Return quarantined archives whose content no other archive has brought yet.
 
-    Once the unbroken chain reaches an archive's snapshot, another archive has brought it.
+    Once the unbroken chain reaches a partial's snapshot, another archive has brought it; that of a
+    complete comes with a later complete only.
     """
-    chain = promised_chain(ledger)
+    until = content_until(ledger, promised_chain(ledger))
     return tuple(
         Rejection.read(archive)
         for archive in list_quarantined(spool)
-        if chain is None or archive.name.snapshot_at > chain.until
+        if not is_brought(archive.name, until)
     )
 
 

@@ -22,7 +22,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.applied_chain import promised_chain
+from ar_sync_pipeline.sync.load.applied_chain import content_until, is_brought, promised_chain
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
@@ -53,7 +53,8 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     spooled, incidents = _spooled(settings), read_open_incidents(settings)
     parked = [one.problem for one in examine_again(settings, catalog, spooled.parked, now)]
     chain = promised_chain(recorded.ledger, spooled.waiting)
-    lost = [a for a in spooled.quarantined if chain is None or a.name.snapshot_at > chain.until]
+    until = content_until(recorded.ledger, chain)
+    lost = [a for a in spooled.quarantined if not is_brought(a.name, until)]
     newest = newest_of_each_kind(recorded.applied)
     overdue = _overdue_complete(recorded, newest, spooled, complete_due_within(settings, now))
     lag = explain_lag(

@@ -18,7 +18,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.applied_chain import chain_in
+from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until, is_brought
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.rejection import Rejection
@@ -79,7 +79,7 @@ def unapplied_archives(
     settings: ReceiverSettings, ledger: Sequence[AppliedArchive], allowed: Collection[str]
 ) -> tuple[UnappliedArchive, ...]:
     """Return every archive that waits, is parked or is quarantined."""
-    spool, chain = settings.remote_bkp_fldr, chain_in(ledger)
+    spool, until = settings.remote_bkp_fldr, content_until(ledger, chain_in(ledger))
     found = [
         *list_waiting(spool),
         *list_parked(spool),
@@ -89,7 +89,7 @@ def unapplied_archives(
     return tuple(
         _described(
             archive,
-            replaced=chain is not None and archive.name.snapshot_at <= chain.until,
+            replaced=is_brought(archive.name, until),
             allowed=archive.name.applied in allowed,
         )
         for archive in sorted(found, key=lambda archive: archive.name.snapshot_at)
