@@ -48,7 +48,7 @@ def test_archives_that_follow_a_late_one_are_applied_with_it(
     made = partials(filled, 3)
     late = withhold(made[0])
     filled.load()
-    needs(filled, monkeypatch, share=0.7, tables=6)
+    needs(filled, monkeypatch, share=0.9, tables=6)
     deliver(late)
     assert len(filled.load().loaded) == 3
     assert equal(filled, CHILDREN)
@@ -63,7 +63,7 @@ def test_late_archive_with_too_many_after_it_is_parked_and_the_others_are_loaded
     filled.at_sender("UPDATE app_child SET amount = 77, changed = now() WHERE id = 9")
     newest = filled.partial(recent_window(), since=watermark_of(applied(made[-1])))
     with monkeypatch.context() as patched:
-        needs(filled, patched, share=0.8, tables=6)
+        needs(filled, patched, share=1.1, tables=6)
         deliver(late)
         report = filled.load()
         assert [one.manifest.name.waiting for one in report.loaded] == [newest.name]
@@ -87,7 +87,7 @@ def test_first_complete_with_too_many_partials_after_it_is_parked_until_the_serv
     filled.load()
     deliver(late)
     with monkeypatch.context() as patched:
-        needs(filled, patched, share=0.8, tables=8)
+        needs(filled, patched, share=1.1, tables=8)
         (refused,) = filled.load().refused
         assert "max_locks_per_transaction" in refused.remedy
     assert len(filled.load().loaded) == 4
@@ -101,7 +101,7 @@ def test_preview_of_a_late_archive_names_the_locks_that_it_needs(
     withheld = withhold(late)
     filled.load()
     deliver(withheld)
-    needs(filled, monkeypatch, share=0.8, tables=6)
+    needs(filled, monkeypatch, share=1.1, tables=6)
     preview = preview_load(filled.settings, filled.catalog, late, filled.clock)
     assert preview.verdict is Verdict.PARKED
     assert "max_locks_per_transaction" in preview.reason

@@ -241,11 +241,11 @@ def test_archive_dated_ahead_is_overtaken_by_one_made_after_a_failover(
 ) -> None:
     clocks.complete(timedelta(0))
     clocks.load()
-    wrong = clocks.complete(DAY, clocks.checkpoint())
+    wrong = clocks.complete(DAY, clocks.watermark())
     assert clocks.load() == []
     assert clocks.parked() == [wrong.name]
     clocks.sites.at_sender(CHANGE, DELETION)
-    after = on_timeline(clocks.complete(timedelta(0), clocks.checkpoint()), 2, tmp_path / "remade")
+    after = on_timeline(clocks.complete(timedelta(0), clocks.watermark()), 2, tmp_path / "remade")
     assert clocks.load() == [after.name]
     assert clocks.load(2 * DAY) == []
     assert clocks.parked() == []
@@ -258,14 +258,14 @@ def test_cluster_that_went_back_to_a_lower_timeline_is_followed(
     """It was restored from a copy that was made before a failover."""
     clocks.complete(-3 * HOUR)
     clocks.load()
-    after = clocks.complete(-2 * HOUR, clocks.checkpoint())
+    after = clocks.complete(-2 * HOUR, clocks.watermark())
     on_timeline(after, 2, tmp_path / "after")
     assert clocks.load() == [after.name]
     clocks.sites.at_sender(CHANGE, DELETION)
-    restored = on_timeline(clocks.complete(-HOUR, clocks.checkpoint()), 1, tmp_path / "restored")
+    restored = on_timeline(clocks.complete(-HOUR, clocks.watermark()), 1, tmp_path / "restored")
     assert clocks.load() == [restored.name]
     clocks.sites.at_sender(CHANGE)
-    partial = clocks.partial(timedelta(0), clocks.checkpoint())
+    partial = clocks.partial(timedelta(0), clocks.watermark())
     assert clocks.load() == [partial.name]
     assert equal(clocks.sites)
 
