@@ -189,7 +189,7 @@ def _add_displaced_rows(
         raise LoadRefusedError(
             f"a row of {table} gets a value of {unique.name} that another row has here, and"
             " what became of that row is not in this archive",
-            remedy="nothing; the next complete archive brings both",
+            remedy="no action is needed: the next complete archive brings both",
         )
 
 

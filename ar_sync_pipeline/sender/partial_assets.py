@@ -227,5 +227,5 @@ def _window(
     newest = windows.get_last_partition_window()
     if newest is None:
         raise dg.Failure(no_window_yet(windows, site.clock()))
-    context.log.warning("No window was asked for; taking the newest closed one.")
+    context.log.info("No window was asked for; taking the newest closed one.")
     return Window(start=newest.start, end=newest.end)

@@ -114,7 +114,8 @@ def connect(
     reason = reason or TimeoutError("timed out")
     raise UnreachableHostError(
         f"{endpoint.host} port {endpoint.port} does not answer ({reason.strerror or reason})",
-        remedy="check that the receiver's SSH server runs and that no firewall is in between",
+        remedy="check that the receiver's SSH server runs at this port (AR_SYNC_REMOTE_PORT) and"
+        " that no firewall is in between",
     ) from reason
 
 

@@ -108,7 +108,7 @@ class ContentLackingError(ParkedError):
     def __init__(self, archive: str, lacking: Lacking) -> None:
         super().__init__(
             f"{archive} does not carry what this receiver lacks ({lacking.in_words})",
-            remedy="nothing; the sender carries it with its next complete, by itself",
+            remedy="no action is needed: the sender carries it with its next complete, by itself",
         )
         self.lacking = lacking
 

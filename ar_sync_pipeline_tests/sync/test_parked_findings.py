@@ -72,7 +72,7 @@ def test_what_is_asked_after_the_remedy_and_before_the_next_load_knows_of_it(
     assert finding.problem == (
         "2 archives are parked: the archive fits the receiver now, and waits for the next load"
     )
-    assert finding.remedy == "nothing; the next load takes it from there"
+    assert finding.remedy == "no action is needed: the next load takes it from there"
     shown = receiver_status(parked.settings, parked.catalog, parked.clock())
     assert "fits the receiver now, and waits for the next load" in shown.lag.because
     parked.at_receiver("ALTER TABLE app_child ALTER COLUMN amount TYPE text")

@@ -65,5 +65,5 @@ def _compared(archive: SpooledArchive, written: Rejection, receiver: Receiver) -
     return replace(
         written,
         problem=f"{written.name} {found}, and waits for the next load",
-        remedy="nothing; the next load takes it from there",
+        remedy="no action is needed: the next load takes it from there",
     )

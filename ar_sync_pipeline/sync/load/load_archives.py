@@ -273,5 +273,6 @@ def _held_back(at_hand: ArchivesAtHand) -> HeldBackError:
     return HeldBackError(
         f"{late} came late, and a later archive that was applied is no longer in the spool to be"
         " applied after it",
-        remedy="nothing; the receiver keeps its newer state, and the next complete repairs",
+        remedy="no action is needed: the receiver keeps its newer state, and the next complete"
+        " repairs",
     )
