@@ -11,7 +11,7 @@ from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.postgres.gate import key_mismatches
+from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
 from ar_sync_pipeline.postgres.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.rights import check_rights, role_script
@@ -87,6 +87,7 @@ def check_receiver_tables(
         findings += _unlogged(connection, table)
         findings += column_findings(connection, catalog, table)
         findings += _key(connection, catalog, table, sent.get(table.name))
+        findings += _refusing(catalog, table, sent.get(table.name))
     findings += _unused_receiver_tables(connection, catalog)
     row = connection.execute(_MAY_WRITE_LEDGER).fetchone()
     if row is not None and not row[0]:
@@ -130,6 +131,17 @@ def missing_table(label: str) -> Finding:
         f"table {label} is not in the receiver's database, so that archives with it are parked",
         "create it by the application's migration, or correct the catalog",
     )
+
+
+def _refusing(catalog: Catalog, table: TableFacts, sent: TableManifest | None) -> Iterator[Finding]:
+    """Yield findings on columns that refuse the rows of the sender's newest archive."""
+    for problem in refusing_columns(sent, catalog, table) if sent is not None else ():
+        yield Finding(
+            Level.WARNING,
+            f"{problem}, so archives are parked unless AR_SYNC_SCHEMA_DRIFT is ignore",
+            "migrate the sender too, or DROP NOT NULL, SET DEFAULT or DROP EXPRESSION at the"
+            " receiver",
+        )
 
 
 def _key(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, SenderIdentity
-from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
@@ -92,6 +93,30 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
     assert len(filled.load().loaded) == 1
     assert list_parked(filled.spool) == []
     assert equal(filled)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER amount SET NOT NULL", "app_child.amount may be NULL at the sender"),
+        ("ADD score integer NOT NULL", "app_child.score needs a value that the sender lacks"),
+        (
+            "DROP amount, ADD amount float GENERATED ALWAYS AS (id) STORED",
+            "app_child.amount is computed at the receiver",
+        ),
+    ],
+)
+def test_check_names_a_column_that_refuses_the_rows_of_the_newest_archive(
+    filled: TwoSites, change: str, said: str
+) -> None:
+    with open_archive(filled.complete()) as archive:
+        newest = archive.manifest
+    before = check_receiver(filled.receiver, filled.catalog, newest)
+    filled.at_receiver(f"ALTER TABLE app_child {change}")
+    after = check_receiver(filled.receiver, filled.catalog, newest)
+    (found,) = set(after) - set(before)
+    assert said in found.problem
+    assert "archives are parked" in found.problem
 
 
 def test_archive_of_a_newer_version_waits_until_this_side_is_upgraded(
