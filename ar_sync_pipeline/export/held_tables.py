@@ -25,7 +25,7 @@ from ar_sync_pipeline.export.table_export import (
     digest_chunks,
     readable,
 )
-from ar_sync_pipeline.postgres.chunk_ranges import keys_per_chunk, range_of
+from ar_sync_pipeline.postgres.chunk_ranges import number_at, range_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.digest import ChunkDigest
@@ -125,7 +125,7 @@ def chunks_written_since(
     if held is None or held.since is None or point.snapshot_at < held.since.snapshot_at:
         return None
     return frozenset(
-        None if chunk.key_range is None else chunk.key_range.low // keys_per_chunk()
+        None if chunk.key_range is None else number_at(chunk.key_range)
         for chunk in chunks
         if not isinstance(chunk, ComparedChunk) or chunk.counted is None or chunk.counted.new_rows
     )
@@ -163,7 +163,7 @@ def write_absent_keys(
     ranges = [chunk.key_range for chunk in chunks if chunk.is_change and chunk.key_range]
     if not ranges:
         return None
-    query = absent_keys_query(table, [one.low // keys_per_chunk() for one in ranges])
+    query = absent_keys_query(table, [number_at(one) for one in ranges])
     with readable(table.name), ChunkWriter(folder, table.name, ABSENT_KEYS) as writer:
         rows = copy_out(connection, query, writer)
         return writer.finish(row_count=rows, digest="0", key_range=None)

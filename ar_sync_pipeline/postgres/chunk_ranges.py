@@ -20,9 +20,14 @@ def range_of(number: int) -> KeyRange:
     return KeyRange(low=low, high=low + (1 << digest.CHUNK_KEY_BITS))
 
 
+def number_at(key_range: KeyRange) -> int:
+    """Return the number of the chunk with a range of keys."""
+    return key_range.low >> digest.CHUNK_KEY_BITS
+
+
 def number_of(chunk: Chunk) -> int | None:
     """Return the number of a chunk; None: it is the whole table."""
-    return None if chunk.key_range is None else chunk.key_range.low >> digest.CHUNK_KEY_BITS
+    return None if chunk.key_range is None else number_at(chunk.key_range)
 
 
 def in_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Composed:
