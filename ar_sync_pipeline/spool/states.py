@@ -218,18 +218,27 @@ def _quarantined_before(spool: Path, archive: SpooledArchive) -> SpooledArchive:
 
 
 def _queue(spool: Path) -> list[SpooledArchive]:
-    """Return the waiting and applied archives in the folders of their kinds."""
-    found = []
-    for kind in ArchiveKind:
-        for archive in _archives(spool, kind, SpoolState.WAITING):
-            if archive.name.kind is not kind:
-                continue
-            waiting = archive.path.name.startswith(WAITING_PREFIX)
-            found.append(archive if waiting else replace(archive, state=SpoolState.APPLIED))
-    return _sorted(found)
+    """Return the waiting and applied archives.
+
+    One that somebody moved into the folder of the other kind counts, unless its own folder has the
+    name too; the next change of its state moves it to its own folder.
+    """
+    found = [archive for kind in ArchiveKind for archive in _archives(spool, kind)]
+    at_home = {a.path.name for a in found if a.path.parent.name == a.name.kind}
+    return _sorted(
+        a for a in found if a.path.parent.name == a.name.kind or a.path.name not in at_home
+    )
 
 
-def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledArchive]:
+def _state_by_name(filename: str) -> SpoolState:
+    waiting = filename.startswith(WAITING_PREFIX)
+    return SpoolState.WAITING if waiting else SpoolState.APPLIED
+
+
+def _archives(
+    spool: Path, folder: str, state: SpoolState | None = None
+) -> Iterator[SpooledArchive]:
+    """Yield the archives of a folder; without a state, their names say it."""
     for entry in regular_files(spool, folder):
         match = _NUMBERED.fullmatch(entry.name)
         numbered = match is not None and match["name"] != entry.name
@@ -238,7 +247,8 @@ def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledAr
         name = ArchiveName.parse(match["name"])
         if name is not None:
             path = spool / folder / entry.name
-            yield SpooledArchive(name, path, state, entry.facts.st_size)
+            by_name = state or _state_by_name(entry.name)
+            yield SpooledArchive(name, path, by_name, entry.facts.st_size)
 
 
 def _sorted(archives: Iterator[SpooledArchive] | list[SpooledArchive]) -> list[SpooledArchive]:

@@ -19,6 +19,7 @@ from ar_sync_pipeline.spool.states import (
     list_parked,
     list_quarantined,
     list_waiting,
+    mark_applied,
 )
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.spool.conftest import NOON
@@ -64,7 +65,6 @@ def test_d10_upload_that_goes_on_is_not_seen(spool: Path, put: PutArchive) -> No
         "NEW_backup_partial_20261123T120000.000000Z.tar.2",
         "new_backup_partial_20261123T120000.000000Z.tar",
         "NEW_backup_partial_20261399T120000.000000Z.tar",
-        "NEW_backup_complete_20261123T120000.000000Z.tar",  # of the other folder
         "README",
         "-rf",
         "NEW_backup_partial_20261123T120000.000000Z.tar\n",
@@ -73,6 +73,29 @@ def test_d10_upload_that_goes_on_is_not_seen(spool: Path, put: PutArchive) -> No
 def test_other_names_are_ignored(spool: Path, name: str) -> None:
     (spool / "partial" / name).write_bytes(b"")
     assert list_waiting(spool) == list_applied(spool) == []
+
+
+def test_archive_in_the_folder_of_the_other_kind_waits_until_it_is_moved_to_its_own(
+    spool: Path, put: PutArchive
+) -> None:
+    own = put()
+    moved = spool / ArchiveKind.COMPLETE / own.name
+    own.rename(moved)
+    (archive,) = list_waiting(spool)
+    assert archive.path == moved
+
+    assert mark_applied(spool, archive).path.parent == own.parent
+    assert list_waiting(spool) == []
+    assert len(list_applied(spool)) == 1
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_of_two_files_of_a_name_the_one_in_its_own_folder_counts(
+    spool: Path, put: PutArchive, applied: bool
+) -> None:
+    own = put(applied=applied)
+    (spool / ArchiveKind.COMPLETE / own.name).write_bytes(b"a copy")
+    assert [a.path for a in (*list_waiting(spool), *list_applied(spool))] == [own]
 
 
 def test_only_regular_files_are_archives(spool: Path, put: PutArchive, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ class _Look:
         """Return the applied-form names of the waiting archives in folders that can be listed.
 
         What is in the others counts as lost, so that a partial is only larger. So does an archive
-        in the folder of the other kind, which the receiver does not load.
+        in the folder of the other kind, which old receivers do not load.
         """
         found = (
             (folder, ArchiveName.parse(name))
