@@ -7,7 +7,11 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
-from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
+from ar_sync_pipeline.operations.check_history import (
+    delete_overtaken,
+    forget_planned,
+    shown_evaluation,
+)
 from ar_sync_pipeline.operations.dagster_internals import DATA_VERSION_TAG
 
 Result = dg.MaterializeResult[None] | dg.AssetCheckResult
@@ -33,7 +37,7 @@ def whatever_is_selected(step: Step) -> Step:
         ranged = context.has_partition_key_range
         # In a run without a window, Dagster would look up the windows of an output's inputs.
         outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
-        for result in _parts(step(context, **config)):
+        for result in _kept_if_it_fails(context, _parts(step(context, **config))):
             if isinstance(result, dg.AssetCheckResult):
                 delete_overtaken(context.instance, _check_key(result), context.run.run_id)
             else:
@@ -56,6 +60,19 @@ def _parts(results: Results) -> Results:
         else:
             yield result._replace(check_results=[])
             yield from result.check_results or ()
+
+
+def _kept_if_it_fails(context: dg.AssetExecutionContext, results: Results) -> Results:
+    """Yield the results of a step; if it fails, keep shown what was found before.
+
+    Otherwise the UI shows "Execution failed" for every check that this run planned, though an
+    earlier finding may still be true, until the next run.
+    """
+    try:
+        yield from results
+    except Exception:
+        forget_planned(context.instance, context.run.run_id)
+        raise
 
 
 def _keep_shown(context: dg.AssetExecutionContext, result: dg.MaterializeResult[None]) -> None:

@@ -54,3 +54,49 @@ def test_a_materialization_does_not_hide_what_a_sensor_found_during_the_run(pass
             assert job.execute_in_process(instance=instance).success
             assert shown(instance) == (True, "found by the run")
     assert seen == [(passed, "found by the sensor")] * 2
+
+
+@pytest.mark.parametrize(
+    "error", [dg.Failure("no database"), RuntimeError("a defect")], ids=["failure", "defect"]
+)
+def test_a_run_that_fails_in_its_first_step_hides_no_finding_of_later_steps(
+    error: Exception,
+) -> None:
+    failing = False
+
+    @dg.multi_asset(
+        specs=[dg.AssetSpec("admitted")],
+        check_specs=[dg.AssetCheckSpec("sound", asset="admitted")],
+        can_subset=True,
+    )
+    @whatever_is_selected
+    def admit(_context: dg.AssetExecutionContext) -> Iterator[Result]:
+        yield dg.AssetCheckResult(
+            asset_key="admitted", check_name="sound", passed=not failing, description=f"{failing}"
+        )
+        if failing:
+            raise error
+        yield dg.MaterializeResult(asset_key="admitted")
+
+    @dg.multi_asset(
+        specs=[dg.AssetSpec(ASSET, deps=["admitted"])],
+        check_specs=[dg.AssetCheckSpec(CHECK.name, asset=ASSET)],
+        can_subset=True,
+    )
+    @whatever_is_selected
+    def load(_context: dg.AssetExecutionContext) -> Iterator[Result]:
+        yield dg.AssetCheckResult(
+            asset_key=ASSET, check_name=CHECK.name, passed=False, description="found before"
+        )
+        yield dg.MaterializeResult(asset_key=ASSET)
+
+    definitions = dg.Definitions(assets=[admit, load], jobs=[dg.define_asset_job("job")])
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = definitions.resolve_job_def("job")
+        assert job.execute_in_process(instance=instance).success
+        failing = True
+        assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+        assert shown(instance) == (False, "found before")
+        sound = shown_evaluation(instance, dg.AssetCheckKey(dg.AssetKey("admitted"), "sound"))
+        assert sound is not None
+        assert sound.description == "True", "what the failed step found itself is newer"
