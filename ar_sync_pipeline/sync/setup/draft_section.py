@@ -8,7 +8,7 @@ from ar_sync_pipeline.catalog.draft import DraftSection, Value
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.changed_at_choice import ChangedAt, choose_changed_at
-from ar_sync_pipeline.sync.setup.personal_columns import Kind
+from ar_sync_pipeline.sync.setup.personal_columns import Kind, is_document
 from ar_sync_pipeline.sync.setup.personal_rules import PersonalRules, propose_rules
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
 
@@ -85,6 +85,7 @@ def _table_notes(
     for name, others in proposed.joined.items():
         places = ", ".join(f"{column} of {label}" for label, column in others)
         yield f"{name}: joined with {places}. Give all of them its mask, or none."
+    yield from _unread_documents(table, proposed)
     for key in table.foreign_keys:
         if key.referenced_table not in sender.choice.replicated:
             yield (
@@ -93,6 +94,19 @@ def _table_notes(
             )
     if held is not None:
         yield from _at_receiver(sender, table, held.get(table.name))
+
+
+def _unread_documents(table: TableFacts, proposed: PersonalRules) -> Iterator[str]:
+    documents = [
+        column.name
+        for column in table.columns
+        if is_document(column) and not column.generated and column.name not in proposed.kinds
+    ]
+    if documents:
+        yield (
+            f"{', '.join(documents)}: a document may contain personal data under any of its keys,"
+            " which were not read."
+        )
 
 
 def _at_receiver(

@@ -149,7 +149,7 @@ def _weak(column: ColumnFacts, contexts: list[dict[str, Kind]]) -> Kind | None:
             kind = context.get(word)
             if kind is not None and split[-1] not in _NOT_OF_PEOPLE and _fits(column, kind, split):
                 return kind
-    if contexts and _DOCUMENT.match(column.type):
+    if contexts and is_document(column):
         return Kind.FREE_TEXT
     return None
 
@@ -170,6 +170,11 @@ def _fits(column: ColumnFacts, kind: Kind, split: tuple[str, ...]) -> bool:
         numbered = kind in {Kind.POSITION, Kind.CONTACT} or split[-1] in _NUMBERED
         return numbered and "id" not in split
     return True
+
+
+def is_document(column: ColumnFacts) -> bool:
+    """Return whether the values have keys of their own, which the column's name does not tell."""
+    return bool(_DOCUMENT.match(column.type))
 
 
 def split_name(name: str) -> tuple[str, ...]:

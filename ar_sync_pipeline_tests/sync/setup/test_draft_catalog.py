@@ -380,3 +380,18 @@ def test_hostile_names_neither_break_the_file_nor_reach_the_terminal(
 def test_database_without_tables_is_refused(empty_database: str) -> None:
     with pytest.raises(SchemaError, match="has no table"):
         draft_catalog(empty_database)
+
+
+def test_documents_are_named_wherever_they_are_since_their_keys_are_not_read(
+    empty_database: str,
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE invoice (id int PRIMARY KEY, form_data jsonb, total numeric,"
+        " total_tax jsonb GENERATED ALWAYS AS (form_data -> 'tax') STORED)",
+        "CREATE TABLE customer (id int PRIMARY KEY, form_data jsonb)",
+    )
+    text = as_toml(draft_catalog(empty_database))
+    assert text.count("form_data: a document may contain personal data") == 1
+    assert "[table.invoice]" in text
+    assert 'exclude = ["form_data"]' in text.partition("[table.customer]")[2]
