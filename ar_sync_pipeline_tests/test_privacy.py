@@ -112,8 +112,27 @@ def database(url: str) -> Iterator[tuple[str, bytes]]:
         yield str(name), str(found[0][0]).encode()
 
 
+def statistics(url: str) -> bytes:
+    """Return what the statistics of a database tell this role about values."""
+    found = rows(url, "SELECT string_agg(s::text, ' ') FROM pg_stats s WHERE schemaname = 'public'")
+    return str(found[0][0]).encode()
+
+
+def definitions(private: Deployment) -> Iterator[tuple[str, bytes]]:
+    """Yield what the code locations, and so the UI, say of their assets before anything runs."""
+    for side in (private.sender_definitions(), private.receiver_definitions()):
+        for spec in side.resolve_all_asset_specs():
+            yield f"asset {spec.key.to_user_string()}", str(spec).encode()
+
+
 def everything(private: Deployment) -> dict[str, bytes]:
-    return dict(contents(private.folder)) | dict(database(private.receiver_url))
+    execute(private.receiver_url, "ANALYZE")
+    return (
+        dict(contents(private.folder))
+        | dict(database(private.receiver_url))
+        | dict(definitions(private))
+        | {"statistics of the receiver": statistics(private.receiver_url)}
+    )
 
 
 def places_of(needle: bytes, found: dict[str, bytes]) -> list[str]:
@@ -158,6 +177,11 @@ def test_nothing_that_is_kept_back_is_anywhere_outside_the_sender(private: Deplo
     joined = "SELECT count(*) FROM app_user u JOIN app_login l USING (email) WHERE u.id = user_id"
     assert rows(private.receiver_url, joined) == [(30,)]
     assert [path.name for path in (private.folder / "receiver_media").iterdir()] == ["bus.jpeg"]
+    execute(admin, "ANALYZE")
+    assert b"planted-mail" in statistics(private.sender_url).lower(), "masked, so its role reads it"
+    for excluded in (b"planted-token", b"planted-photo"):
+        assert excluded in statistics(admin).lower()
+        assert excluded not in statistics(private.sender_url).lower()
 
 
 @pytest.mark.long
@@ -169,6 +193,7 @@ def test_the_search_finds_all_of_it_without_the_rules(private: Deployment) -> No
     private.succeed("complete_loaddata")
     found = everything(private)
     assert all(places_of(needle, found) for needle in NEEDLES[:-1])
+    assert "statistics of the receiver" in places_of(b"planted-token", found)
 
 
 def test_catalog_with_pseudonyms_and_no_secret_is_named_by_run_and_check(
