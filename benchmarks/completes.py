@@ -30,6 +30,7 @@ from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
@@ -105,8 +106,9 @@ class Pair:
             sent.load_cpu_seconds += self.cpu_seconds() - dumped_cpu
             if manifest.archive_id in [a.manifest.archive_id for a in report.loaded]:
                 return sent
-            starting_point(self.settings, self.sites.clock())
-            if complete_to_repeat(self.settings.tmp_bkp_fldr) is None:
+            scratch, now = self.settings.tmp_bkp_fldr, self.sites.clock()
+            starting_point(self.settings, now)
+            if complete_to_repeat(scratch, last_checkpoint(scratch, now), now) is None:
                 raise SystemExit(f"not applied, and nothing is lacking: {report.refused}")
         raise SystemExit("the receiver still lacks something")
 

@@ -73,6 +73,8 @@ _ANSWERED = re.compile(r"failed: [^\s:]+:  ")
 _FULL = re.compile(r"too many (connections|clients)|remaining connection slots|too many sessions")
 # "Function" in the languages of PostgreSQL's messages; names of procedural languages stay the same.
 _FUNCTION = re.compile(r"PL/|fun[ckzç]|fon[ck]|функц|ფუნქც|関数|함수|函[数數]", re.IGNORECASE)
+# Names and SQL statements; those within a statement are quoted, too.
+_QUOTED = re.compile(r'["«»„“”].*["«»„“”]')
 _NOT_YET = re.compile(
     r"the database system is (starting up|shutting down|in recovery mode|not yet)"
 )
@@ -170,10 +172,12 @@ def names_function(context: str | None) -> bool:
     """Return whether an error's context says that a function of the database raised it.
 
     The server translates the context to the language of its ``lc_messages``. A line that begins
-    with ``COPY`` names a table.
+    with ``COPY`` names a table, as do quotes: ``while updating tuple (0,1) in relation "refund"``.
     """
     lines = (context or "").splitlines()
-    return any(_FUNCTION.search(line) for line in lines if not line.startswith("COPY "))
+    return any(
+        _FUNCTION.search(_QUOTED.sub("", line)) for line in lines if not line.startswith("COPY ")
+    )
 
 
 def _is_closed(connection: Connection | None) -> bool:

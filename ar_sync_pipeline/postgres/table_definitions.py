@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -28,8 +30,9 @@ class TablePart(_Frozen):
 
     Attributes:
         file: Its ``relfilenode``.
-        filled: Whether it has any block, if it is ``UNLOGGED``: a crash of the server empties such
-            a table and leaves no other trace. None: it is not, or not recorded.
+        filled: Whether it has a row (true) or no block (false), if it is ``UNLOGGED``: a crash of
+            the server empties such a table and leaves no other trace. None: it is not, or only
+            deleted rows are in its blocks, which vacuum may remove.
     """
 
     file: int
@@ -119,10 +122,22 @@ def read_definitions(
     names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
     query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_READ)
     rows = connection.execute(query, {"names": list(names)}).fetchall()
+    for _, parts, _ in rows:
+        for part in parts.values():
+            part["filled"] = _is_filled(connection, part)
     return {
         names[name]: TableDefinition.model_validate({"parts": parts, "columns": columns or {}})
         for name, parts, columns in rows
     }
+
+
+def _is_filled(connection: Connection, part: Mapping[str, Any]) -> bool | None:
+    """Return `TablePart.filled`; a part that the role may not read counts as one with rows."""
+    has_blocks: bool | None = part["filled"]
+    if not has_blocks or not part["readable"]:
+        return has_blocks
+    query = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(*part["name"]))
+    return True if scalar(connection, query) else None
 
 
 def read_recorded(connection: Connection) -> dict[str, RecordedTable]:
@@ -194,6 +209,9 @@ _READ = """
 SELECT p.name,
        jsonb_object_agg(c.oid, jsonb_build_object(
          'file', c.relfilenode,
+         'name', ARRAY[n.nspname, c.relname],
+         'readable', has_schema_privilege(n.oid, 'USAGE')
+                     AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid),
          'filled', CASE WHEN c.relpersistence = 'u' AND c.relkind = 'r'
                         THEN pg_relation_size(c.oid) > 0 END)),
        (SELECT jsonb_object_agg(a.attname, jsonb_build_object(
@@ -206,5 +224,6 @@ SELECT p.name,
          WHERE a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped)
   FROM part p
   JOIN pg_class c ON c.oid = p.oid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
  GROUP BY p.name, p.root
 """

@@ -114,11 +114,11 @@ def _limit(requested: Sequence[dg.RunRecord], now: datetime) -> str | None:
 
 def _needed(site: SenderSite) -> str | None:
     """Return why a complete is needed, for which complete before it; None if none is needed."""
-    scratch = site.settings.tmp_bkp_fldr
-    if lacking := complete_to_repeat(scratch):
+    scratch, now = site.settings.tmp_bkp_fldr, site.clock()
+    checkpoint = last_checkpoint(scratch, now)
+    if lacking := complete_to_repeat(scratch, checkpoint, now):
         return f"lacking_{lacking}"
-    if quarantined := complete_to_replace(scratch):
+    if quarantined := complete_to_replace(scratch, checkpoint, now):
         return f"quarantined_{quarantined}"
-    checkpoint = last_checkpoint(scratch, site.clock())
-    unverified = complete_to_compare(scratch, checkpoint)
+    unverified = complete_to_compare(scratch, checkpoint, now)
     return f"unverified_{unverified}" if unverified else None

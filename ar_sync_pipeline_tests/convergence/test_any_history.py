@@ -388,8 +388,9 @@ class History(RuleBasedStateMachine):
         self.receiver.deliver(self.complete())
         self.receiver.load()
         for _ in range(2):
-            self.look(True)
-            if complete_to_repeat(self.sender.scratch) is not None:
+            seen = self.look(True)
+            lacks = complete_to_repeat(self.sender.scratch, seen.checkpoint, self.clock())
+            if lacks is not None:
                 self.receiver.deliver(self.complete())
                 self.receiver.load()
         # What it has overtaken, of a clock that was ahead, waits no longer.

@@ -94,13 +94,28 @@ def test_server_that_is_too_old_is_refused(workbench: str, monkeypatch: pytest.M
         "función SQL «f» en la sentencia 1",
         "\x66onction SQL « f », instruction 1",
         'SQL関数"f"の行番号 1',
+        'SQL function "f" statement 1',
+        'SQL statement "SELECT f()"\nPL/pgSQL function f() line 1 at PERFORM',
     ],
 )
 def test_error_of_a_function_is_known_in_every_language(context: str) -> None:
     assert names_function(context)
 
 
-@pytest.mark.parametrize("context", [None, "", 'COPY functions, line 1, column a: "x"'])
+@pytest.mark.parametrize(
+    "context",
+    [
+        None,
+        "",
+        'COPY functions, line 1, column a: "x"',
+        'while updating tuple (0,1) in relation "app_funcionario"',
+        'while inserting index tuple (0,1) in relation "function_pkey"',
+        "mientras se actualizaba la tupla (0,1) en la relación «funcionario»",
+        "beim Aktualisieren von Tupel (0,1) in Relation »\x66unktion«",
+        "lors de la mise à jour de la ligne (0,1) dans la relation « \x66onction »",
+        'SQL statement "SELECT 1 FROM ONLY "public"."funcionario" x WHERE "func_id" = $1"',
+    ],
+)
 def test_error_of_a_statement_is_not_of_a_function(context: str | None) -> None:
     assert not names_function(context)
 

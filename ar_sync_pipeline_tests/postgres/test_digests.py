@@ -57,6 +57,9 @@ DIFFERENT = [
     ("jsonb", "'{\"a\": 1.0}'", "'{\"a\": 1.00}'"),
     ("bit varying", "B'0'", "B'00'"),
     ("xml", "'<a/>'", "'<a></a>'"),
+    ("xml", "'<a/>'", "'<a/>' || chr(10)"),
+    ("xml", "chr(13) || chr(10) || '<a/>'", "'<a/>'"),
+    ("xml", "NULL", "''"),
 ]
 
 
@@ -75,6 +78,9 @@ def test_values_that_differ_in_their_bits_have_different_digests(
         ("jsonb", '\'{"a":1,"b":2}\'', '\'{"b":2, "a":1}\''),
         # COPY sends no prolog.
         ("xml", '\'<?xml version="1.0" encoding="UTF-8"?><a/>\'', "'<a/>'"),
+        # Nor one of the line ends after it, nor the first one of a value without a prolog.
+        ("xml", "'<?xml version=\"1.0\"?>' || repeat(chr(10), 2) || '<a/>'", "'<a/>'"),
+        ("xml", "repeat(chr(10), 3) || '<a/>'", "chr(10) || '<a/>'"),
     ],
 )
 def test_spellings_that_are_stored_as_the_same_bits_have_equal_digests(

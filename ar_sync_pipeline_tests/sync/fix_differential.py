@@ -12,6 +12,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
+from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, PARENTS, equal, execute, rows
@@ -84,8 +85,9 @@ def assert_lacking(pair: MediaSender, manifest: Manifest, what: str) -> Receipt:
 
 def asks_for(pair: MediaSender) -> str | None:
     """The archive for which the sender requests a complete by itself."""
-    starting_point(pair.settings, datetime.now(UTC))
-    return complete_to_repeat(pair.scratch)
+    now = datetime.now(UTC)
+    starting_point(pair.settings, now)
+    return complete_to_repeat(pair.scratch, last_checkpoint(pair.scratch, now), now)
 
 
 def restored(pair: MediaSender) -> str:

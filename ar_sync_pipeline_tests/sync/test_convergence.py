@@ -50,6 +50,26 @@ def test_d7_children_are_loaded_into_empty_tables_behind_their_parents(filled: T
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("value", ['<?xml version="1.0"?>\n\n<a/>', "\n\n\n<a/>"])
+def test_xml_that_begins_with_line_ends_arrives(filled: TwoSites, value: str) -> None:
+    """PostgreSQL's output has one line end less than what is stored."""
+    for at_side in (filled.at_sender, filled.at_receiver):
+        at_side("ALTER TABLE app_child ADD page xml")
+    filled.at_sender(f"UPDATE app_child SET page = '{value}' WHERE id < 20")
+    since = watermark_of(filled.complete())
+    assert filled.load().refused == ()
+    filled.at_sender("UPDATE app_child SET amount = -1, changed = now() WHERE id = 7")
+    filled.partial(recent_window(), since=since)
+    assert filled.load().refused == ()
+    filled.at_sender("UPDATE app_child SET page = '<b/>' WHERE id = 8")
+    filled.complete()
+    assert filled.load().refused == ()
+    pages = "SELECT id, ltrim(format('%s', page), E'\\n') FROM app_child WHERE id < 30 ORDER BY id"
+    assert rows(filled.receiver, pages) == rows(filled.sender, pages)
+    assert equal(filled)
+
+
+@pytest.mark.long
 def test_same_archive_again_changes_nothing(filled: TwoSites) -> None:
     path = filled.complete()
     filled.load()

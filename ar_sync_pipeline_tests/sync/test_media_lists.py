@@ -29,7 +29,6 @@ from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump import assemble, receiver_view
-from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.last_view import receiver_formats
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.sync.errors import MediaListTooLongError
@@ -37,7 +36,7 @@ from ar_sync_pipeline.sync.load.newest_media import NewestMedia
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline_tests.archive.building import make_entry
 from ar_sync_pipeline_tests.fix_sites import equal, rows
-from ar_sync_pipeline_tests.sync.fix_differential import put
+from ar_sync_pipeline_tests.sync.fix_differential import asks_for, put
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 FILES = {f"{n % 7}/{n}.jpeg": b"picture %d" % n for n in range(40)} | {"ñ.jpeg": b""}
@@ -122,8 +121,7 @@ class TestTheWholeWay:
         (loaded.sites.receiver_media / "3/3.jpeg").unlink()
         parked = loaded.complete()
         assert loaded.sites.load().loaded == ()
-        starting_point(loaded.settings, datetime.now(UTC))
-        assert complete_to_repeat(loaded.scratch) == parked.name.applied
+        assert asks_for(loaded) == parked.name.applied
         again = loaded.complete()
         assert carried(loaded, again) == ["3/3.jpeg"]
         apply(loaded, again)

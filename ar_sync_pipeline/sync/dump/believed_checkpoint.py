@@ -18,16 +18,18 @@ this. Only that receiver is affected, until the next complete.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive
 
 _HISTORY = ("system_identifier", "timeline")
+_TICKS = timedelta(seconds=1)
 
 
 def is_of_old_system(point: Watermark) -> bool:
@@ -54,6 +56,16 @@ def checkpoint_problem(point: Watermark, known: Sequence[Watermark], now: dateti
     if known and not _is_before(point, min(known, key=lambda p: p.snapshot_at)):
         return f"names archive {point.archive_id}, which this sender never sent"
     return None
+
+
+def latest_date(checkpoint: Checkpoint | None, now: datetime) -> datetime:
+    """Return the latest date of an archive that the receiver does not park.
+
+    It loads an archive that is dated shortly after its own checkpoint.
+    """
+    reached = checkpoint.watermark if checkpoint else None
+    latest = now + CLOCK_TOLERANCE
+    return max(latest, reached.snapshot_at + _TICKS) if reached else latest
 
 
 def receipt_problem(receipt: Receipt, archive: SentArchive) -> str | None:

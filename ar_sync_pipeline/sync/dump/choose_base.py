@@ -8,6 +8,7 @@ complete carries everything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import CHANGES_FORMAT, DIFFERENTIAL_FORMAT, Watermark
@@ -15,6 +16,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import ReceiptState
+from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.kept_manifests import Base, kept_manifest
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
@@ -49,25 +51,25 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
     )
 
 
-def complete_to_repeat(scratch: Path) -> str | None:
+def complete_to_repeat(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
     """Return the newest complete if the receiver parked it because content is lacking.
 
     None: nothing is lacking, or a complete with everything was requested for it before.
     """
-    completes = _completes(scratch)
+    completes = _believable(scratch, checkpoint, now)
     applied = [place for place, a in enumerate(completes) if a.state is ReceiptState.APPLIED]
     later = completes[applied[-1] + 1 if applied else 0 :]
     newest_lacks = bool(later) and later[-1].is_lacking
     return later[-1].name if newest_lacks and len(_lacking(later)) <= _MOST_ROUNDS else None
 
 
-def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None) -> str | None:
+def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
     """Return the newest complete if the receiver has tables that only another one compares.
 
     None: no table is unverified, or a complete is on its way. DDL at the receiver has changed rows
     after the newest complete was applied; no partial carries them.
     """
-    completes = _completes(scratch)
+    completes = _believable(scratch, checkpoint, now)
     reached = checkpoint.watermark if checkpoint else None
     if not completes or checkpoint is None or reached is None or not checkpoint.unverified:
         return None
@@ -76,12 +78,12 @@ def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None) -> str | N
     return newest.name if is_applied else None
 
 
-def complete_to_replace(scratch: Path) -> str | None:
+def complete_to_replace(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
     """Return the newest complete if the receiver has quarantined it; None: it has not.
 
     Only if it is the first one: another one would not help where the two sides do not match.
     """
-    *_, before, newest = [None, None, *_completes(scratch)]
+    *_, before, newest = [None, None, *_believable(scratch, checkpoint, now)]
     refused = [
         one is not None and one.state is ReceiptState.QUARANTINED for one in (before, newest)
     ]
@@ -90,6 +92,15 @@ def complete_to_replace(scratch: Path) -> str | None:
 
 def _completes(scratch: Path) -> list[SentArchive]:
     return [archive for archive in read_sent(scratch) if archive.kind is ArchiveKind.COMPLETE]
+
+
+def _believable(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> list[SentArchive]:
+    """Return the completes without those of a clock that was ahead.
+
+    The receiver parks them, and others were sent since that are dated before.
+    """
+    limit = latest_date(checkpoint, now)
+    return [one for one in _completes(scratch) if one.watermark.snapshot_at <= limit]
 
 
 def _lacking(completes: Sequence[SentArchive]) -> list[Lacking]:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
-from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.settings.model import CompleteCarries, SenderSettings
+from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.choose_base import choose_base
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
@@ -19,8 +19,6 @@ from ar_sync_pipeline.sync.dump.sent_archives import (
     read_points,
     read_sent,
 )
-
-_TICKS = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def believable(
     The receiver does not apply such an archive before its time, and other archives must not be
     dated after it.
     """
-    limit = _latest_date(view, now)
+    limit = latest_date(view.checkpoint, now)
     return tuple(a for a in sent if a.watermark.snapshot_at <= limit)
 
 
@@ -106,18 +104,8 @@ def newest_snapshot(
         dated.append(view.checkpoint.watermark.snapshot_at)
     names = map(ArchiveName.parse, view.waiting or ())
     waiting = [name.snapshot_at for name in names if name is not None]
-    limit = _latest_date(view, now)
+    limit = latest_date(view.checkpoint, now)
     return max((*dated, *(at for at in (*waiting, *begun) if at <= limit)), default=None)
-
-
-def _latest_date(view: ReceiverView, now: datetime) -> datetime:
-    """Return the latest date that the receiver does not park.
-
-    It loads an archive that is dated shortly after its own checkpoint.
-    """
-    reached = view.checkpoint.watermark if view.checkpoint else None
-    latest = now + CLOCK_TOLERANCE
-    return max(latest, reached.snapshot_at + _TICKS) if reached else latest
 
 
 def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark | None:
