@@ -1,7 +1,8 @@
 """Retention: which archives may be deleted, a pure function of spool, ledger, policy and clock.
 
 The old system deleted archives by ctime, loaded or not (D32). Here the age of an archive counts
-from the time when the ledger recorded it as applied, and an archive unknown to the ledger is kept.
+from the time when the ledger recorded it as applied, or from its snapshot if that time is in the
+future; an archive unknown to the ledger is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.layout import folder_of
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
@@ -91,7 +93,8 @@ def _decide(
         return Decision(archive, True, "it is the newest applied complete")
     if name.kind is ArchiveKind.PARTIAL and (base_at is None or name.snapshot_at > base_at):
         return Decision(archive, True, "it is later than the newest applied complete")
-    age = now - ledger[name]
+    ahead = ledger[name] > now + CLOCK_TOLERANCE  # the clock was
+    age = now - (name.snapshot_at if ahead else ledger[name])
     lifetime = policy.lifetime(name.kind)
     if age <= lifetime:
         return Decision(archive, True, f"it was applied less than {_days(lifetime)} ago")

@@ -2,7 +2,7 @@
 
 ::
 
-    waiting ──► applied                 complete/NEW_backup_… ──► complete/backup_…
+    waiting ◄─► applied                 complete/NEW_backup_… ◄─► complete/backup_…
        │ ▲
        ▼ │
      parked                             parked/NEW_backup_…      and its reason file
@@ -143,6 +143,8 @@ def park(
 
 def unpark(spool: Path, archive: SpooledArchive) -> SpooledArchive:
     """Rename an archive to its waiting name, as a file of this account, and remove its reason.
+
+    It is a parked one, or an applied one that the ledger has forgotten.
 
     Raises:
         ArchiveGoneError: The file is in neither folder.

@@ -104,6 +104,20 @@ def test_age_counts_from_applying_not_from_the_snapshot() -> None:
     assert reasons([late, base], {late.name: NOON, base.name: NOON})[0][0] is True
 
 
+def test_archive_that_was_applied_while_the_clock_was_ahead_does_not_stay_so_long() -> None:
+    archives = [
+        stored(COMPLETE, 4.5),
+        stored(COMPLETE, 3.9),
+        stored(PARTIAL, 1.5),
+        stored(PARTIAL, 0.9),
+        stored(COMPLETE, 0),
+    ]
+    in_a_year = NOON + timedelta(days=365)
+    ledger = dict.fromkeys(ledger_of(*archives), in_a_year)
+    kept = [keep for keep, _ in reasons(archives, ledger)]
+    assert kept == [False, True, False, True, True]
+
+
 def test_clock_that_went_back_deletes_nothing() -> None:
     archives = [stored(COMPLETE, 10), stored(COMPLETE, 9)]
     long_ago = NOON - timedelta(days=3650)

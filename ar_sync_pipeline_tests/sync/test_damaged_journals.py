@@ -61,6 +61,22 @@ def test_journal_that_is_no_database_is_replaced_at_once(
         assert journal.owed() == ()
 
 
+def test_journal_of_a_newer_version_is_moved_away_whole(sender: MediaSender) -> None:
+    path = sender.scratch / MEDIA_JOURNAL
+    with closing(sqlite3.connect(path)) as newer:
+        newer.executescript(
+            "ALTER TABLE unresolved ADD since integer; ALTER TABLE left_out ADD since integer;"
+            " CREATE TABLE later (path text); PRAGMA user_version = 4"
+        )
+    content = path.read_bytes()
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == ["1.jpeg"], "what the receiver has is not known any more"
+    assert path.with_suffix(".newer").read_bytes() == content
+    with open_journal(sender.scratch) as journal:
+        journal.keep_unresolved([], ["a.jpeg"])
+        assert journal.unresolved() == {"a.jpeg"}
+
+
 def test_half_a_journal_is_moved_away(sender: MediaSender) -> None:
     os.truncate(sender.scratch / MEDIA_JOURNAL, PAGE_BYTES)
     with suppress(MediaJournalDamagedError), open_journal(sender.scratch) as journal:

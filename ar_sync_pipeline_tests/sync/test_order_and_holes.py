@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import (
@@ -12,6 +13,7 @@ from ar_sync_pipeline.spool.states import (
     list_applied,
     list_parked,
     list_quarantined,
+    list_waiting,
 )
 from ar_sync_pipeline_tests.fix_sites import (
     CHILDREN,
@@ -213,6 +215,33 @@ class TestHoles:
         filled.partial(recent_window(), since=middle)
         report = filled.load()
         assert len(report.loaded) == 2
+        assert equal(filled)
+
+    def test_complete_that_a_restored_database_has_forgotten_waits_again(
+        self, filled: TwoSites
+    ) -> None:
+        """A load of partials leaves it to the sensor that looks for waiting completes."""
+        base = watermark_of(filled.complete())
+        filled.load()
+        execute(filled.receiver, "CREATE SCHEMA kept", "CREATE TABLE kept.child AS TABLE app_child")
+        ledger = rows(filled.receiver, "SELECT archive_id FROM ar_sync.applied_archive")
+        filled.at_sender("DELETE FROM app_child WHERE id > 1000")
+        forgotten = filled.complete(since=base)
+        since = watermark_of(forgotten)
+        filled.load()
+        filled.at_receiver(
+            "BEGIN; DELETE FROM app_child; INSERT INTO app_child TABLE kept.child;"
+            f" DELETE FROM ar_sync.applied_archive WHERE archive_id <> '{ledger[0][0]}'; COMMIT"
+        )
+        filled.at_sender("UPDATE app_child SET amount = 2 WHERE id = 2")
+        filled.partial(recent_window(), since=since)
+        assert applied(forgotten).exists()
+        filled.load([ArchiveKind.PARTIAL])
+        assert [a.path for a in list_waiting(filled.spool)] == [forgotten]
+        # Archives that the ledger knows keep their names.
+        assert len(list_applied(filled.spool)) == 2
+        filled.load()
+        assert list_waiting(filled.spool) == []
         assert equal(filled)
 
 

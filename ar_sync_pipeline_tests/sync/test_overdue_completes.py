@@ -68,6 +68,37 @@ def test_short_interruptions_do_not_hide_that_completes_have_stopped() -> None:
     assert overdue_since([complete(0), *hours], WITHIN) == START + HOUR / 2
 
 
+def overdue_at(hours: float, archives: list[Arrived], within: timedelta = WITHIN) -> bool:
+    """Return whether the sender says so, which forgets partials after eight days."""
+    remembered = START + (hours - 8 * 24) * HOUR
+    kept = [a for a in archives if a.kind is ArchiveKind.COMPLETE or a.at > remembered]
+    return overdue_since(kept, within, remembered) is not None
+
+
+@pytest.mark.parametrize("days", [2, 7.9, 8, 8.1, 9, 40, 400])
+def test_completes_that_have_stopped_are_overdue_for_good(days: float) -> None:
+    assert overdue_at(24 * days, [complete(0), *partials(1, 24 * days)])
+
+
+@pytest.mark.parametrize("every_days", [7, 31])
+def test_rarer_completes_are_overdue_as_soon(every_days: int) -> None:
+    within = every_days * 24 * HOUR + 6 * HOUR
+    for hours, expected in ((every_days * 24 + 6, False), (every_days * 24 + 8, True)):
+        assert overdue_at(hours, [complete(0), *partials(1, hours)], within) is expected
+
+
+def test_outage_beyond_what_is_remembered_makes_no_complete_overdue_just_after() -> None:
+    days = 20 * 24
+    before = [complete(0), *partials(1, 10)]
+    for hours, expected in ((0, False), (29, False), (31, True), (6 * 24, True)):
+        now = days + hours
+        assert overdue_at(now, [*before, *partials(days, now)]) is expected, hours
+
+
+def test_complete_without_a_partial_after_it_is_not_overdue() -> None:
+    assert not overdue_at(20 * 24, [complete(0)])
+
+
 @given(st.lists(st.floats(0, 500), min_size=1), st.lists(st.floats(0, 500)))
 def test_complete_a_day_is_never_overdue(of_partials: list[float], more: list[float]) -> None:
     daily = [complete(24 * day) for day in range(22)]

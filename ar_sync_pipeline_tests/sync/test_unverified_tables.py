@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -11,9 +12,17 @@ from ar_sync_pipeline.spool.states import list_applied, list_parked
 from ar_sync_pipeline.sync.load.empty_archives import load_empty_archives
 from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
+from ar_sync_pipeline_tests.fix_sites import (
+    SMALL_SENDER,
+    TwoSites,
+    equal,
+    recent_window,
+    rows,
+    watermark_of,
+)
 
 CHANGE_A_CHILD = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id = 7"
+CHANGE_A_PARENT = "UPDATE app_parent SET label = label || '.' WHERE id = 1"
 AGAIN = (
     "ALTER TABLE app_child DROP COLUMN picture",
     "ALTER TABLE app_child ADD COLUMN picture text DEFAULT ''",
@@ -29,13 +38,72 @@ def loaded(filled: TwoSites) -> TwoSites:
     return filled
 
 
-def partial_loads(sites: TwoSites) -> tuple[str, ...]:
+def partial_loads(sites: TwoSites, change: str = CHANGE_A_CHILD) -> tuple[str, ...]:
     """Return the unverified tables after the load of a partial with one row."""
-    sites.at_sender(CHANGE_A_CHILD)
+    send_a_partial(sites, change)
+    return sites.load().unverified
+
+
+def send_a_partial(sites: TwoSites, change: str) -> None:
+    sites.at_sender(change)
     archives = [*list_applied(sites.spool), *list_parked(sites.spool)]
     newest = max(archives, key=lambda archive: archive.name.snapshot_at)
     sites.partial(recent_window(), since=watermark_of(newest.path))
-    return sites.load().unverified
+
+
+def without_children(sites: TwoSites) -> TwoSites:
+    """Return the two servers with a catalog that no longer has the table."""
+    rules = {name: rule for name, rule in sites.catalog.table.items() if name != "app_child"}
+    changes = {"exclude": ("app_child",), "table": rules}
+    return replace(sites, catalog=sites.catalog.model_copy(update=changes))
+
+
+def truncated_and_left_out(sites: TwoSites) -> TwoSites:
+    """Let a table be unverified, and then leave the receiver's catalog."""
+    sites.at_receiver("TRUNCATE app_child CASCADE")
+    assert partial_loads(sites) == ("app_child",)
+    return without_children(sites)
+
+
+def test_unverified_table_that_leaves_the_catalog_is_no_longer_reported(loaded: TwoSites) -> None:
+    """Nothing could ever verify it; the rows come whole if both catalogs replicate it again."""
+    without = truncated_and_left_out(loaded)
+    assert partial_loads(without, CHANGE_A_PARENT) == ()
+    shown = receiver_status(without.settings, without.catalog, without.clock())
+    assert (shown.ok, shown.unverified) == (True, ())
+    written = read_checkpoint(without.spool)
+    assert written is not None
+    assert written.unverified == ()
+    assert partial_loads(loaded) == ()
+    assert equal(loaded)
+
+
+def test_unverified_table_that_only_the_receiver_left_out_is_reported_again(
+    loaded: TwoSites,
+) -> None:
+    """Its rows do not come whole, since the sender's catalog has had it all the time."""
+    without = truncated_and_left_out(loaded)
+    send_a_partial(loaded, CHANGE_A_PARENT)
+    assert without.load().unverified == ()
+    assert partial_loads(loaded) == ("app_child",)
+    loaded.complete()
+    assert loaded.load().unverified == ()
+    assert equal(loaded)
+
+
+@pytest.mark.long
+def test_unverified_table_that_is_dropped_is_reported_only_if_it_is_created_again(
+    loaded: TwoSites,
+) -> None:
+    loaded.at_receiver("TRUNCATE app_child CASCADE")
+    assert partial_loads(loaded) == ("app_child",)
+    loaded.at_receiver("ALTER TABLE app_child RENAME TO old", "DROP TABLE old CASCADE")
+    assert partial_loads(loaded, CHANGE_A_PARENT) == ()
+    loaded.at_receiver(SMALL_SENDER[1])
+    assert partial_loads(loaded) == ("app_child",)
+    loaded.complete()
+    assert loaded.load().unverified == ()
+    assert equal(loaded)
 
 
 @pytest.mark.long

@@ -24,8 +24,7 @@ from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
-from ar_sync_pipeline.spool.receipts import ReceiptState
-from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES, SentArchive, read_sent
+from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, possible_bases, read_sent
 
 _PREFIX = "ar_sync_manifest_"
 _CHECKSUM_BYTES = 65
@@ -93,9 +92,7 @@ def keep_manifest(scratch: Path, manifest: Manifest) -> None:
     without_media = manifest.model_copy(update={"media": (), "media_omitted": (), "hmac": None})
     content = without_media.to_json()
     write_atomically(_path(scratch, manifest.archive_id), _checksum(content) + content)
-    completes = [a for a in read_sent(scratch) if a.kind is ArchiveKind.COMPLETE]
-    applied = [a for a in completes if a.state is ReceiptState.APPLIED]
-    kept = {a.watermark.archive_id for a in (*completes[-KEPT_COMPLETES:], *applied[-1:])}
+    kept = {archive.watermark.archive_id for archive in possible_bases(read_sent(scratch))}
     needed = {_path(scratch, one) for one in (*kept, manifest.archive_id) if one is not None}
     for path in scratch.glob(f"{_PREFIX}*.json"):
         if path not in needed:

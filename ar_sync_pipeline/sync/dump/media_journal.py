@@ -259,7 +259,9 @@ class MediaJournal:
 
 @contextmanager
 def open_journal(scratch: Path) -> Iterator[MediaJournal]:
-    """Open the journal of a scratch folder; create it if it is missing or damaged.
+    """Open the journal of a scratch folder; create it if it is missing or cannot be read.
+
+    One that is damaged or of a newer version is moved away.
 
     Raises:
         MediaJournalError: It cannot be written.
@@ -286,32 +288,40 @@ def open_journal(scratch: Path) -> Iterator[MediaJournal]:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
     try:
-        _prepare(connection)
+        if _prepare(connection):
+            return connection
+        suffix = ".newer"
     except sqlite3.DatabaseError as error:
         connection.close()
         if not is_damaged(error):
             raise  # locked, no right, no space
-        _move_away(path)
-        connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
-        _prepare(connection)
+        suffix = ".damaged"
+    connection.close()
+    _move_away(path, suffix)
+    connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
+    _prepare(connection)
     return connection
 
 
-def _move_away(path: Path) -> Path:
+def _move_away(path: Path, suffix: str = ".damaged") -> Path:
     """Rename the file, in place of an earlier one, without the rollback journal of its pages."""
-    aside = path.with_suffix(".damaged")
+    aside = path.with_suffix(suffix)
     path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
     with suppress(FileNotFoundError):  # by another dump
         path.replace(aside)
     return aside
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection) -> bool:
+    """Bring the tables to this version; return False if they are of a newer one."""
     found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found > _VERSION:
+        return False
     if found in (_WITHOUT_UNRESOLVED, _WITHOUT_LEFT_OUT):
         connection.executescript(_ADD_LATER_TABLES)
     elif found != _VERSION:
         connection.executescript(_DDL + _ADD_LATER_TABLES)
+    return True
 
 
 def _can_be_owed(item: OmittedMedia) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,8 +31,10 @@ from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
 
 SENT_FILE = "ar_sync_sent.json"
 KEPT_COMPLETES = 3
-"""Number of the newest completes whose content the sender remembers, to compare the next one."""
-_REMEMBERED = timedelta(days=8)
+"""Number of the newest completes that the sender remembers whatever their age, with their content,
+to compare the next one."""
+REMEMBERED = timedelta(days=8)
+"""Time for which the sender remembers other archives."""
 _MOST_RULES, _MOST_DIGESTS = 300, 1_000
 
 
@@ -104,6 +106,8 @@ class _Journal(BaseModel):
     """Content of the file.
 
     Attributes:
+        archives: Archives of the last days.
+        completes: Newest completes from before; the points between them are forgotten.
         rules: One for each change of the tables or of their column rules, oldest first.
         digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
@@ -113,6 +117,7 @@ class _Journal(BaseModel):
     """
 
     archives: tuple[SentArchive, ...] = ()
+    completes: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
     rules: tuple[RulesFrom, ...] = ()
     digests: tuple[DigestsOf, ...] = ()
@@ -123,7 +128,7 @@ def remember_begun(scratch: Path, snapshot_at: datetime) -> None:
     """Record the snapshot of a dump in progress; delete old ones."""
     with locked(scratch):
         journal = _read(scratch)
-        recent = {at for at in journal.begun if at > snapshot_at - _REMEMBERED}
+        recent = {at for at in journal.begun if at > snapshot_at - REMEMBERED}
         begun = tuple(sorted({*recent, snapshot_at}))
         _write(scratch, journal.model_copy(update={"begun": begun}))
 
@@ -137,14 +142,14 @@ def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
     """Record the point of an archive before its upload begins; delete old ones."""
     with locked(scratch):
         journal = _read(scratch)
-        recent = [p for p in journal.announced if p.snapshot_at > now - _REMEMBERED]
+        recent = [p for p in journal.announced if p.snapshot_at > now - REMEMBERED]
         if manifest.watermark not in recent:
             announced = (*recent, manifest.watermark)
             _write(scratch, journal.model_copy(update={"announced": announced}))
 
 
 def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: datetime) -> None:
-    """Record an archive as published; delete archives that were sent long before."""
+    """Record an archive as published; delete those sent long before, but the newest completes."""
     partial = manifest.kind is ArchiveKind.PARTIAL
     sent = SentArchive(
         name=manifest.name.applied,
@@ -157,11 +162,14 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
     )
     with locked(scratch):
         journal = _read(scratch)
-        known = {archive.name: archive for archive in journal.archives} | {sent.name: sent}
-        kept = [a for a in known.values() if a.sent_at > sent_at - _REMEMBERED]
-        archives = tuple(sorted(kept, key=lambda a: a.watermark.snapshot_at))
+        known = _ordered({a.name: a for a in (*journal.archives, sent)}.values())
+        archives = tuple(a for a in known if a.sent_at > sent_at - REMEMBERED)
+        older = {a.name: a for a in (*journal.completes, *known)}
+        kept = possible_bases(_ordered(older.values()))
+        completes = tuple(a for a in kept if a not in archives)
         begun = tuple(at for at in journal.begun if at != sent.watermark.snapshot_at)
-        _write(scratch, journal.model_copy(update={"archives": archives, "begun": begun}))
+        update = {"archives": archives, "completes": completes, "begun": begun}
+        _write(scratch, journal.model_copy(update=update))
 
 
 def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, str]) -> None:
@@ -202,27 +210,58 @@ def remember_receipts(scratch: Path, receipts: Mapping[str, Receipt]) -> None:
     """Record what the verified receipts of archives report; most of them are read only once."""
     with locked(scratch):
         journal = _read(scratch)
-        archives = tuple(
-            archive.model_copy(update=_reported(receipts[archive.name]))
-            if archive.name in receipts
-            else archive
-            for archive in journal.archives
+        update = {
+            "archives": _reported(journal.archives, receipts),
+            "completes": _reported(journal.completes, receipts),
+        }
+        after = journal.model_copy(update=update)
+        if after != journal:
+            _write(scratch, after)
+
+
+def _reported(
+    archives: Iterable[SentArchive], receipts: Mapping[str, Receipt]
+) -> tuple[SentArchive, ...]:
+    return tuple(
+        archive.model_copy(
+            update={"heard": True, "state": receipt.state, "lacking": receipt.lacking}
         )
-        if archives != journal.archives:
-            _write(scratch, journal.model_copy(update={"archives": archives}))
-
-
-def _reported(receipt: Receipt) -> dict[str, object]:
-    return {"heard": True, "state": receipt.state, "lacking": receipt.lacking}
+        if (receipt := receipts.get(archive.name))
+        else archive
+        for archive in archives
+    )
 
 
 def read_sent(scratch: Path) -> tuple[SentArchive, ...]:
-    """Return the archives sent in the last days, oldest snapshot first; none on a new machine."""
-    return _read(scratch).archives
+    """Return the archives of the last days and the newest completes, oldest snapshot first.
+
+    On a new machine there are none.
+    """
+    journal = _read(scratch)
+    return tuple(_ordered((*journal.completes, *journal.archives)))
+
+
+def possible_bases(archives: Iterable[SentArchive]) -> tuple[SentArchive, ...]:
+    """Return the newest completes, and the newest applied one if it is none of them.
+
+    Args:
+        archives: Archives, oldest snapshot first.
+    """
+    completes = [a for a in archives if a.kind is ArchiveKind.COMPLETE]
+    newest = completes[-KEPT_COMPLETES:]
+    applied = [a for a in completes if a.state is ReceiptState.APPLIED][-1:]
+    return (*(a for a in applied if a not in newest), *newest)
+
+
+def _ordered(archives: Iterable[SentArchive]) -> list[SentArchive]:
+    return sorted(archives, key=lambda archive: archive.watermark.snapshot_at)
 
 
 def read_points(scratch: Path) -> tuple[Watermark, ...]:
-    """Return every point of its history that the sender's archives of the last days contain."""
+    """Return every point of its history that the sender's archives of the last days contain.
+
+    Older completes are left out: a point between them and the others is unknown, not forged.
+    """
     journal = _read(scratch)
     starts = [archive.since for archive in journal.archives if archive.since is not None]
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)

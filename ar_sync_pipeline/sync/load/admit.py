@@ -92,9 +92,9 @@ def admit_archives(
 ) -> Admission:
     """Check every waiting and parked archive; move those that cannot be loaded.
 
-    Archives with an applied name that are not in the ledger are checked too: the receiver's
-    database was restored from a backup. Archives that the delete guard parked wait for an
-    operator's approval.
+    Archives with an applied name that are not in the ledger are checked too, or wait again if they
+    are of another kind: the receiver's database was restored from a backup. Archives that the
+    delete guard parked wait for an operator's approval.
 
     Args:
         kinds: Kinds of archives to check; admissions of the other kind are forgotten. A parked
@@ -219,6 +219,9 @@ def _sort_out(
         for archive in candidates
         if archive.name.kind in kinds or _waits_in_vain(archive, receiver)
     ]
+    for archive in candidates:
+        if archive.state is SpoolState.APPLIED and archive.name.kind not in kinds:
+            unpark(spool, archive)  # the sensor of its kind sees by its name that it waits
     forget_admitted(connection, [archive.name.applied for archive in of_kinds])
     for archive in of_kinds:
         if names is None or archive.name.applied in names:

@@ -101,6 +101,9 @@ def record_definitions(
             after = _with_dropped_columns(after, before.definition)
         if after != before:
             changed[name] = after
+    for name in recorded.keys() - found.keys():
+        if recorded[name].unverified_since is not None:
+            changed[name] = _left(recorded[name])
     record_tables(connection, changed)
 
 
@@ -109,6 +112,14 @@ def _after(before: RecordedTable | None, found: TableDefinition, now: datetime) 
         return RecordedTable(found, None)
     since = before.unverified_since
     return RecordedTable(found, since if found.keeps_rows_of(before.definition) else since or now)
+
+
+def _left(before: RecordedTable) -> RecordedTable:
+    """Return a table that was dropped or left the catalog, so that no load can verify it.
+
+    If it comes back, none of its columns counts as verified before.
+    """
+    return RecordedTable(before.definition.replicating(frozenset()), None)
 
 
 def _with_dropped_columns(after: RecordedTable, before: TableDefinition) -> RecordedTable:

@@ -48,7 +48,9 @@ def complete_due_within(settings: SenderSettings | ReceiverSettings, now: dateti
     return longest_pause(settings.complete_cron, settings.timezone, now) + TOO_LATE
 
 
-def overdue_since(archives: Iterable[Arrived], within: timedelta) -> datetime | None:
+def overdue_since(
+    archives: Iterable[Arrived], within: timedelta, remembered: datetime | None = None
+) -> datetime | None:
     """Return when the newest complete arrived, if partials have come for too long since then.
 
     None: it is recent, there is none yet, or no partial comes either, which is another problem.
@@ -56,18 +58,19 @@ def overdue_since(archives: Iterable[Arrived], within: timedelta) -> datetime | 
     Args:
         archives: Archives that count.
         within: Time within which the next complete is due.
+        remembered: Time before which partials may be forgotten; None: none is.
     """
     ordered = sorted(archives, key=lambda one: one.snapshot_at)
     completes = [n for n, one in enumerate(ordered) if one.kind is ArchiveKind.COMPLETE]
     if not completes:
         return None
     newest, *partials = ordered[completes[-1] :]
-    since, last = newest.at, newest.snapshot_at
+    since, last = newest.at, max(newest.snapshot_at, remembered or newest.snapshot_at)
     for partial in partials:
         if partial.snapshot_at - last > _STOP:
             since = max(since, partial.snapshot_at)
         last = partial.snapshot_at
-    return newest.at if last - since > within else None
+    return newest.at if ordered[-1].snapshot_at - since > within else None
 
 
 def overdue_in_words(since: datetime | None) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
-from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
+from ar_sync_pipeline.sync.dump.sent_archives import REMEMBERED, SentArchive, read_sent
 from ar_sync_pipeline.sync.dump.watermark import believable, unacknowledged
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
@@ -35,7 +35,8 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     late = unacknowledged(view, sent, now, within)
     dated = believable(sent, view, now)
     arrived = [_arrived(one) for one in dated]
-    overdue = overdue_since(arrived, complete_due_within(settings, now))
+    remembered = now - REMEMBERED
+    overdue = overdue_since(arrived, complete_due_within(settings, now), remembered)
     faults = [*overdue_in_words(overdue), *incidents.faults]
     until = reported.watermark.snapshot_at if reported.watermark else None
     lag = explain_lag(until, now, interval, _backlog(view, reported, dated, late, faults))
@@ -43,7 +44,9 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         "sender",
         lag,
         (
-            count("sent", [a.name for a in sent], "those of the last days"),
+            count(
+                "sent", [a.name for a in sent if a.sent_at > remembered], "those of the last days"
+            ),
             count("not acknowledged", [a.name for a in late]),
             *([_not_believed(view.problems)] if view.problems else []),
             count("waiting", sorted(view.waiting or ())),

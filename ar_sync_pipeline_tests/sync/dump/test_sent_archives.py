@@ -1,0 +1,159 @@
+"""What the sender's journal remembers: the last days, and the newest completes at any age."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import NAMESPACE_OID, uuid5
+
+import pytest
+
+from ar_sync_pipeline.archive.manifest import Manifest, Watermark, Window
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
+from ar_sync_pipeline.sync.dump.assemble import archive_id_of
+from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
+from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
+from ar_sync_pipeline.sync.dump.sent_archives import (
+    read_points,
+    read_sent,
+    remember_receipts,
+    remember_sent,
+)
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
+from ar_sync_pipeline_tests.archive.building import make_manifest
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
+
+START = datetime(2026, 11, 1, 3, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
+COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
+
+
+def point(day: float) -> Watermark:
+    number = int(1000 * day) + 10
+    mark = Watermark(
+        snapshot_at=START + day * DAY,
+        snapshot=f"{number}:{number}:",
+        system_identifier="7",
+        timeline=1,
+    )
+    return mark.model_copy(update={"archive_id": archive_id_of(mark)})
+
+
+def manifest_at(kind: ArchiveKind, at: datetime) -> Manifest:
+    window = Window(start=at - DAY, end=at) if kind is PARTIAL else None
+    name = uuid5(NAMESPACE_OID, f"{kind} {at}")
+    return make_manifest(archive_id=name, kind=kind, snapshot_at=at, window=window)
+
+
+Send = Callable[[ArchiveKind, float], Manifest]
+
+
+@pytest.fixture
+def send(tmp_path: Path) -> Send:
+    """Record an archive that is dated and sent a number of days after the start."""
+
+    def send(kind: ArchiveKind, day: float) -> Manifest:
+        mark = point(day)
+        manifest = manifest_at(kind, mark.snapshot_at).model_copy(
+            update={"archive_id": mark.archive_id, "watermark": mark}
+        )
+        keep_manifest(tmp_path, manifest)
+        remember_sent(tmp_path, manifest, 1, mark.snapshot_at)
+        return manifest
+
+    return send
+
+
+def remembered(scratch: Path, kind: ArchiveKind = COMPLETE) -> list[float]:
+    """Return the days of the archives of a kind."""
+    found = [a.watermark.snapshot_at for a in read_sent(scratch) if a.kind is kind]
+    return [(at - START) / DAY for at in found]
+
+
+def report(scratch: Path, manifest: Manifest, state: ReceiptState) -> None:
+    name = manifest.name.applied
+    remember_receipts(scratch, {name: Receipt(archive=name, state=state, at=START)})
+
+
+def test_newest_completes_are_remembered_at_any_age(tmp_path: Path, send: Send) -> None:
+    for day in range(5):
+        send(COMPLETE, day)
+        send(PARTIAL, day + 0.5)
+    send(PARTIAL, 40)
+    assert remembered(tmp_path) == [2, 3, 4]
+    assert remembered(tmp_path, PARTIAL) == [40]
+    send(COMPLETE, 41)
+    send(PARTIAL, 80)
+    assert remembered(tmp_path) == [3, 4, 41]
+
+
+def test_newest_applied_complete_is_remembered_besides(tmp_path: Path, send: Send) -> None:
+    """The next one is compared with it, and its manifest stays, too."""
+    first = send(COMPLETE, 0)
+    report(tmp_path, first, ReceiptState.APPLIED)
+    for day in range(1, 5):
+        send(COMPLETE, day)
+    send(PARTIAL, 20)
+    assert remembered(tmp_path) == [0, 2, 3, 4]
+    send(COMPLETE, 21)
+    kept = {a.name for a in read_sent(tmp_path) if kept_manifest(tmp_path, a)}
+    assert first.name.applied in kept
+
+
+def test_receipt_of_an_old_complete_is_recorded(tmp_path: Path, send: Send) -> None:
+    complete = send(COMPLETE, 0)
+    send(PARTIAL, 20)
+    report(tmp_path, complete, ReceiptState.QUARANTINED)
+    (found,) = (a for a in read_sent(tmp_path) if a.kind is COMPLETE)
+    assert (found.heard, found.state) == (True, ReceiptState.QUARANTINED)
+
+
+def test_old_complete_that_is_sent_again_is_listed_once(tmp_path: Path, send: Send) -> None:
+    complete = send(COMPLETE, 0)
+    send(PARTIAL, 20)
+    remember_sent(tmp_path, complete, 2, START + 20 * DAY)
+    (found,) = (a for a in read_sent(tmp_path) if a.kind is COMPLETE)
+    assert found.size_bytes == 2
+
+
+def test_restored_receiver_may_name_a_point_that_was_forgotten(tmp_path: Path, send: Send) -> None:
+    """It is between an old complete, which is remembered, and the last days."""
+    send(COMPLETE, 0)
+    send(PARTIAL, 10)
+    send(PARTIAL, 20)
+    points, now = read_points(tmp_path), START + 20 * DAY
+    assert points == (point(20),)
+    for day in (0, 10, 11):
+        assert checkpoint_problem(point(day), points, now) is None
+    assert "never sent" in str(checkpoint_problem(point(20.1), points, START + 21 * DAY))
+
+
+def test_clock_that_was_ahead_forgets_no_complete(tmp_path: Path, send: Send) -> None:
+    send(COMPLETE, 0)
+    send(PARTIAL, 0.5)
+    send(PARTIAL, 400)
+    send(PARTIAL, 1)
+    assert remembered(tmp_path) == [0]
+    assert remembered(tmp_path, PARTIAL) == [1, 400]
+    # What the wrong clock made it forget stays unknown, or the points between would be forged.
+    assert checkpoint_problem(point(0.5), read_points(tmp_path), START + DAY) is None
+
+
+def test_status_says_for_more_than_a_week_that_completes_have_stopped(
+    media_sender: MediaSender,
+) -> None:
+    first = media_sender.complete()
+    media_sender.sites.load()
+    hours = [first.snapshot_at + timedelta(hours=hour) for hour in range(5, 20 * 24, 5)]
+    for now in hours:
+        remember_sent(media_sender.scratch, manifest_at(PARTIAL, now), 1, now)
+        age = now - first.snapshot_at
+        if timedelta(hours=30) < age < timedelta(hours=31) or age % (4 * DAY) < DAY / 4:
+            status = sender_status(media_sender.settings, now)
+            is_overdue = age > timedelta(hours=30)
+            assert ("no complete has come since" in status.lag.because) is is_overdue, age
+            assert [one.kind for one in status.newest] == [COMPLETE, PARTIAL]
+    sent = next(one for one in status.archives if one.state == "sent")
+    assert sent.count == len([at for at in hours if at > now - 8 * DAY])
