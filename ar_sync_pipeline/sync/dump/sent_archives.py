@@ -143,8 +143,19 @@ def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
             _write(scratch, journal.model_copy(update={"announced": announced}))
 
 
-def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: datetime) -> None:
-    """Record an archive as published; delete archives that were sent long before."""
+def remember_sent(
+    scratch: Path,
+    manifest: Manifest,
+    size_bytes: int,
+    sent_at: datetime,
+    reached: datetime | None = None,
+) -> None:
+    """Record an archive as published; delete archives that were sent long before.
+
+    Args:
+        reached: Snapshot of the receiver's checkpoint. Archives after it may wait in its spool for
+            as long as it loads nothing, and the next partial joins them. None: unknown.
+    """
     partial = manifest.kind is ArchiveKind.PARTIAL
     sent = SentArchive(
         name=manifest.name.applied,
@@ -158,7 +169,8 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
     with locked(scratch):
         journal = _read(scratch)
         known = {archive.name: archive for archive in journal.archives} | {sent.name: sent}
-        kept = [a for a in known.values() if a.sent_at > sent_at - _REMEMBERED]
+        oldest = sent_at - _REMEMBERED
+        kept = [a for a in known.values() if a.sent_at > oldest or _is_after(a, reached)]
         archives = tuple(sorted(kept, key=lambda a: a.watermark.snapshot_at))
         begun = tuple(at for at in journal.begun if at != sent.watermark.snapshot_at)
         _write(scratch, journal.model_copy(update={"archives": archives, "begun": begun}))
@@ -226,6 +238,10 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     journal = _read(scratch)
     starts = [archive.since for archive in journal.archives if archive.since is not None]
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
+
+
+def _is_after(archive: SentArchive, reached: datetime | None) -> bool:
+    return reached is not None and archive.watermark.snapshot_at > reached
 
 
 def _read(scratch: Path) -> _Journal:
