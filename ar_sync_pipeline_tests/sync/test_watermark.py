@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE, SentArchive, read_sent
@@ -121,6 +123,19 @@ def test_what_waits_for_longer_than_the_journal_reaches_is_not_sent_again(
     partials = [a.watermark for a in read_sent(media_sender.scratch) if a.kind is PARTIAL]
     assert waiting[0].watermark not in partials
     assert waiting[2].watermark in partials
+
+
+def test_sender_that_knows_nothing_makes_no_archive_before_it_has_read_the_receiver(
+    media_sender: MediaSender,
+) -> None:
+    """Its database and its scratch folder may have been restored; only the receiver shows it."""
+    settings = media_sender.settings
+    unreachable = settings.model_copy(update={"remote_port": 1})
+    with pytest.raises(TransientError, match="port 1 does not answer"):
+        starting_point(unreachable, datetime.now(UTC))
+    assert since(media_sender) is None
+    complete = media_sender.complete()
+    assert starting_point(unreachable, datetime.now(UTC)).since == complete.watermark
 
 
 spans = st.lists(
