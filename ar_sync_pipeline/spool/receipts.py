@@ -6,7 +6,7 @@ sender reads it over SFTP, so `parse_receipt` treats its bytes as hostile.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -131,9 +131,20 @@ def read_receipt(
     return None if content is None else parse_receipt(content, signing_keys=signing_keys)
 
 
-def clean_receipts(spool: Path, *, older_than: datetime) -> list[ArchiveName]:
-    """Delete the receipts of archives with older snapshots, and return their names."""
-    old = [name for name in list_receipts(spool) if name.snapshot_at < older_than]
+def clean_receipts(
+    spool: Path, *, older_than: datetime, kept: Container[str] = ()
+) -> list[ArchiveName]:
+    """Delete the receipts of archives with older snapshots, and return their names.
+
+    Args:
+        kept: Applied names of archives whose receipts stay: the clock of either server may be
+            wrong, and an archive may be in the spool for longer.
+    """
+    old = [
+        name
+        for name in list_receipts(spool)
+        if name.snapshot_at < older_than and name.applied not in kept
+    ]
     with open_folder(spool, RECEIPTS) as folder:
         for name in old:
             folder.remove(receipt_filename(name))

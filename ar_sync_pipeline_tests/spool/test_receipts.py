@@ -139,5 +139,7 @@ def test_old_receipts_go(spool: Path) -> None:
     ]
     for name in names:
         write_receipt(spool, receipt(name))
-    assert clean_receipts(spool, older_than=names[2].snapshot_at) == names[:2]
+    kept = [names[0].applied]
+    assert clean_receipts(spool, older_than=names[2].snapshot_at, kept=kept) == [names[1]]
+    assert clean_receipts(spool, older_than=names[2].snapshot_at) == [names[0]]
     assert list_receipts(spool) == [names[2]]

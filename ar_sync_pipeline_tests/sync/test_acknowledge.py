@@ -12,6 +12,7 @@ from ar_sync_pipeline.postgres.ledger_tables import load_lock
 from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, read_checkpoint
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
 from ar_sync_pipeline.spool.reasons import Reason, reason_path
+from ar_sync_pipeline.spool.receipts import ReceiptState, list_receipts, read_receipt
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge, acknowledge_moved_files
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 
@@ -66,6 +67,31 @@ def test_a_load_at_work_writes_the_checkpoint_itself(filled: TwoSites) -> None:
     with connect(filled.receiver, application="another load") as connection, load_lock(connection):
         assert not acknowledge_moved_files(filled.settings, lambda: NOW)
     assert quarantined(filled) == 1
+
+
+@pytest.mark.parametrize("days", [7, 9, 400])
+def test_receipts_of_archives_in_the_spool_stay_whatever_the_clocks_show(
+    filled: TwoSites, days: int
+) -> None:
+    """The receiver's clock is ahead, the sender's is behind, or an archive waits for so long."""
+    applied = filled.complete()
+    filled.load()
+    parked = ArchiveName(ArchiveKind.COMPLETE, datetime.now(UTC) - timedelta(hours=1))
+    archive = filled.spool / PARKED / parked.waiting
+    archive.write_bytes(b"")
+    reason = Reason(reason="lacks something", remedy="", error="", since=NOW, at=NOW)
+    reason_path(archive).write_text(reason.model_dump_json())
+    later = datetime.now(UTC) + timedelta(days=days)
+    with connect(filled.receiver, application="test") as connection:
+        for _ in range(2):
+            acknowledge(filled.settings, connection, lambda: later)
+            found = [read_receipt(filled.spool, name) for name in list_receipts(filled.spool)]
+            states = [receipt.state for receipt in found if receipt is not None]
+            assert states == [ReceiptState.PARKED, ReceiptState.APPLIED]
+        archive.unlink()
+        applied.with_name(applied.name.removeprefix("NEW_")).unlink()
+        acknowledge(filled.settings, connection, lambda: later)
+        assert len(list_receipts(filled.spool)) == (2 if days < 8 else 0)
 
 
 def quarantined(sites: TwoSites) -> int:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL
-from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
+from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES, SENT_FILE
 from ar_sync_pipeline_tests.fix_sites import TwoSites
+from ar_sync_pipeline_tests.sync.fix_differential import carried_files
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
 PICTURES = 171
@@ -112,6 +114,33 @@ def test_archive_that_was_lost_vouches_for_nothing_later(sender: MediaSender) ->
     sites.load()
     sites.at_sender("UPDATE app_child SET picture = 'new.jpeg' WHERE id = 900")
     assert names(sender.partial()) == ["new.jpeg"]
+
+
+@pytest.mark.parametrize("completes", [1, KEPT_COMPLETES + 1])
+def test_completes_of_a_clock_that_was_ahead_make_no_picture_new_for_ever(
+    sender: MediaSender, completes: int
+) -> None:
+    """They are dated after all that is made later, so the new pictures are in none of them."""
+    sites, right = sender.sites, sender.sites.clock
+    sites.clock = lambda: datetime.now(UTC) + timedelta(days=300)
+    for _ in range(completes):
+        sender.complete()
+    sites.clock = right
+    assert sites.load().loaded == ()
+    put(sender, "new.jpeg", "new")
+    put(sender, "1.jpeg", "changed")
+    sites.at_sender("UPDATE app_child SET picture = 'new.jpeg' WHERE id = 900")
+    touch_rows(sites)
+    assert {"new.jpeg", "1.jpeg"} <= set(names(sender.partial()))
+    sites.load()
+    touch_rows(sites)
+    assert names(sender.partial()) == []
+    sites.load()
+    if completes > 1:  # The journal of the complete before them is lost with them.
+        sender.complete()
+        sites.load()
+    assert carried_files(sender.complete()) == []
+    assert received(sites)["new.jpeg"] == "new"
 
 
 @pytest.mark.parametrize("lost", [MEDIA_JOURNAL, SENT_FILE])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sent_archives import SentArchive
-from ar_sync_pipeline.sync.dump.watermark import newest_joined
+from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE, SentArchive, read_sent
+from ar_sync_pipeline.sync.dump.watermark import newest_joined, starting_point
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
@@ -88,6 +92,50 @@ def test_receiver_that_never_said_anything_is_believed_to_apply_what_it_was_sent
 
 def test_restored_receiver_that_went_back_is_sent_everything_again() -> None:
     assert newest_joined(view(5), [sent(10, 5), sent(15, 10)]) == mark(5)
+
+
+def sent_days_ago(sender: MediaSender, days: int) -> None:
+    path = sender.scratch / SENT_FILE
+    journal = json.loads(path.read_text())
+    for archive in journal["archives"]:
+        archive["sent_at"] = f"{datetime.now(UTC) - timedelta(days=days)}"
+    path.write_text(json.dumps(journal))
+
+
+def since(sender: MediaSender) -> Watermark | None:
+    return starting_point(sender.settings, datetime.now(UTC)).since
+
+
+def test_what_waits_for_longer_than_the_journal_reaches_is_not_sent_again(
+    media_sender: MediaSender,
+) -> None:
+    """The receiver loads nothing for nine days: its database is down, or a migration is missing."""
+    media_sender.complete()
+    media_sender.sites.load()
+    waiting = [media_sender.partial(), media_sender.partial()]
+    assert waiting[1].since == waiting[0].watermark
+    sent_days_ago(media_sender, 9)
+    waiting.append(media_sender.partial())
+    assert since(media_sender) == waiting[-1].watermark
+    # Once they are applied they are forgotten like others.
+    media_sender.sites.load()
+    media_sender.partial()
+    partials = [a.watermark for a in read_sent(media_sender.scratch) if a.kind is PARTIAL]
+    assert waiting[0].watermark not in partials
+    assert waiting[2].watermark in partials
+
+
+def test_sender_that_knows_nothing_makes_no_archive_before_it_has_read_the_receiver(
+    media_sender: MediaSender,
+) -> None:
+    """Its database and its scratch folder may have been restored; only the receiver shows it."""
+    settings = media_sender.settings
+    unreachable = settings.model_copy(update={"remote_port": 1})
+    with pytest.raises(TransientError, match="port 1 does not answer"):
+        starting_point(unreachable, datetime.now(UTC))
+    assert since(media_sender) is None
+    complete = media_sender.complete()
+    assert starting_point(unreachable, datetime.now(UTC)).since == complete.watermark
 
 
 spans = st.lists(

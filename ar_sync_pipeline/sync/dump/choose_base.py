@@ -54,28 +54,29 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
 def complete_to_repeat(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
     """Return the newest complete if the receiver parked it because content is lacking.
 
-    None: nothing is lacking, or a complete with everything was requested for it before.
+    None: nothing is lacking, or it carries everything and another one would not carry more.
     """
-    completes = _believable(scratch, checkpoint, now)
-    applied = [place for place, a in enumerate(completes) if a.state is ReceiptState.APPLIED]
-    later = completes[applied[-1] + 1 if applied else 0 :]
-    newest_lacks = bool(later) and later[-1].is_lacking
-    return later[-1].name if newest_lacks and len(_lacking(later)) <= _MOST_ROUNDS else None
+    *_, newest = [None, *_believable(scratch, checkpoint, now)]
+    if newest is None or not newest.is_lacking:
+        return None
+    # However many lack something before it: `choose_base` lets the next one carry everything.
+    return newest.name if newest.differential else None
 
 
 def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
     """Return the newest complete if the receiver has tables that only another one compares.
 
-    None: no table is unverified, or a complete is on its way. DDL at the receiver has changed rows
-    after the newest complete was applied; no partial carries them.
+    None: no table is unverified, or a complete is on its way: it waits, is being loaded, or is
+    parked, which a later partial does not change. DDL at the receiver has changed rows after the
+    newest complete was applied; no partial carries them.
     """
     completes = _believable(scratch, checkpoint, now)
     reached = checkpoint.watermark if checkpoint else None
     if not completes or checkpoint is None or reached is None or not checkpoint.unverified:
         return None
     newest = completes[-1]
-    is_applied = newest.watermark.snapshot_at <= reached.snapshot_at
-    return newest.name if is_applied else None
+    is_over = _is_applied(newest, reached) or _is_superseded(newest, reached)
+    return newest.name if is_over else None
 
 
 def complete_to_replace(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
@@ -116,3 +117,8 @@ def _is_applied(archive: SentArchive, reached: Watermark) -> bool:
         return True
     applied = archive.state is ReceiptState.APPLIED
     return applied and archive.watermark.snapshot_at <= reached.snapshot_at
+
+
+def _is_superseded(archive: SentArchive, reached: Watermark) -> bool:
+    superseded = archive.state is ReceiptState.SUPERSEDED
+    return superseded and archive.watermark.snapshot_at <= reached.snapshot_at

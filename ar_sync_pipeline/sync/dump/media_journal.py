@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
@@ -176,6 +176,18 @@ class MediaJournal:
             self._owe_left_out(archive)
             self._keep_newest_completes()
 
+    def forget_after(self, latest: datetime) -> None:
+        """Delete the archives with later snapshots: a clock was ahead when they were made.
+
+        The receiver does not apply them before their dates. Until then each would be the newest
+        complete that does not list a new file, and a later version of every file that was replaced.
+        """
+        # The table of files is large, and has no index of archives.
+        limit = to_microseconds(latest)
+        row = self._connection.execute("SELECT max(archive) FROM archive").fetchone()
+        if row[0] is not None and row[0] > limit:
+            self._forget(">", limit)
+
     def leave_out(self, snapshot_at: datetime, paths: Iterable[str]) -> None:
         """Record files that a partial leaves out because the receiver has them.
 
@@ -250,11 +262,11 @@ class MediaJournal:
             [str(ArchiveKind.COMPLETE), KEPT_COMPLETES - 1],
         ).fetchone()
         if row is not None:
-            self._forget_before(row[0])
+            self._forget("<", row[0])
 
-    def _forget_before(self, archive: int) -> None:
+    def _forget(self, comparison: Literal["<", ">"], archive: int) -> None:
         for table in ("carried", "archive"):
-            self._connection.execute(f"DELETE FROM {table} WHERE archive < ?", [archive])  # noqa: S608  two names of ours
+            self._connection.execute(f"DELETE FROM {table} WHERE archive {comparison} ?", [archive])  # noqa: S608  texts of ours
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from datetime import timedelta
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.writer import ArchiveSource
-from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
@@ -21,7 +21,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
-from ar_sync_pipeline.sync.dump.last_view import receiver_formats
+from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import MediaJournal, open_journal
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
@@ -127,8 +127,12 @@ def _publish_as_it_is(
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
     unusable = suppress(MediaJournalError, MediaJournalDamagedError)
     with unusable, open_journal(settings.tmp_bkp_fldr) as journal:
+        # This archive is dated after what the receiver has, whatever the clock shows.
+        journal.forget_after(max(sent_at, source.manifest.snapshot_at) + CLOCK_TOLERANCE)
         _remember_media(build, source, journal)
-    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
+    seen = last_checkpoint(settings.tmp_bkp_fldr, sent_at)
+    reached = seen.watermark.snapshot_at if seen and seen.watermark else None
+    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at, reached)
     return PublishedArchive(
         source.manifest,
         source.size_bytes,

@@ -85,6 +85,7 @@ class ReceiverView:
         claimed: Point that it claims to have and that is not accepted; the database may have known
             it before it was restored, together with this side's journal.
         capabilities: What it can read; None: it is of an earlier version, or unknown.
+        failure: Why the spool could not be read; None: it was.
     """
 
     checkpoint: Checkpoint | None
@@ -94,6 +95,7 @@ class ReceiverView:
     held_before: Watermark | None = None
     claimed: Watermark | None = None
     capabilities: Capabilities | None = None
+    failure: TransientError | None = None
 
 
 def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
@@ -121,11 +123,10 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
             can_read = look.capabilities(session)
             checkpoint = look.believed(content, known, clock()) if content is not None else None
             new = look.receipts(session, unsettled(sent, checkpoint))
-    except TransientError:
+    except TransientError as error:
         before = believed_before(cache, known, clock())
-        return ReceiverView(
-            before, None, heard, capabilities=current(capabilities_before(scratch), before)
-        )
+        said = current(capabilities_before(scratch), before)
+        return ReceiverView(before, None, heard, capabilities=said, failure=error)
     before = believed_before(cache, known, clock())
     with _where_the_disk_allows():
         if new:

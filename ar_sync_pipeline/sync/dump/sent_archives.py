@@ -148,8 +148,19 @@ def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
             _write(scratch, journal.model_copy(update={"announced": announced}))
 
 
-def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: datetime) -> None:
-    """Record an archive as published; delete those sent long before, but the newest completes."""
+def remember_sent(
+    scratch: Path,
+    manifest: Manifest,
+    size_bytes: int,
+    sent_at: datetime,
+    reached: datetime | None = None,
+) -> None:
+    """Record an archive as published; delete those sent long before, but the newest completes.
+
+    Args:
+        reached: Snapshot of the receiver's checkpoint. Archives after it may wait in its spool for
+            as long as it loads nothing, and the next partial joins them. None: unknown.
+    """
     partial = manifest.kind is ArchiveKind.PARTIAL
     sent = SentArchive(
         name=manifest.name.applied,
@@ -163,7 +174,8 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
     with locked(scratch):
         journal = _read(scratch)
         known = _ordered({a.name: a for a in (*journal.archives, sent)}.values())
-        archives = tuple(a for a in known if a.sent_at > sent_at - REMEMBERED)
+        oldest = sent_at - REMEMBERED
+        archives = tuple(a for a in known if a.sent_at > oldest or _is_after(a, reached))
         older = {a.name: a for a in (*journal.completes, *known)}
         kept = possible_bases(_ordered(older.values()))
         completes = tuple(a for a in kept if a not in archives)
@@ -265,6 +277,10 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     journal = _read(scratch)
     starts = [archive.since for archive in journal.archives if archive.since is not None]
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
+
+
+def _is_after(archive: SentArchive, reached: datetime | None) -> bool:
+    return reached is not None and archive.watermark.snapshot_at > reached
 
 
 def _read(scratch: Path) -> _Journal:

@@ -49,14 +49,18 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
 
     Raises:
         TerminalError: The receiver cannot be read, and a retry does not help.
+        TransientError: It cannot be read, and the sender knows nothing of it yet.
     """
     view = observe_receiver(settings, lambda: now)
     checkpoint = view.checkpoint
+    known = read_points(settings.tmp_bkp_fldr)
+    if view.failure is not None and checkpoint is None and not known:
+        # The database and the scratch folder may have been restored; only the receiver shows it.
+        raise view.failure
     sent = believable(read_sent(settings.tmp_bkp_fldr), view, now)
     since = newest_joined(view, sent) or view.held_before
     if since is None and view.problems:
         # No report of the receiver can be used: too many changes are better than too few.
-        known = read_points(settings.tmp_bkp_fldr)
         since = min(known, key=lambda point: point.snapshot_at, default=None)
     return StartingPoint(
         since=since,

@@ -97,7 +97,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         time=settings.time,
     )
     write_agreed_settings(spool, agreed, signing_keys=keys)
-    clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME)
+    clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME, kept=receipts)
 
 
 def acknowledge_moved_files(settings: ReceiverSettings, clock: Clock) -> bool:
