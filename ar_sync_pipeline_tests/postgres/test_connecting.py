@@ -111,7 +111,7 @@ def test_error_of_a_function_is_known_in_every_language(context: str) -> None:
         'while updating tuple (0,1) in relation "app_funcionario"',
         'while inserting index tuple (0,1) in relation "function_pkey"',
         "mientras se actualizaba la tupla (0,1) en la relación «funcionario»",
-        "beim Aktualisieren von Tupel (0,1) in Relation »\x66unktion«",
+        "beim Aktualisieren von \x54upel (0,1) in Relation »\x66unktion«",
         "lors de la mise à jour de la ligne (0,1) dans la relation « \x66onction »",
         'SQL statement "SELECT 1 FROM ONLY "public"."funcionario" x WHERE "func_id" = $1"',
     ],
