@@ -78,6 +78,37 @@ def test_run_that_waits_for_hours_in_the_queue(
     assert "job partial_dump: the run has waited" in subject
 
 
+@pytest.mark.parametrize(
+    ("tags", "hours"),
+    [
+        ({"dagster/max_runtime": "8h"}, 7),
+        ({"dagster/max_runtime": "nan"}, 7),
+        ({"dagster/max_runtime": "999999999999"}, 24 * 365),
+        ({"dagster/max_runtime": "inf"}, 7),
+        ({"dagster/max_runtime": "36000"}, 11),
+        ({"dagster/max_runtime_seconds": "36000"}, 11),
+        ({"dagster/max_runtime": ""}, 7),
+    ],
+)
+def test_whatever_limit_a_run_has_runs_that_wait_for_it_are_reported(
+    bare: Watched, tags: dict[str, str], hours: int
+) -> None:
+    """A user may write any text into the tag; Dagster only warns."""
+    definitions = bare.definitions("sender")
+    begun = datetime.now(UTC)
+    with bare.instance() as instance:
+        run = instance.create_run_for_job(
+            definitions.resolve_job_def("complete_dump"), status=dg.DagsterRunStatus.STARTED
+        )
+        instance.add_run_tags(run.run_id, tags)
+        instance.create_run_for_job(definitions.resolve_job_def("partial_dump"))
+    for later, mails in ((hours - 0.5, 0), (hours + 2, 1)):
+        with time_machine.travel(begun + timedelta(hours=later)):
+            bare.tick("sender")
+        told = [subject for subject in bare.subjects if "has waited" in subject]
+        assert len(told) == mails
+
+
 SENDERS = frozenset({archive_key(kind) for kind in ArchiveKind})
 RECEIVERS = frozenset({applied_archives_key()})
 LOAD = "load"
