@@ -15,7 +15,7 @@ the base class makes every message visible and truncates it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Generic, TypeVar
@@ -37,6 +37,20 @@ class RetryPolicy(StrEnum):
 def code_of_class(name: str) -> str:
     """Return the error code that follows from a class name."""
     return _BEFORE_A_WORD.sub("-", name.removesuffix("Error")).lower()
+
+
+def codes_of_class(name: str) -> frozenset[str]:
+    """Return the error codes of the product's classes of this name; none if it has no such class.
+
+    Two packages may have classes of one name, with different codes.
+    """
+    return frozenset(found.code for found in _classes(ArSyncError) if found.__name__ == name)
+
+
+def _classes(base: type[ArSyncError]) -> Iterator[type[ArSyncError]]:
+    for found in base.__subclasses__():
+        yield found
+        yield from _classes(found)
 
 
 class ArSyncError(Exception):

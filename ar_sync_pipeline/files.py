@@ -120,19 +120,25 @@ class HeldFolder:
             raise OSError(errno.EFBIG, f"it is larger than {most_bytes} bytes")
         return content
 
-    def write(self, name: str, content: bytes, mode: int | None = None) -> None:
+    def write(
+        self, name: str, content: bytes, mode: int | None = None, owner: int | None = None
+    ) -> None:
         """Write or replace a small file atomically.
 
         Args:
             name: Name of the file.
             content: Its content.
             mode: Its permissions, whatever the umask; None: 0644 without what the umask takes.
+            owner: Id of its owner, where the operating system allows it; None: this account.
         """
         with self.new_file() as (fd, temporary):
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(content)
             if mode is not None:
                 os.fchmod(fd, mode)
+            if owner is not None:
+                with suppress(PermissionError):
+                    os.fchown(fd, owner, -1)
             os.fsync(fd)
             self._move_folder_away(name)
             self.move(temporary, self, name)
@@ -251,9 +257,14 @@ def open_file(folder_fd: int, name: str) -> int:
 
 
 def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write or replace a small file in a trusted folder; see `HeldFolder.write`."""
+    """Write or replace a small file in a trusted folder; see `HeldFolder.write`.
+
+    What root writes belongs to the owner of the folder: a service has to read its journal after
+    `sudo ar-sync status`, whatever the umask of root.
+    """
     with HeldFolder.open(path.parent, follow=True) as folder:
-        folder.write(path.name, content, mode)
+        owner = os.fstat(folder.fd).st_uid if os.geteuid() == 0 else None
+        folder.write(path.name, content, mode, owner)
 
 
 def sync_folder(path: Path) -> None:

@@ -50,6 +50,22 @@ FIVE = timedelta(minutes=5)
         (30, Backlog(nothing_newer="nothing was published"), "because nothing was published."),
         (3, Backlog(faults=["1 incident is open"]), "the last window, and 1 incident is open."),
         (30, Backlog(faults=["X", "Y"]), "because no newer archive has arrived, and X, and Y."),
+        # A warning that stays is not why data is late.
+        (3, Backlog(unsent=["t"]), "because the sender's newest complete lacks t, so"),
+        (30, Backlog(unsent=["t"]), "no newer archive has arrived, and the sender's newest"),
+        (30, Backlog(unverified=["t"]), "because no newer archive has arrived, and t was altered"),
+        (3, Backlog(unsent=["t"], faults=["X"]), "of the catalog, and X."),
+        (30, Backlog(unverified=["t"], faults=["the link is down"]), ", and the link is down."),
+        # Nor is an archive that newer ones have overtaken.
+        (
+            180,
+            Backlog(parked=["X waits"], is_overtaken=True, faults=["1 incident is open"]),
+            "because X waits, and no newer archive has arrived, and 1 incident is open.",
+        ),
+        (3, Backlog(parked=["X waits"], is_overtaken=True), "because X waits."),
+        (30, Backlog(quarantined=1, is_overtaken=True), "yet, and no newer archive has arrived."),
+        (30, Backlog(gaps=1, faults=["the link is down"]), "held, and the link is down."),
+        (30, Backlog(waiting=3, unsent=["t"]), "because 3 archives wait for the next load."),
     ],
 )
 def test_lag_is_one_number_and_one_reason(minutes: int, backlog: Backlog, sentence: str) -> None:
@@ -72,6 +88,11 @@ def test_receiver_without_a_complete_says_so() -> None:
     assert str(explain_lag(None, NOON, FIVE, Backlog())) == (
         "The receiver holds no data yet, because no complete archive has been applied."
     )
+
+
+def test_empty_receiver_says_what_keeps_its_first_complete_and_what_else_is_wrong() -> None:
+    backlog = Backlog(parked=["X waits"], is_overtaken=True, faults=["1 incident is open"])
+    assert explain_lag(None, NOON, FIVE, backlog).because == "X waits, and 1 incident is open"
 
 
 def status(environment: dict[str, str], *words: str) -> Result:

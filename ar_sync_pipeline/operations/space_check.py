@@ -7,11 +7,14 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.operations.check_evaluation import with_page
+from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.spool.free_space import measure_free_space
 
 _PAGE = "disk_full"
 _NAME = "free_space"
+# A disk whose free space varies around the floor would send two mails every few minutes.
+_PERCENT_TO_RECOVER = 1
 
 
 def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
@@ -25,19 +28,22 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         _NAME,
         asset=key,
         description=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
-        " percent. If not: free space before they are full; then work waits, and nothing is lost."
-        + see(_PAGE),
+        " percent; after a failure, one percent more. If not: free space before they are full;"
+        " then work waits, and nothing is lost." + see(_PAGE),
     )
 
 
 def space_check_result(
-    key: dg.AssetKey, folders: Mapping[str, Path], floor_percent: int
+    instance: dg.DagsterInstance, key: dg.AssetKey, folders: Mapping[str, Path], floor_percent: int
 ) -> dg.AssetCheckResult:
     """Measure the disks of some folders, given by their names in the metadata.
 
     Raises:
         SpoolAccessError: A folder does not exist.
     """
+    before = last_evaluation(instance, dg.AssetCheckKey(key, _NAME))
+    if before is not None and not before.passed:
+        floor_percent += _PERCENT_TO_RECOVER
     spaces = {name: measure_free_space(folder) for name, folder in folders.items()}
     low = [name for name, space in spaces.items() if space.is_below(floor_percent)]
     metadata: dict[str, Any] = {}

@@ -110,7 +110,7 @@ def _events(
     for result in (
         *admission_checks(admitted_key(site.names), admission),
         *load_check_results(load.report, site.settings.partial_interval, site.names, drift),
-        load_space(site),
+        load_space(instance, site),
         check_lag(site, instance).with_times(site.clock(), None),
         shown_preflight(instance, ledger),
         *transformed,

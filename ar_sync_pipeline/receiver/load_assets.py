@@ -70,7 +70,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             record_made_good(context, report.lost, site)
             if report.loaded:
                 give_sign_of_life(context, site.settings)
-            space = load_space(site)
+            space = load_space(context.instance, site)
         drift = drift_before(context.instance, site.names)
         yield from load_check_results(report, site.settings.partial_interval, site.names, drift)
         yield space
@@ -90,11 +90,11 @@ def _is_admitted_by(context: dg.AssetExecutionContext, site: ReceiverSite) -> bo
     return admitted_key(site.names) in context.job_def.asset_layer.executable_asset_keys
 
 
-def load_space(site: ReceiverSite) -> dg.AssetCheckResult:
+def load_space(instance: dg.DagsterInstance, site: ReceiverSite) -> dg.AssetCheckResult:
     """Measure the disks that a load fills."""
-    settings = site.settings
+    settings, ledger = site.settings, applied_archives_key(site.names)
     folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
-    return space_check_result(applied_archives_key(site.names), folders, settings.free_space_floor)
+    return space_check_result(instance, ledger, folders, settings.free_space_floor)
 
 
 def _fail_on_refusals(ledger: dg.AssetKey, report: LoadReport) -> None:

@@ -66,9 +66,9 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         "references_resolved",
         asset=media_bundle_key(kind, site.names),
-        description="Every file that a row names exists at the sender. If not: the first names"
-        " are in the metadata; restore the files, or correct the rows. The archive is sent without"
-        " them." + see(_PAGE),
+        description="Every file that a row names exists at the sender, and has a name that can be"
+        " sent. If not: the first names are in the metadata; restore or rename the files, or"
+        " correct the rows. The archive is sent without them." + see(_PAGE),
     )
 
 
@@ -87,9 +87,7 @@ def materialize_media(
             asset_key=media_bundle_key(kind, site.names),
             check_name=references_check(site, kind).name,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{lost} names in rows have no file that can be sent."
-            if lost
-            else "Every file that a row names was found.",
+            description=lost_in_words(bundle.missing_count, bundle.refused_count),
             metadata={"names_without_file": lost, **lost_names(bundle)},
         ),
         _PAGE,
@@ -99,6 +97,20 @@ def materialize_media(
         metadata=media_metadata(bundle),
         check_results=[result],
     )
+
+
+def lost_in_words(missing: int, refused: int) -> str:
+    """Return how many names have no file that can be sent.
+
+    Args:
+        missing: Names in rows without a file.
+        refused: Names in rows, or of files in the folder, that no archive can hold.
+    """
+    found = [
+        *([f"{missing} names in rows have no file"] if missing else []),
+        *([f"{refused} names of files, or in rows, cannot be sent"] if refused else []),
+    ]
+    return f"{', and '.join(found) or 'Every file that a row names was found'}."
 
 
 def materialize_archive(

@@ -90,6 +90,7 @@ def partial_assets(
                 start = starting_point(site.settings, site.clock())
             yield acknowledgement_check_result(start, site)
             yield space_check_result(
+                context.instance,
                 archive_key(KIND, names),
                 {"scratch": site.settings.tmp_bkp_fldr},
                 site.settings.free_space_floor,

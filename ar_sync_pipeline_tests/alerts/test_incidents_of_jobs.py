@@ -119,11 +119,11 @@ def test_missing_media_file_is_one_incident_of_partials_and_completes_until_it_i
     )
     run("partial_dump", "partial_loaddata", "partial_dump", "complete_dump", "partial_dump")
     (subject,) = watched.subjects
-    assert "Failing: media files that rows name" in subject
+    assert "Failing: media files that cannot be sent" in subject
     (watched.deployment.folder / "sender_media" / "lost.jpeg").write_bytes(b"restored")
     run("partial_dump", "partial_dump")
     assert len(watched.subjects) == 2
-    assert "media files that rows name" in watched.subjects[1]
+    assert "media files that cannot be sent" in watched.subjects[1]
 
 
 @pytest.mark.long

@@ -6,11 +6,12 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import time_machine
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.instance import DagsterInstance
 from dagster._core.test_utils import create_run_for_test
@@ -75,6 +76,37 @@ def test_run_that_waits_for_hours_in_the_queue(
         bare.tick_both()
     (subject,) = bare.subjects
     assert "job partial_dump: the run has waited" in subject
+
+
+@pytest.mark.parametrize(
+    ("tags", "hours"),
+    [
+        ({"dagster/max_runtime": "8h"}, 7),
+        ({"dagster/max_runtime": "nan"}, 7),
+        ({"dagster/max_runtime": "999999999999"}, 24 * 365),
+        ({"dagster/max_runtime": "inf"}, 7),
+        ({"dagster/max_runtime": "36000"}, 11),
+        ({"dagster/max_runtime_seconds": "36000"}, 11),
+        ({"dagster/max_runtime": ""}, 7),
+    ],
+)
+def test_whatever_limit_a_run_has_runs_that_wait_for_it_are_reported(
+    bare: Watched, tags: dict[str, str], hours: int
+) -> None:
+    """A user may write any text into the tag; Dagster only warns."""
+    definitions = bare.definitions("sender")
+    begun = datetime.now(UTC)
+    with bare.instance() as instance:
+        run = instance.create_run_for_job(
+            definitions.resolve_job_def("complete_dump"), status=dg.DagsterRunStatus.STARTED
+        )
+        instance.add_run_tags(run.run_id, tags)
+        instance.create_run_for_job(definitions.resolve_job_def("partial_dump"))
+    for later, mails in ((hours - 0.5, 0), (hours + 2, 1)):
+        with time_machine.travel(begun + timedelta(hours=later)):
+            bare.tick("sender")
+        told = [subject for subject in bare.subjects if "has waited" in subject]
+        assert len(told) == mails
 
 
 SENDERS = frozenset({archive_key(kind) for kind in ArchiveKind})
@@ -179,6 +211,42 @@ def test_retry_that_never_comes_is_reported(bare: Watched) -> None:
     with bare.instance() as instance:  # as the daemon does where it cannot launch it
         instance.add_run_tags(run, {"dagster/will_retry": "false"})
     for _ in range(2):
+        bare.tick_both()
+    assert len(bare.subjects) == 1
+
+
+def test_retry_that_is_promised_and_never_comes_is_reported_after_some_minutes(
+    bare: Watched,
+) -> None:
+    """Its job was renamed, or its backfill is over: the daemon leaves the tag as it is."""
+    bare.end_run("killed", tags={"dagster/will_retry": "true"})
+    ended = datetime.now(UTC)
+    for minutes, mails in ((0, 0), (9, 0), (11, 1), (12, 1)):
+        with time_machine.travel(ended + timedelta(minutes=minutes)):
+            bare.tick_both()
+        assert len(bare.subjects) == mails
+    bare.end_run(None)
+    bare.tick_both()
+    assert "Recovered: job partial_dump" in bare.subjects[1]
+
+
+def test_retry_is_not_waited_for_until_the_time_of_a_clock_that_was_ahead(bare: Watched) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=5)):
+        bare.end_run("killed", tags={"dagster/will_retry": "true"})
+        bare.tick_both()
+        assert bare.subjects == []
+    bare.tick_both()
+    assert len(bare.subjects) == 1
+
+
+@pytest.mark.parametrize("tags", [{"dagster/will_retry": "true"}, {}])
+def test_run_that_a_command_line_started_is_reported_at_once_since_nothing_retries_it(
+    bare: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str]
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("run_retries: {enabled: true, max_retries: 1}\n")
+    with DagsterInstance.from_config(str(tmp_path)) as instance:
+        monkeypatch.setattr(bare, "kept_open", instance)
+        bare.end_run("killed", tags=tags, launched=False)
         bare.tick_both()
     assert len(bare.subjects) == 1
 

@@ -35,11 +35,20 @@ from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import silent_server
 
 
-def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueError") -> None:
+def tick(
+    watched: Watched,
+    name: str,
+    error: str | None,
+    cls_name: str = "ValueError",
+    cause: str | None = None,
+) -> None:
     """A finished tick of a sensor, as the daemon writes it."""
+    system = cause and SerializableErrorInfo(f"{cause}\n", [], cause.partition(":")[0])
     failure = error and SerializableErrorInfo(
         "dagster.SensorExecutionError: in the evaluation", [], "SensorExecutionError",
-        cause=SerializableErrorInfo(f"some.module.{cls_name}: {error}\n", [], cls_name),
+        cause=SerializableErrorInfo(
+            f"some.module.{cls_name}: {error}\n", [], cls_name, cause=system or None
+        ),
     )  # fmt: skip
     write_tick(watched, name, failure or None)
 
@@ -206,6 +215,50 @@ def test_sensors_that_fail_because_the_spool_is_gone_are_one_cause(bare: Watched
     tick(bare, "new_complete_archives", None)
     bare.tick_both()
     assert len(bare.subjects) == 2
+
+
+BROKEN = {
+    "the spool": (
+        "new_partial_archives",
+        "SpoolAccessError",
+        "PermissionError: [Errno 13] Permission denied: '/x/partial'",
+    ),
+    "the receiver's database": (
+        "new_partial_archives",
+        "DatabaseRefusedError",
+        "OperationalError: password authentication failed",
+    ),
+    "the connection to the receiver": (
+        "complete_for_receiver",
+        "LoginRefusedError",
+        "PermissionDenied: Permission denied",
+    ),
+}
+
+
+@pytest.mark.parametrize("title", BROKEN)
+def test_error_of_the_product_is_told_and_not_the_one_that_it_explains(
+    bare: Watched, title: str
+) -> None:
+    name, cls_name, cause = BROKEN[title]
+    tick(bare, name, "x cannot be used: correct y.", cls_name, cause)
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.endswith(f"Failing: {title}: x cannot be used: correct y")
+
+
+def test_error_that_is_not_the_products_is_told_by_what_began_it(bare: Watched) -> None:
+    tick(bare, "new_partial_archives", "a wrapper", "RuntimeError", "KeyError: 'the first'")
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.endswith("Failing: sensor new_partial_archives: 'the first'")
+
+
+def test_class_whose_name_two_packages_have_is_the_one_of_its_side(bare: Watched) -> None:
+    tick(bare, "complete_for_receiver", "no spool there.", "SpoolMissingError")
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject == "[ar_sync sender] Failing: the connection to the receiver: no spool there"
 
 
 def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:

@@ -13,6 +13,11 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from dagster._core.events import EngineEventData
 from dagster._core.execution.plan.objects import StepSuccessData
 from dagster._core.instance import DagsterInstance
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.test_utils import create_run_for_test
 from dagster_shared.error import SerializableErrorInfo
 
@@ -22,6 +27,14 @@ from ar_sync_pipeline_tests.faulty_sftp import Faults
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
 
+ORIGIN = RemoteJobOrigin(
+    RemoteRepositoryOrigin(
+        GrpcServerCodeLocationOrigin(host="db1", port=4000, location_name="sender"),
+        "__repository__",
+    ),
+    "partial_dump",
+)
+"""What a run has that the daemon or the UI launched."""
 SENDER_JOBS = {"complete_dump", "partial_dump", "ssh_sftp_checker"}
 
 
@@ -87,6 +100,7 @@ class Watched:
         tags: Mapping[str, str] | None = None,
         engine_error: SerializableErrorInfo | None = None,
         by_hand: frozenset[dg.AssetKey] | None = None,
+        launched: bool = True,
     ) -> str:
         """A run of job ``partial_dump`` with these events of its steps, as Dagster writes them.
 
@@ -94,6 +108,7 @@ class Watched:
             message: of the failure that ended it; None: it ended well.
             engine_error: for which its process could not load.
             by_hand: Assets that a user selected, instead of the job.
+            launched: Whether a launcher started it, not a command line.
         """
         group = (
             {"dagster/parent_run_id": retry_of, "dagster/root_run_id": retry_of} if retry_of else {}
@@ -106,6 +121,7 @@ class Watched:
                 tags={**(tags or {}), **group},
                 parent_run_id=retry_of,
                 root_run_id=retry_of,
+                remote_job_origin=ORIGIN if launched else None,
             )
             if engine_error is not None:
                 instance.report_engine_event(

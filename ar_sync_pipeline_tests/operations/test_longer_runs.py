@@ -55,6 +55,22 @@ def test_run_that_reports_progress_always_has_an_hour_left(
         assert left < 6 * HOUR
 
 
+def test_limit_in_the_other_tag_is_extended_too(instance: dg.DagsterInstance) -> None:
+    """Run monitoring reads `dagster/max_runtime_seconds` as well."""
+    run_id = started(instance, {f"{LIMIT}_seconds": str(HOUR)})
+    allow_for(instance, run_id, 5 * HOUR)
+    assert (limit(instance, run_id) or 0) > 5 * HOUR
+
+
+@pytest.mark.parametrize("text", ["8h", "nan", "inf"])
+def test_limit_that_is_none_is_not_extended(instance: dg.DagsterInstance, text: str) -> None:
+    run_id = started(instance, {LIMIT: text})
+    allow_for(instance, run_id, 50 * HOUR)
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.tags[LIMIT] == text
+
+
 def test_limit_that_is_far_away_stays(instance: dg.DagsterInstance) -> None:
     run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
     now = begin

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +24,14 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 
 from ar_sync_pipeline.demo.dagster_process import HOST
 from ar_sync_pipeline.demo.ports import free_port
-from ar_sync_pipeline.operations.runs import watched_launcher
+from ar_sync_pipeline.operations.runs import own_process, watched_launcher
+from ar_sync_pipeline.operations.runs.celery_launcher import WatchedCeleryRunLauncher
+from ar_sync_pipeline.operations.runs.kubernetes_launcher import WatchedK8sRunLauncher
+from ar_sync_pipeline.operations.runs.own_process import PROCESS_TAG, name_process
 from ar_sync_pipeline.operations.runs.watched_launcher import WatchedRunLauncher
+from ar_sync_pipeline_tests.alerts.watched import ORIGIN
+from ar_sync_pipeline_tests.operations import unresponsive_run
+from ar_sync_pipeline_tests.waiting import until
 
 
 @pytest.fixture
@@ -64,6 +73,125 @@ def test_silent_code_server_keeps_its_run_for_some_minutes_only(
     assert "its code server has not answered for" in str(found.msg)
     # The minutes are counted for each run.
     assert launcher.check_run_worker_health(other).status is WorkerStatus.RUNNING
+
+
+def at_work(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """Return the run of `unresponsive_run` when its step is at work."""
+
+    def begun() -> dg.DagsterRun | None:
+        for run in instance.get_runs():
+            if instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START):
+                return run
+        return None
+
+    return newest(instance, until(begun, "the run has started"))
+
+
+def newest(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    """Return a run with the tags that it has now."""
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found
+
+
+def here(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """Return a run of a command line, whose process is this one."""
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
+    name_process(instance, run)
+    return newest(instance, run)
+
+
+def test_run_of_a_command_line_is_gone_as_soon_as_its_process_is(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, unresponsive_run.__file__, str(tmp_path)])
+    try:
+        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            launcher = WatchedRunLauncher()
+            launcher.register_instance(instance)
+            run = at_work(instance)
+            assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+            process.kill()
+            # Whether or not somebody has asked for its exit code.
+            until(lambda: not is_there(process.pid), "it is a zombie")
+            found = launcher.check_run_worker_health(run)
+            process.wait()
+            assert launcher.check_run_worker_health(run) == found
+    finally:
+        process.kill()
+        process.wait()
+    assert found.status is WorkerStatus.NOT_FOUND
+    assert "the process that a command line started has ended" in str(found.msg)
+
+
+def is_there(process_id: int) -> bool:
+    """Return whether a child has not ended, without asking for its exit code."""
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process_id, flags) is None
+
+
+def named(run: dg.DagsterRun, place: str | None = None, started_at: str | None = None) -> str:
+    """Return the tag of a run that is at work in this process, or that seems to be."""
+    named_place, process_id, at = run.tags[PROCESS_TAG].rsplit(" ", 2)
+    return f"{place or named_place} {process_id} {started_at or at}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, WorkerStatus.RUNNING),
+        ({"started_at": "1"}, WorkerStatus.NOT_FOUND),
+        ({"place": "other pid:[1]", "started_at": "1"}, WorkerStatus.RUNNING),
+    ],
+    ids=["this process", "another process with its id", "a process of another host"],
+)
+def test_process_is_told_from_others(
+    instance: dg.DagsterInstance,
+    launcher: WatchedRunLauncher,
+    changes: dict[str, str],
+    status: WorkerStatus,
+) -> None:
+    run = here(instance)
+    run = run.with_tags({PROCESS_TAG: named(run, **changes)})
+    assert launcher.check_run_worker_health(run).status is status
+
+
+def test_process_of_another_user_counts_as_there_although_systemd_hides_it(
+    instance: dg.DagsterInstance, launcher: WatchedRunLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    def hide(*_: object) -> None:
+        raise FileNotFoundError
+
+    run = here(instance)
+    monkeypatch.setattr(os, "kill", refuse)
+    monkeypatch.setattr(own_process, "_facts", hide)
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+
+
+def test_run_that_is_launched_again_with_the_tags_of_one_of_a_command_line_is_at_work(
+    instance: dg.DagsterInstance, launcher: WatchedRunLauncher
+) -> None:
+    """As "Re-execute" in the UI does: the process of the tag is not its own."""
+    run = create_run_for_test(
+        instance,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={PROCESS_TAG: "viz pid:[1] 1 1"},
+        remote_job_origin=ORIGIN,
+    )
+    name_process(instance, run)
+    assert newest(instance, run).tags[PROCESS_TAG] == "viz pid:[1] 1 1"
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+
+
+def test_run_of_a_command_line_is_no_error_of_the_other_launchers(
+    instance: dg.DagsterInstance,
+) -> None:
+    """They know nothing of it: Celery no task, Kubernetes no Job."""
+    run = here(instance)
+    for kind in (WatchedCeleryRunLauncher, WatchedK8sRunLauncher):
+        other = kind.__new__(kind)
+        assert other.check_run_worker_health(run).status is WorkerStatus.RUNNING
 
 
 ROOT = Path(__file__).parents[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
 from ar_sync_pipeline.sync.watch.preflight import preflight
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
-from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
 
 
 @pytest.fixture
@@ -79,6 +80,31 @@ def test_what_is_asked_after_the_remedy_and_before_the_next_load_knows_of_it(
     shown = receiver_status(parked.settings, parked.catalog, parked.clock())
     assert "waits for the receiver's schema (app_child.amount" in shown.lag.because
     assert [one.read_text() for one in reasons(parked)] == before, "nothing is written"
+
+
+def test_parked_partial_is_why_data_is_late_and_an_overtaken_complete_is_not_all(
+    parked: TwoSites,
+) -> None:
+    hours_later = parked.clock() + timedelta(hours=3)
+    because = receiver_status(parked.settings, parked.catalog, hours_later).lag.because
+    assert "app_child.amount" in because
+    assert "no newer archive has arrived" not in because
+
+    parked.at_receiver("ALTER TABLE app_child ADD COLUMN amount double precision")
+    base = watermark_of(parked.complete())
+    parked.load()
+    parked.environ["AR_SYNC_DELETE_GUARD"] = "1"
+    parked.at_sender("DELETE FROM app_child WHERE id > 100")
+    parked.complete()
+    parked.load()
+    because = receiver_status(parked.settings, parked.catalog, hours_later).lag.because
+    assert "is kept from loading" in because
+    assert "no newer archive has arrived" not in because, "it is newer than the data"
+    parked.partial(recent_window(), since=base)
+    parked.load()
+    because = receiver_status(parked.settings, parked.catalog, hours_later).lag.because
+    assert "is kept from loading" in because
+    assert because.endswith(", and no newer archive has arrived")
 
 
 def test_reason_stays_as_it_was_written_while_nothing_can_be_compared(parked: TwoSites) -> None:

@@ -69,8 +69,8 @@ def _read(cursor: str | None) -> _Seen:
 def _look(
     context: dg.SensorEvaluationContext, scope: AlertScope, alerts: Alerts, seen: _Seen
 ) -> tuple[list[Problem | Success], _Seen]:
-    instance = context.instance
-    runs, runs_seen = finished_runs(instance, scope, seen.runs, alerts.clock() - _FIRST_LOOK)
+    instance, now = context.instance, alerts.clock()
+    runs, runs_seen = finished_runs(instance, scope, seen.runs, now - _FIRST_LOOK, now)
     findings: list[Problem | Success] = []
     for run, end in runs:
         findings += run_findings(instance, scope, run, end)
@@ -78,8 +78,8 @@ def _look(
         instance, scope, EvaluationsSeen(at=seen.checks, ids=seen.check_ids)
     )
     findings += of_checks
-    findings += tick_findings(instance, scope, alerts.clock(), repository_of_tick(context))
-    findings += waiting_runs(instance, scope, alerts.clock())
+    findings += tick_findings(instance, scope, now, repository_of_tick(context))
+    findings += waiting_runs(instance, scope, now)
     return findings, _Seen(runs=runs_seen, checks=checks_seen.at, check_ids=checks_seen.ids)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dagster_shared.error import SerializableErrorInfo
 
+from ar_sync_pipeline.errors import codes_of_class
 from ar_sync_pipeline.operations.check_evaluation import ERROR, explaining_checks
 from ar_sync_pipeline.operations.dagster_internals import StepFailureData
 
@@ -48,8 +49,11 @@ def of_step_failure(data: StepFailureData | None) -> Sentence:
 
 
 def of_error(error: SerializableErrorInfo) -> Sentence:
-    """Return the message of the first error of a chain; the later ones only say where it passed."""
-    while error.cause is not None:
+    """Return the message of the error that began a chain; those it caused say where it passed.
+
+    An error of the product says more than what caused it, such as an error of the system.
+    """
+    while error.cause is not None and not codes_of_class(error.cls_name or ""):
         error = error.cause
     text = _CLASS_PREFIX.sub("", error.message.strip()).rstrip(".")
     return Sentence(text or "no message", "", error.cls_name or "")

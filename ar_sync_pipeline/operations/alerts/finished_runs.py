@@ -1,7 +1,7 @@
 """Runs of a side that ended since the last tick, each one once, in a bounded number."""
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 import dagster as dg
@@ -18,6 +18,9 @@ _End = Literal[
 _ENDS: tuple[_End, ...] = get_args(_End)
 _EVENTS = 100
 _MOST_WAITING = 50
+# The daemon retries a run within seconds. A run whose job or backfill is gone keeps the tag that
+# promises a retry, and gets none.
+_RETRIED_WITHIN = timedelta(minutes=10)
 
 
 class RunsSeen(BaseModel):
@@ -36,7 +39,11 @@ class RunsSeen(BaseModel):
 
 
 def finished_runs(
-    instance: dg.DagsterInstance, scope: AlertScope, seen: RunsSeen, since: datetime
+    instance: dg.DagsterInstance,
+    scope: AlertScope,
+    seen: RunsSeen,
+    since: datetime,
+    now: datetime,
 ) -> tuple[list[tuple[dg.DagsterRun, dg.EventLogEntry]], RunsSeen]:
     """Return runs with the events that ended them, oldest first, and how far the log was read.
 
@@ -45,6 +52,7 @@ def finished_runs(
         scope: Definitions of the side.
         seen: How far the log was read before.
         since: Where the first tick begins.
+        now: Current time, by which a retry is too late.
     """
     records = _ends(instance, seen, since)
     runs = _runs(instance, [record.run_id for record in records] + seen.waiting)
@@ -62,10 +70,11 @@ def finished_runs(
         run = runs.get(run_id)
         if run is None or retry_is_under_way(run):
             continue
-        if will_be_retried(instance, run):
+        ends = _failure(instance, run_id)
+        if will_be_retried(instance, run) and all(_is_recent(end, now) for end in ends):
             waiting.append(run_id)
         else:
-            found += [(run, end) for end in _failure(instance, run_id)]
+            found += [(run, end) for end in ends]
     ids = [record.storage_id for record in records]
     low = max(seen.done, default=seen.low)
     return found, RunsSeen(
@@ -106,6 +115,10 @@ def _runs(instance: dg.DagsterInstance, run_ids: list[str]) -> dict[str, dg.Dags
     return {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=run_ids))}
 
 
-def _failure(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventLogEntry]:
-    ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-    yield from ends[-1:]
+def _failure(instance: dg.DagsterInstance, run_id: str) -> Sequence[dg.EventLogEntry]:
+    return instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)[-1:]
+
+
+def _is_recent(end: dg.EventLogEntry, now: datetime) -> bool:
+    """Return whether a retry may still come; not by a clock that was ahead."""
+    return abs(now.timestamp() - end.timestamp) < _RETRIED_WITHIN.total_seconds()

@@ -54,7 +54,9 @@ SPOOL = Area(
     "README",
 )
 # A partial and a complete report the same missing file.
-MEDIA_REFERENCES = Area("media references", "media files that rows name", (), "pictures_missing")
+MEDIA_REFERENCES = Area(
+    "media references", "media files that cannot be sent", (), "pictures_missing"
+)
 DATABASE = Area(
     "database",
     "the sender's database",

@@ -8,11 +8,14 @@ import dagster as dg
 from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name, run_source
+from ar_sync_pipeline.operations.runs.longer_runs import max_runtime_seconds
 
 TOO_LONG = timedelta(hours=1)
 # A run may wait for another run of its pool until the monitor ends that one: after six hours, or
 # after the time in its tag.
 TOO_LONG_BEHIND_ANOTHER = timedelta(hours=7)
+# A limit in a tag may be larger than any span of time.
+_LONGEST = timedelta(days=365)
 _MINUTE = timedelta(minutes=1)
 # The runs of all pairs of the instance are read.
 _MOST = 1000
@@ -56,8 +59,9 @@ def _behind(at_work: Sequence[dg.DagsterRun]) -> timedelta:
     """Return how long a run may wait for these runs: until the monitor ends the longest one."""
     if not at_work:
         return TOO_LONG
-    limits = [float(run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG) or 0) for run in at_work]
-    return max(TOO_LONG_BEHIND_ANOTHER, timedelta(seconds=max(limits)) + TOO_LONG)
+    limit = max(max_runtime_seconds(run) for run in at_work)
+    longest = timedelta(seconds=min(limit, _LONGEST.total_seconds()))
+    return max(TOO_LONG_BEHIND_ANOTHER, longest + TOO_LONG)
 
 
 def _covered(

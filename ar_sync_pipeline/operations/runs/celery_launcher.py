@@ -22,6 +22,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     WorkerStatus,
 )
 from ar_sync_pipeline.operations.pair_names import QUEUE_TAG, queue_of
+from ar_sync_pipeline.operations.runs.own_process import health_of_process
 from ar_sync_pipeline.operations.runs.watched_launcher import SilentWorkers, gone, wait_for_end
 
 _ANSWER_WITHIN_SECONDS = 5.0
@@ -57,6 +58,8 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return whether the worker that started a run still has it."""
+        if (of_process := health_of_process(run)) is not None:
+            return of_process
         result = self.celery.AsyncResult(run.tags[DAGSTER_CELERY_TASK_ID_TAG])
         state, details = result.state, result.info
         if state in READY_STATES:

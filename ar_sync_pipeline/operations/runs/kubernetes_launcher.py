@@ -14,6 +14,7 @@ import dagster as dg
 from dagster_k8s import K8sRunLauncher
 
 from ar_sync_pipeline.operations.dagster_internals import CheckRunHealthResult, WorkerStatus
+from ar_sync_pipeline.operations.runs.own_process import health_of_process
 from ar_sync_pipeline.operations.runs.watched_launcher import SilentWorkers, gone, wait_for_end
 
 
@@ -37,6 +38,8 @@ class WatchedK8sRunLauncher(K8sRunLauncher):
         "Unknown" is the base's answer both for a Job that the cluster does not have and for an
         error of the API server, which says nothing about the Job.
         """
+        if (of_process := health_of_process(run)) is not None:
+            return of_process
         found: CheckRunHealthResult = super().check_run_worker_health(run)
         text = found.msg or ""
         has_no_job = text.startswith("Job ") and text.endswith("could not be found")

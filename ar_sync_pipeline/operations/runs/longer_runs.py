@@ -3,6 +3,7 @@
 Run monitoring reads the tag of a run each time, so a run may change its own limit.
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,25 @@ import dagster as dg
 
 _SPARE_SECONDS = 3600.0
 _LOOK_EVERY_SECONDS = 300.0
+# Run monitoring reads it, too.
+_OTHER_TAG = "dagster/max_runtime_seconds"
+
+
+def max_runtime_seconds(run: dg.DagsterRun, default: float = 0) -> float:
+    """Return a run's maximum runtime, as run monitoring reads its tags; 0: it has none.
+
+    Args:
+        run: The run. A user who launches one may write anything into a tag.
+        default: Maximum runtime of a run without a tag.
+    """
+    limit = run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG, run.tags.get(_OTHER_TAG))
+    if not limit:
+        return default
+    try:
+        seconds = float(limit)
+    except ValueError:
+        return 0
+    return seconds if math.isfinite(seconds) else 0
 
 
 def allow_for(
@@ -36,8 +56,8 @@ def allow_for(
         record = instance.get_run_record_by_id(run_id)
         if record is None or record.start_time is None:
             return
-        limit = record.dagster_run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG)
-        longest = float(limit or instance.run_monitoring_max_runtime_seconds)
+        default = float(instance.run_monitoring_max_runtime_seconds)
+        longest = max_runtime_seconds(record.dagster_run, default)
         elapsed = (time.time() if now is None else now) - record.start_time
         needed = elapsed + seconds + _SPARE_SECONDS
         # Without a limit there is nothing to extend.

@@ -9,14 +9,17 @@ from ar_sync_pipeline.operations.dagster_internals import (
     RunFailureReason,
     auto_reexecution_should_retry_run,
 )
+from ar_sync_pipeline.operations.runs.own_process import is_launched
 
 
 def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Return whether Dagster will retry a run that failed, or one of whose steps failed.
 
-    Dagster writes the tag after the event that ends a run. If the tag is missing, this calls the
-    function with which Dagster decides.
+    Dagster writes the tag after the event that ends a run, also to a run that its daemon cannot
+    launch again. If the tag is missing, this calls the function with which Dagster decides.
     """
+    if not is_launched(run):
+        return False
     if (tag := run.tags.get(WILL_RETRY_TAG)) is not None:
         return tag == "true"
     if not instance.run_retries_enabled:

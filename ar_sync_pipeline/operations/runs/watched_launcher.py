@@ -20,6 +20,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     DagsterUserCodeUnreachableError,
     WorkerStatus,
 )
+from ar_sync_pipeline.operations.runs.own_process import health_of_process
 
 _ANSWER_WITHIN_SECONDS = 10
 _ENDS_WITHIN_SECONDS = 20
@@ -65,6 +66,8 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         retried. A run that still exists ends itself as soon as it sees that (`WatchedExecutor`). A
         server on a local socket never returns at the same socket.
         """
+        if (of_process := health_of_process(run)) is not None:
+            return of_process
         client: DagsterGrpcClient | None = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "no code server is known")

@@ -48,6 +48,7 @@ class FirstFiles:
         database: Name of the side's database.
         drafted: Whether the catalog is a proposal that must be read.
         new_key: Whether the settings contain a new secret for pseudonyms.
+        pair: Name of the pair, which begins the names of its jobs; may be empty.
     """
 
     side: SideName
@@ -55,14 +56,16 @@ class FirstFiles:
     database: str
     drafted: bool
     new_key: bool = False
+    pair: str = ""
 
     def next_commands(self) -> tuple[str, str, str]:
         """Return the commands to run next, in this order."""
         job = "complete_dump" if self.side == "sender" else "complete_loaddata"
+        prefix = f"{self.pair}_" if self.pair else ""
         return (
             f"ar-sync grants {self.side} | sudo -u postgres psql -d {shlex.quote(self.database)}",
             "ar-sync check",
-            f"dagster job execute -m ar_sync_pipeline.{self.side} -j {job}",
+            f"dagster job execute -m ar_sync_pipeline.{self.side} -j {prefix}{job}",
         )
 
 
@@ -123,7 +126,7 @@ def first_files(
     if catalog != SHIPPED and side == "receiver":
         # The built-in transform knows the tables of one application.
         values.setdefault(_TRANSFORM, "none")
-    _load(side, values)
+    pair = _load(side, values).pair
     contents: dict[Path, str] = {}
     if catalog == DRAFT:
         contents[drafted] = _drafted(values)
@@ -138,7 +141,7 @@ def first_files(
     url = conninfo_to_dict(values[f"AR_SYNC_{side.upper()}_DATABASE_URL"])
     database = str(url.get("dbname") or url.get("user") or "DATABASE")
     files = {env: env_text(side, values)} | contents
-    return FirstFiles(side, files, database, drafted=bool(contents), new_key=new_key)
+    return FirstFiles(side, files, database, drafted=bool(contents), new_key=new_key, pair=pair)
 
 
 def _has_pseudonyms(file: Path | None) -> bool:
@@ -161,8 +164,5 @@ def _drafted(values: Mapping[str, str]) -> str:
     )
 
 
-def _load(side: SideName, values: Mapping[str, str]) -> None:
-    if side == "sender":
-        load_sender_settings(values)
-    else:
-        load_receiver_settings(values)
+def _load(side: SideName, values: Mapping[str, str]) -> SenderSettings | ReceiverSettings:
+    return load_sender_settings(values) if side == "sender" else load_receiver_settings(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -87,6 +87,8 @@ class Backlog:
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         nothing_newer: What is known of a newer archive if the data lacks the last window, as a
             clause.
+        is_overtaken: Whether the data is newer than every archive that is not applied, such as a
+            parked complete after which partials were applied: that archive is not why data is late.
         faults: What else is wrong, one clause each.
     """
 
@@ -98,6 +100,7 @@ class Backlog:
     unsent: Sequence[str] = ()
     unverified: Sequence[str] = ()
     nothing_newer: str = "no newer archive has arrived"
+    is_overtaken: bool = False
     faults: Sequence[str] = ()
 
 
@@ -125,22 +128,25 @@ def explain_lag(
 def _reason(
     data_until: datetime | None, now: datetime, interval: timedelta, backlog: Backlog
 ) -> str:
-    waiting = _in_the_way(backlog)
-    if waiting is not None:
-        return waiting
     if data_until is None:
-        found = "no complete archive has been applied"
-    elif backlog.unsent:
-        return unsent_in_words(backlog.unsent)
-    elif backlog.unverified:
-        return unverified_in_words(backlog.unverified)
-    elif data_until < _end_of_last_window(now - _A_WINDOW_NEEDS, interval):
-        found = backlog.nothing_newer
-    elif not backlog.faults:
-        return "that was the last window, all is well"
+        found = [_in_the_way(backlog) or "no complete archive has been applied"]
     else:
-        found = "that was the last window"
-    return ", and ".join([found, *backlog.faults])
+        is_late = data_until < _end_of_last_window(now - _A_WINDOW_NEEDS, interval)
+        found = list(_findings(backlog, is_late=is_late))
+        if not found and not backlog.faults:
+            return "that was the last window, all is well"
+    return ", and ".join([*(found or ["that was the last window"]), *backlog.faults])
+
+
+def _findings(backlog: Backlog, *, is_late: bool) -> Iterator[str]:
+    """Yield why data is late, and what is wrong with it even if it is not."""
+    in_the_way = _in_the_way(backlog)
+    if in_the_way is not None:
+        yield in_the_way
+    if is_late and (in_the_way is None or backlog.is_overtaken):
+        yield backlog.nothing_newer
+    if in_the_way is None and (backlog.unsent or backlog.unverified):
+        yield unsent_in_words(backlog.unsent) or unverified_in_words(backlog.unverified)
 
 
 def _end_of_last_window(now: datetime, interval: timedelta) -> datetime:

@@ -149,6 +149,7 @@ def _backlog(
     lost: Sequence[SpooledArchive],
     faults: Sequence[str],
 ) -> Backlog:
+    unapplied = (*spooled.waiting, *spooled.parked, *lost)
     return Backlog(
         gaps=len(chain.gaps) if chain else 0,
         new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
@@ -157,6 +158,9 @@ def _backlog(
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
+        is_overtaken=chain is not None
+        and not chain.gaps
+        and all(archive.name.snapshot_at <= chain.until for archive in unapplied),
         faults=faults,
     )
 

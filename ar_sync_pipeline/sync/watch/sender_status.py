@@ -97,25 +97,26 @@ def _backlog(
         faults.append("the receiver's report is not believed")
     if view.waiting is None:
         faults.append("the link is down")
+    reached = reported.watermark.snapshot_at if reported.watermark else None
+    unreported = [a for a in sent[-1:] if reached is None or a.watermark.snapshot_at > reached]
     return Backlog(
         gaps=reported.gaps,
         waiting=len(view.waiting or ()),
         parked=[parked.reason for parked in reported.parked],
         quarantined=reported.quarantined,
         unverified=reported.unverified,
-        nothing_newer=_nothing_newer(reported, sent),
+        nothing_newer=_nothing_newer(unreported),
+        is_overtaken=not unreported,
         faults=faults,
     )
 
 
-def _nothing_newer(reported: Checkpoint, sent: Sequence[SentArchive]) -> str:
+def _nothing_newer(unreported: Sequence[SentArchive]) -> str:
     """Return what became of the newest archive, if the receiver lacks the last window."""
-    newest = sent[-1] if sent else None
-    reached = reported.watermark.snapshot_at if reported.watermark else None
-    if newest is None or (reached is not None and newest.watermark.snapshot_at <= reached):
-        return "no newer archive was published"
-    at = f"{newest.sent_at:%Y-%m-%d %H:%M} UTC"
-    return f"the receiver has not reported the newest archive, published at {at}, as applied"
+    for newest in unreported:
+        at = f"{newest.sent_at:%Y-%m-%d %H:%M} UTC"
+        return f"the receiver has not reported the newest archive, published at {at}, as applied"
+    return "no newer archive was published"
 
 
 def _not_believed(problems: Sequence[str]) -> StateCount:

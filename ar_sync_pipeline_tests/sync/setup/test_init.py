@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.setup.new_files import write_new_files
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
@@ -80,6 +81,27 @@ def test_flags_alone_give_settings_and_a_catalog_that_the_commands_accept(
         "dagster job execute -m ar_sync_pipeline.sender -j complete_dump",
     ]
     assert call("grants", "sender").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "job"), [("sender", "complete_dump"), ("receiver", "complete_loaddata")]
+)
+@pytest.mark.parametrize("pair", ["", "santiago"])
+def test_next_command_names_the_job_of_the_pair(
+    sender_values: dict[str, str], tmp_path: Path, side: str, job: str, pair: str
+) -> None:
+    values = sender_values
+    if side == "receiver":
+        values = {
+            "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://viz@localhost/viz",
+            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
+            "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
+        }
+    words = ("--no-input", "--catalog", "android_requests", "--json")
+    shown = call("init", side, *words, *flags(values | {"AR_SYNC_PAIR": pair}))
+    assert shown.exit_code == 0, shown.output
+    *_, command = json.loads(shown.stdout)["next"]
+    assert command.endswith(f" -m ar_sync_pipeline.{side} -j {PairNames(pair).name(job)}")
 
 
 def test_questions_ask_for_what_is_missing_until_it_is_right_and_echo_no_secret(

@@ -1,0 +1,48 @@
+"""Free space that varies around the floor is one incident, not two mails every few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ar_sync_pipeline.files import FreeSpace
+from ar_sync_pipeline.operations import space_check
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.space_check import space_check_result
+
+KEY = dg.AssetKey(["partial", "archive"])
+
+
+def evaluated(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, percent: float, floor: int = 10
+) -> dg.AssetCheckResult:
+    """Evaluate the check while so much is free, and record the result as a run does."""
+    space = FreeSpace(round(percent * 1000), 100_000)
+    monkeypatch.setattr(space_check, "measure_free_space", lambda _: space)
+    result = space_check_result(instance, KEY, {"scratch": Path("/x")}, floor)
+    instance.report_runless_asset_event(evaluation_of(result))
+    return result
+
+
+def test_check_passes_again_from_one_percent_over_the_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = {1: (10.01, 10.5), 2: (9.98, 10.01, 9.99, 10.9), 3: (11.0, 10.01), 4: (9.9, 10.5)}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for phase, percents in measured.items():
+            found = [evaluated(instance, monkeypatch, one).passed for one in percents]
+            assert found == [phase % 2 == 1] * len(percents)
+
+
+def test_message_names_the_percent_that_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        said = [evaluated(instance, monkeypatch, percent).description for percent in (9.5, 10.5)]
+    assert said == ["Less than 10 % free: scratch.", "Less than 11 % free: scratch."]
+
+
+def test_lower_floor_ends_the_incident(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not evaluated(instance, monkeypatch, 9.5).passed
+        assert evaluated(instance, monkeypatch, 9.5, floor=5).passed
