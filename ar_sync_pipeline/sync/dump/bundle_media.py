@@ -20,7 +20,7 @@ from ar_sync_pipeline.export.media_references import media_references, still_nam
 from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.media.held import is_checked_by_content
-from ar_sync_pipeline.media.inventory import IS_A_FOLDER
+from ar_sync_pipeline.media.inventory import IS_A_FOLDER, is_empty
 from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
@@ -235,8 +235,9 @@ def _choose_partial(
         files.mark(_known_by_content(now_held, files), Status.HELD)
         journal.leave_out(dump.watermark.snapshot_at, (file.path for file in files.held()))
         journal.owe(chosen.omitted.values())
-        fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
-        journal.settle(fulfilled | chosen.gone)
+        if not is_empty(chosen.folder):  # else its disk may not be mounted
+            fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
+            journal.settle(fulfilled | chosen.gone)
         journal.owe(OmittedMedia(path, _WAS_LEFT_OUT, temporary=True) for path in no_more)
         _keep_unresolved(journal, unresolved, files)
 
