@@ -273,11 +273,17 @@ def _known_by_content(held: HeldMedia, files: BundleFiles) -> Iterator[str]:
 
 
 def _covered(dump: TableDump) -> tuple[datetime, datetime]:
-    """Return the interval of modification times whose files a partial contains."""
+    """Return the interval of modification times whose files a partial contains.
+
+    It looks back as far as for rows: a file may become visible after the time that it has (a move,
+    a cache of NFS, a file server with another clock). What the receiver has is left out.
+    """
     assert dump.window is not None  # noqa: S101  of a partial
-    start = min(dump.window.start, dump.since.snapshot_at if dump.since else dump.window.start)
+    since = dump.since.snapshot_at if dump.since else None
+    starts = (dump.window.start, dump.changed_since, since)
     # A media file of the snapshot's last instant may get its mtime shortly afterwards.
-    return start, dump.watermark.snapshot_at + timedelta(minutes=1)
+    end = dump.watermark.snapshot_at + timedelta(minutes=1)
+    return min(start for start in starts if start is not None), end
 
 
 def _summary(chosen: MediaSelection) -> MediaBundle:
