@@ -6,6 +6,7 @@ old system read the media files first and missed those of the last seconds).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.file_stamp import steady_stamp
+from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.media_references import media_references, still_named
 from ar_sync_pipeline.export.selection import reads_watermark
@@ -47,6 +49,8 @@ _MOST_MISSING = 1_000
 _WAS_MISSING = "its file was missing"
 _WAS_LEFT_OUT = "a complete without it was sent"
 _REPLACED = "it is replaced again and again"
+_NEXT_COMPLETE = "it is left to the next complete, since files change while this one is sent"
+MOST_OMITTED = 100_000
 
 
 class MediaBundle(BaseModel):
@@ -129,7 +133,7 @@ def bundle_media(
     return bundle
 
 
-def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
+def renew_bundle(build: BuildFolder, folder: Path, member: str, *, shorten: bool = False) -> bool:
     """Describe the changed files of a bundle again; remove those that no longer exist.
 
     If a row names a removed file, the next partial looks for it. A file that changes a second time
@@ -138,6 +142,7 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
 
     Args:
         member: Member of the archive whose file is known to have changed.
+        shorten: Whether a complete leaves the files after this one to the next complete.
 
     Returns:
         False if the bundle has no such member.
@@ -164,6 +169,9 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
                 if before.path in bundle.renewed:
                     files.drop(before.path)
                     omitted.append(OmittedMedia(before.path, _REPLACED, temporary=True))
+        later = list[OmittedMedia]()
+        if shorten and build.read(TableDump).window is None:
+            later = _leave_to_next_complete(files, culprit, folder, len(bundle.omitted))
         count, held, size_bytes = files.totals()
     with open_journal(build.path.parent) as journal:
         journal.owe(omitted)
@@ -173,11 +181,35 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
         "size_bytes": size_bytes,
         "held": held,
         "renewed": tuple(sorted({*bundle.renewed, *renewed})),
-        "omitted": _texts([*bundle.omitted, *_pairs(omitted)]),
+        "omitted": _texts([*bundle.omitted, *_pairs([*omitted, *later])]),
     }
     build.save(bundle.model_copy(update=changes))
     build.sync()
     return True
+
+
+def _leave_to_next_complete(
+    files: BundleFiles, after: str, folder: Path, omitted_before: int
+) -> list[OmittedMedia]:
+    """Drop the carried files after a path; return them, or the folders of which all is after it.
+
+    They are not owed: partials, which have to be small, would carry them. Receivers read a limited
+    number of names, so of a folder with more files only the last ones are dropped.
+    """
+    names = deque[str](maxlen=max(0, MOST_OMITTED - omitted_before))
+    for file in files.carried_after(after, folder):
+        name = _folder_after(file.path, after) or file.path
+        if not names or names[-1] != name:
+            names.append(name)
+    if names:
+        files.drop_carried_from(names[0])
+    return [OmittedMedia(name, _NEXT_COMPLETE, temporary=True) for name in names]
+
+
+def _folder_after(path: str, after: str) -> str | None:
+    """Return the outermost folder of a path, ``name/``, that a path before it is not in."""
+    folders = [f"{folder}/" for folder in folders_of(path)]
+    return next((f for f in reversed(folders) if not after.startswith(f)), None)
 
 
 def _choose_complete(
