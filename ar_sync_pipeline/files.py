@@ -196,7 +196,8 @@ class FreeSpace:
 
     Attributes:
         free_bytes: Bytes that an ordinary user can still write, without the reserve of root.
-        usable_bytes: Free and used bytes together.
+        usable_bytes: Free and used bytes together; 0: the file system does not report its space, as
+            some FUSE and network file systems.
     """
 
     free_bytes: int
@@ -208,9 +209,18 @@ class FreeSpace:
         return cls(block_bytes * available, block_bytes * (blocks - free + available))
 
     @property
+    def is_known(self) -> bool:
+        """Whether the file system reports its space."""
+        return self.usable_bytes > 0
+
+    @property
     def free_percent(self) -> float:
-        """Free space in percent of the usable space."""
-        return 100.0 * self.free_bytes / self.usable_bytes if self.usable_bytes else 0.0
+        """Free space in percent of the usable space; 100 if it is not known."""
+        return 100.0 * self.free_bytes / self.usable_bytes if self.is_known else 100.0
+
+    def is_too_small_for(self, needed_bytes: float) -> bool:
+        """Return whether so many bytes are known not to fit."""
+        return self.is_known and needed_bytes > self.free_bytes
 
     def is_below(self, floor_percent: float) -> bool:
         """Return whether free space is below a floor."""

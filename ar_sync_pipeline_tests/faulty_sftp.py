@@ -55,8 +55,10 @@ class Faults:
         failing_fsyncs: Number of flushes that fail from now on, as on a disk with errors.
         read_only: Whether nobody can write.
         free_bytes: Bytes that its disk still accepts; None for the real number.
-        blocks_free: Free blocks of a disk of 100 blocks of a gigabyte, by statvfs; None for the
-            real number.
+        refused_at: Offset at which the next write is refused for lack of space; later ones are
+            accepted.
+        blocks: Blocks of a gigabyte that its disk has, by statvfs, if ``blocks_free`` is set.
+        blocks_free: Number of them that are free; None for the numbers of the real disk.
         lose_next_rename_reply: Whether it renames, then drops the connection instead of answering.
         cross_device: Whether every folder is on its own file system.
         freeze: Whether it answers no write any more.
@@ -74,6 +76,8 @@ class Faults:
     failing_fsyncs: int = 0
     read_only: bool = False
     free_bytes: int | None = None
+    refused_at: int | None = None
+    blocks: int = 100
     blocks_free: int | None = None
     lose_next_rename_reply: bool = False
     cross_device: bool = False
@@ -122,6 +126,10 @@ class FaultySftp(asyncssh.SFTPServer):
                 await asyncio.Event().wait()
         if self._faults.seconds_per_write:
             await _sleep_or_close(self._faults.seconds_per_write, file_obj)
+        refused = self._faults.refused_at
+        if refused is not None and offset <= refused < offset + len(data):
+            self._faults.refused_at = None
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         free = self._faults.free_bytes
         if free is not None:
             if free < len(data):
@@ -150,8 +158,8 @@ class FaultySftp(asyncssh.SFTPServer):
     def statvfs(self, path: bytes) -> Any:
         self._offered("statvfs")
         if (free := self._faults.blocks_free) is not None:
-            gigabyte = 10**9
-            return asyncssh.SFTPVFSAttrs(gigabyte, gigabyte, 100, free, free, 100, 100, 100)
+            gigabyte, blocks = 10**9, self._faults.blocks
+            return asyncssh.SFTPVFSAttrs(gigabyte, gigabyte, blocks, free, free, 100, 100, 100)
         return super().statvfs(path)
 
     async def fsync(self, file_obj: object) -> None:

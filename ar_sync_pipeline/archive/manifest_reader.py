@@ -44,7 +44,7 @@ class ReadLimits:
 
     manifest_bytes: int = 64 * 1024**2
     member_count: int = 1_000_000
-    archive_bytes: int = 1024**4
+    archive_bytes: int = 1024**5
     compression_ratio: int = 1000
     free_raw_bytes: int = 16 * 1024**2
     media_count: int = 20_000_000

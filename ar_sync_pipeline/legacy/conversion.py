@@ -179,7 +179,7 @@ class _Reading:
     def _check_space(self, found: OldFile, build: BuildFolder) -> None:
         """Refuse a file if it and the new archive, with all files so far, exceed the free space."""
         needed_bytes = found.size_bytes + self.pictures_bytes + found.size_bytes
-        if needed_bytes > free_space(build.members).free_bytes:
+        if free_space(build.members).is_too_small_for(needed_bytes):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(build.members))
 
     def members(self, build: BuildFolder, manifest: Manifest) -> dict[str, Path]:

@@ -164,8 +164,8 @@ class _TakeOver:
                 f"{file} is dated in the future",
                 remedy="set the old sender's clock, and AR_SYNC_TIMEZONE to its time zone",
             )
-        free_bytes = measure_free_space(self._spool).free_bytes
-        if free_bytes < _SPACE_FACTOR * archive.size_bytes:
+        space = measure_free_space(self._spool)
+        if space.is_too_small_for(_SPACE_FACTOR * archive.size_bytes):
             raise ArchiveParkedError(
                 f"{file} waits for free space in the spool, {_SPACE_FACTOR} times its own"
                 f" {archive.size_bytes} bytes",

@@ -193,6 +193,19 @@ class _Walk:
             self.on_omitted(OmittedMedia(relative, reason, temporary=True))
 
 
+def is_empty(folder: Path) -> bool:
+    """Return whether the media folder contains nothing but hidden names.
+
+    Raises:
+        MediaFolderError: The folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as listing:
+            return all(entry.name.startswith(".") for entry in listing)
+    except OSError as error:
+        raise _folder_error(folder, error) from error
+
+
 def is_lost_and_found(folder: Path) -> bool:
     """Return whether a folder is that of e2fsck(8), in which only root can have files."""
     try:

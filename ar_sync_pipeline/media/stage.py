@@ -235,10 +235,10 @@ def modified_ns(entry: ListedMedia) -> int:
 
 
 def _check_space(parent: int, entry: ListedMedia, folder: Path) -> None:
-    free_bytes = free_space(parent).free_bytes
-    if entry.size_bytes > free_bytes:
+    space = free_space(parent)
+    if space.is_too_small_for(entry.size_bytes):
         raise MediaSpaceError(
             f"media file {quoted(entry.path)} needs {entry.size_bytes} bytes, and {folder} has"
-            f" {free_bytes} left",
+            f" {space.free_bytes} left",
             remedy="free space on that disk, the load is tried again",
         )

@@ -345,7 +345,7 @@ def _difference(
 
 def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: int) -> None:
     space = session.space(spool)
-    if space is None or needed_bytes * _SPACE_FACTOR <= space.free_bytes:
+    if space is None or not space.is_too_small_for(needed_bytes * _SPACE_FACTOR):
         return
     raise ReceiverDiskFullError(
         f"{needed_bytes:,} bytes are to be sent and only {space.free_bytes:,} are free in {spool}"

@@ -271,11 +271,12 @@ class SftpSession:
 
     def _space(self, path: PurePosixPath) -> FreeSpace | None:
         try:
-            return protocol.file_system_space(self.client, str(path))
+            space = protocol.file_system_space(self.client, str(path))
         except (OSError, SFTPError) as error:
             if not self._denies_extension(error):
                 raise
             return None
+        return space if space.is_known else None
 
     def _denies_extension(self, error: Exception) -> bool:
         """Return whether a working server denied an extension.

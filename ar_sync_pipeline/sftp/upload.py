@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol, Self
 
-from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import DamagedUploadError
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
@@ -84,6 +84,7 @@ def upload(
         DamagedUploadError: The part has another size than was written; it is removed.
         SourceChangedError: The source became shorter; the part is removed.
         SourceUnreadableError: The source cannot be read; the part is removed.
+        ParkedError: The server refused a write or the flush; the part is removed.
         TransientError: The connection was lost; the part stays for the next attempt.
     """
     size_bytes = source.size_bytes
@@ -108,12 +109,14 @@ def upload(
             with _WorkerPool(workers, segments, part, rate_limit, block_bytes) as pool:
                 _send(session, handle, part, segments, rate_limit, block_bytes)
                 pool.wait()
-        except BaseException:
-            if segments.source_failed:
+            session.sync(handle, part, size_bytes - resume_at)
+        except BaseException as error:
+            # The server performs the writes after a refused one, so the size of the part no longer
+            # tells what has arrived; nor does it after a failed flush, which may lose any block.
+            if segments.source_failed or isinstance(error, (ParkedError, TerminalError)):
                 with suppress(ArSyncError):
                     session.remove(part)
             raise
-        session.sync(handle, part, size_bytes - resume_at)
     _check_size(session, part, size_bytes)
     return Upload(size_bytes - resume_at, resume_at, 1 + pool.started)
 
@@ -124,8 +127,9 @@ def resume_point(
     """Return the byte from which an upload resumes; 0 if the part differs from the source.
 
     The name of the part contains a fingerprint of its content, and the writes of one connection
-    arrive in order, so the size of the part tells how much has arrived. The last MiB is read back
-    and compared. If the source can no longer be read, the part is removed.
+    arrive in order, so the size of the part tells how much has arrived (`upload` removes a part
+    with a refused write). The last MiB is read back and compared. If the source can no longer be
+    read, the part is removed.
 
     Args:
         session: Open session.

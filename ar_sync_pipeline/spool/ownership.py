@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ar_sync_pipeline.disk_errors import NO_SPACE
-from ar_sync_pipeline.files import HeldFolder, open_file
+from ar_sync_pipeline.files import HeldFolder, free_space, open_file
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
 from ar_sync_pipeline.spool.layout import PARKED, folder_of, open_folder, spool_of
 
@@ -83,6 +83,5 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
 
 def _check_space(size_bytes: int, folder: HeldFolder) -> None:
     """Raise ENOSPC before a copy fills the disk."""
-    disk = os.fstatvfs(folder.fd)
-    if size_bytes > disk.f_bavail * disk.f_frsize:
+    if free_space(folder.fd).is_too_small_for(size_bytes):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

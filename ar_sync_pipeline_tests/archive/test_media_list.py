@@ -17,6 +17,7 @@ import pytest
 from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import MEDIA_LIST_FORMAT, BaseArchive
@@ -245,6 +246,15 @@ class TestHostileLists:
     ) -> None:
         text = (line("a") + line("b")).encode()
         assert fault in refusal(forged(tmp_path, text, **declared))
+
+    def test_archive_may_be_as_large_as_a_list_can_state(self) -> None:
+        """A first complete carries all files, be it terabytes, and none can be a smaller one."""
+        numbers = ("size_bytes", "raw_bytes", "file_count", "file_bytes", "carried_count")
+        facts = dict.fromkeys((*numbers, "carried_bytes"), 1)
+        most = ReadLimits().archive_bytes
+        assert MediaList(sha256=SHA, archive_bytes=most, **facts).archive_bytes == most
+        with pytest.raises(ValidationError, match="archive_bytes"):
+            MediaList(sha256=SHA, archive_bytes=most + 1, **facts)
 
     def test_carried_file_without_its_bytes_is_refused(self, tmp_path: Path) -> None:
         text = line("a", 5, hashlib.sha256(b"12345").hexdigest(), sign="+").encode()

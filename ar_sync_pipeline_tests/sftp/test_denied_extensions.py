@@ -74,11 +74,15 @@ def test_every_status_is_a_no(sftp_server: AsyncsshTestServer, refusal: Exceptio
 def test_disk_that_fails_to_flush_is_not_a_missing_extension(
     sftp_server: AsyncsshTestServer,
 ) -> None:
-    """fsync tells a disk's error once for an open file; nothing becomes visible of the archive."""
+    """fsync tells a disk's error once for an open file; nothing becomes visible of the archive.
+
+    Nor is the upload resumed, since any block of it may be lost.
+    """
     sftp_server.faults.failing_fsyncs = 1
     with pytest.raises(RefusedByServerError, match="flushing"):
         publish_one(sftp_server)
-    assert list((sftp_server.spool_path / "partial").iterdir()) == []
+    for folder in (".incoming", "partial"):
+        assert list((sftp_server.spool_path / folder).iterdir()) == []
 
 
 def test_missing_permission_is_still_reported(openssh_server: OpensshTestServer) -> None:

@@ -363,6 +363,26 @@ def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer
         publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
 
 
+def test_disk_that_does_not_report_its_space_is_not_full(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.blocks = sftp_server.faults.blocks_free = 0
+    source = some_archive()
+    publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert final_bytes(sftp_server) == source.content
+
+
+@pytest.mark.parametrize("refused_at", [0, MIB // 2, 3 * MIB])
+def test_disk_that_is_full_for_an_instant_leaves_no_gap_in_the_next_upload(
+    sftp_server: AsyncsshTestServer, refused_at: int
+) -> None:
+    """The server performs the writes that were on their way when one was refused."""
+    source = some_archive()
+    sftp_server.faults.refused_at = refused_at
+    with pytest.raises(ReceiverDiskFullError):
+        publish_hard(sftp_server.endpoint(), sftp_server, source)
+    publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert final_bytes(sftp_server) == source.content
+
+
 def test_quota_differs_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.free_bytes = 2 * MIB
     sftp_server.faults.blocks_free = 50

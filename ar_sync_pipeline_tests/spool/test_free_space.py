@@ -15,8 +15,18 @@ from ar_sync_pipeline.spool.free_space import measure_free_space
 def test_floor_is_crossed_below_it_and_not_at_it() -> None:
     assert not FreeSpace(free_bytes=10, usable_bytes=100).is_below(10)
     assert FreeSpace(free_bytes=9, usable_bytes=100).is_below(10)
-    assert FreeSpace(free_bytes=0, usable_bytes=0).is_below(10)
     assert not FreeSpace(free_bytes=0, usable_bytes=100).is_below(0)
+
+
+def test_file_system_that_does_not_report_its_space_is_not_full() -> None:
+    """A FUSE file system without ``statfs`` has 0 blocks, of which 0 are free."""
+    unknown = FreeSpace.of_blocks(512, 0, 0, 0)
+    assert not unknown.is_below(100)
+    assert not unknown.is_too_small_for(2**50)
+    full = FreeSpace.of_blocks(512, 100, 0, 0)
+    assert full.is_below(1)
+    assert full.is_too_small_for(1)
+    assert not full.is_too_small_for(0)
 
 
 def test_real_disk_is_measured(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 
 import pytest
 from pydantic import SecretStr
 
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.sync.fix_differential import (
     asks_for,
@@ -92,6 +94,24 @@ class TestWhatIsCarried:
         assert carried_files(manifest) == []
         assert carried(manifest) == [0]
         assert_applied(pair, manifest)
+
+    @pytest.mark.long
+    def test_no_file_however_many_completes_the_receiver_has_not_applied(
+        self, pair: MediaSender
+    ) -> None:
+        """Its loads stand still for days; its base and the media of the base stay known."""
+        for _ in range(5):
+            manifest = pair.complete()
+            assert carried_files(manifest) == []
+        pair.sites.at_sender("UPDATE app_child SET picture = 'a.jpeg' WHERE id = 1")
+        assert list(pair.partial().media) == []
+        assert_applied(pair, pair.complete())
+        for _ in range(4):
+            manifest = pair.complete()
+            assert carried_files(manifest) == []
+        with sqlite3.connect(pair.scratch / MEDIA_JOURNAL) as journal:
+            row = journal.execute("SELECT count(*) FROM archive WHERE kind = 'complete'").fetchone()
+        assert row == (5,), "the base and the four after it"
 
     def test_file_of_a_lost_partial(self, pair: MediaSender) -> None:
         put(pair, "new.jpeg", b"new")

@@ -124,6 +124,41 @@ def test_empty_media_folder_of_the_sender_removes_nothing(sites: TwoSites) -> No
     assert sites.load().media.removed == 1
 
 
+def test_small_media_folder_that_is_not_mounted_removes_nothing(sites: TwoSites) -> None:
+    """The application has put one file into the folder below the mount."""
+    sites.environ["AR_SYNC_DELETE_GUARD"] = "5"
+    names = {f"{number}.jpeg" for number in range(30)}
+    for name in names:
+        put(sites.sender_media / name, name)
+    sites.complete()
+    sites.load()
+    sites.sender_media.rename(sites.folder / "elsewhere")
+    sites.sender_media.mkdir()
+    put(sites.sender_media / "upload.jpeg", "new")
+    sites.complete()
+    report = sites.load()
+    assert report.media.removed == 0
+    assert str(report.media.warning).startswith("33 of 34 media files are no longer at the sender")
+    assert present(sites) == {*names, "a.jpeg", "b.jpeg", "2017/c.jpeg", "upload.jpeg"}
+
+
+@pytest.mark.parametrize(("gone", "removed"), [(18, 2), (19, 0)])
+def test_few_files_are_removed_whatever_their_share(
+    sites: TwoSites, gone: int, removed: int
+) -> None:
+    sites.complete()
+    sites.load()
+    for name in ("b.jpeg", "2017/c.jpeg"):
+        (sites.sender_media / name).unlink()
+    sites.at_receiver(
+        "INSERT INTO ar_sync.media_file SELECT 'gone' || n || '.jpeg', 1, '', now()"
+        f" - interval '1 day' FROM generate_series(1, {gone}) n"
+    )
+    sites.environ["AR_SYNC_DELETE_GUARD"] = "5"
+    sites.complete()
+    assert sites.load().media.removed == removed
+
+
 @pytest.mark.parametrize(("percent", "removed"), [("5", 0), ("100", 2)])
 def test_large_share_of_many_files_is_kept_until_the_guard_is_lifted(
     sites: TwoSites, percent: str, removed: int

@@ -76,6 +76,16 @@ def test_pictures_are_not_sent_again_while_the_archive_waits(sender: MediaSender
     assert received(sender.sites)["1.jpeg"] == "changed"
 
 
+def test_file_that_becomes_visible_after_its_time_is_sent(sender: MediaSender) -> None:
+    """A moved file keeps its time: the partial before could not find it, the window has begun."""
+    ten_minutes_before_the_end = time.time() - 3600 - 600
+    put(sender, "moved.jpeg", "an upload", at=ten_minutes_before_the_end)
+    assert names(sender.partial()) == ["moved.jpeg"]
+    sender.sites.load()
+    assert names(sender.partial()) == []
+    assert received(sender.sites)["moved.jpeg"] == "an upload"
+
+
 def test_changed_picture_is_sent_though_its_time_is_old(sender: MediaSender) -> None:
     put(sender, "5.jpeg", "PICTURE 5")
     touch_rows(sender.sites)

@@ -334,6 +334,28 @@ def test_unreadable_file_that_is_deleted_is_owed_no_longer(sender: MediaSender) 
     assert rows(sender.sites.sender, "SELECT count(*) FROM app_child")
 
 
+def test_owed_files_are_not_forgotten_while_the_media_folder_is_not_mounted(
+    sender: MediaSender,
+) -> None:
+    put(sender.media / "2017" / "a.jpeg", "a")
+    secret, folder = sender.media / "17.jpeg", sender.media / "2017"
+    for path in (secret, folder):
+        path.chmod(0)
+    with permissions_count():
+        sender.complete()
+    sender.sites.load()
+    mounted = sender.media.rename(sender.sites.folder / "elsewhere")
+    sender.media.mkdir()
+    assert names(sender.partial()) == []
+    sender.media.rmdir()
+    mounted.rename(sender.media)
+    quiet(secret)
+    folder.chmod(0o755)
+    assert names(sender.partial()) == ["17.jpeg", "2017/a.jpeg"]
+    sender.sites.load()
+    assert same_media(sender.sites)
+
+
 def test_name_longer_than_a_path_may_be_prevents_nothing(sender: MediaSender) -> None:
     """Neither one without a file, nor one that the folder has."""
     absent, present = ("/".join([a * 63] * 15 + [a * 62, "x"]) for a in "\N{FISH}\N{WHALE}")

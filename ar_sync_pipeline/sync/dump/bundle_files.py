@@ -127,6 +127,13 @@ class BundleFiles:
         with suppress(UnicodeEncodeError):  # a name that is not UTF-8 is never there
             self._connection.execute("DELETE FROM file WHERE path = ?", [path])
 
+    def drop_carried_from(self, path: str) -> None:
+        """Remove the carried files from a path on, in their order."""
+        self._connection.execute(
+            "DELETE FROM file WHERE path >= ? AND sha256 IS NOT NULL AND status = ?",
+            [path, Status.CARRIED],
+        )
+
     def add_names(self, names: Iterable[str]) -> None:
         """Add names of files in rows."""
         self._connection.executemany(

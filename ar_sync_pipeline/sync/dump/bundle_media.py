@@ -6,6 +6,7 @@ old system read the media files first and missed those of the last seconds).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,12 +16,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.file_stamp import steady_stamp
+from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.media_references import media_references, still_named
 from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.media.held import is_checked_by_content
-from ar_sync_pipeline.media.inventory import IS_A_FOLDER
+from ar_sync_pipeline.media.inventory import IS_A_FOLDER, is_empty
 from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
@@ -47,6 +49,8 @@ _MOST_MISSING = 1_000
 _WAS_MISSING = "its file was missing"
 _WAS_LEFT_OUT = "a complete without it was sent"
 _REPLACED = "it is replaced again and again"
+_NEXT_COMPLETE = "it is left to the next complete, since files change while this one is sent"
+MOST_OMITTED = 100_000
 
 
 class MediaBundle(BaseModel):
@@ -129,7 +133,7 @@ def bundle_media(
     return bundle
 
 
-def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
+def renew_bundle(build: BuildFolder, folder: Path, member: str, *, shorten: bool = False) -> bool:
     """Describe the changed files of a bundle again; remove those that no longer exist.
 
     If a row names a removed file, the next partial looks for it. A file that changes a second time
@@ -138,6 +142,7 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
 
     Args:
         member: Member of the archive whose file is known to have changed.
+        shorten: Whether a complete leaves the files after this one to the next complete.
 
     Returns:
         False if the bundle has no such member.
@@ -164,6 +169,9 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
                 if before.path in bundle.renewed:
                     files.drop(before.path)
                     omitted.append(OmittedMedia(before.path, _REPLACED, temporary=True))
+        later = list[OmittedMedia]()
+        if shorten and build.read(TableDump).window is None:
+            later = _leave_to_next_complete(files, culprit, folder, len(bundle.omitted))
         count, held, size_bytes = files.totals()
     with open_journal(build.path.parent) as journal:
         journal.owe(omitted)
@@ -173,11 +181,35 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
         "size_bytes": size_bytes,
         "held": held,
         "renewed": tuple(sorted({*bundle.renewed, *renewed})),
-        "omitted": _texts([*bundle.omitted, *_pairs(omitted)]),
+        "omitted": _texts([*bundle.omitted, *_pairs([*omitted, *later])]),
     }
     build.save(bundle.model_copy(update=changes))
     build.sync()
     return True
+
+
+def _leave_to_next_complete(
+    files: BundleFiles, after: str, folder: Path, omitted_before: int
+) -> list[OmittedMedia]:
+    """Drop the carried files after a path; return them, or the folders of which all is after it.
+
+    They are not owed: partials, which have to be small, would carry them. Receivers read a limited
+    number of names, so of a folder with more files only the last ones are dropped.
+    """
+    names = deque[str](maxlen=max(0, MOST_OMITTED - omitted_before))
+    for file in files.carried_after(after, folder):
+        name = _folder_after(file.path, after) or file.path
+        if not names or names[-1] != name:
+            names.append(name)
+    if names:
+        files.drop_carried_from(names[0])
+    return [OmittedMedia(name, _NEXT_COMPLETE, temporary=True) for name in names]
+
+
+def _folder_after(path: str, after: str) -> str | None:
+    """Return the outermost folder of a path, ``name/``, that a path before it is not in."""
+    folders = [f"{folder}/" for folder in folders_of(path)]
+    return next((f for f in reversed(folders) if not after.startswith(f)), None)
 
 
 def _choose_complete(
@@ -235,8 +267,9 @@ def _choose_partial(
         files.mark(_known_by_content(now_held, files), Status.HELD)
         journal.leave_out(dump.watermark.snapshot_at, (file.path for file in files.held()))
         journal.owe(chosen.omitted.values())
-        fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
-        journal.settle(fulfilled | chosen.gone)
+        if not is_empty(chosen.folder):  # else its disk may not be mounted
+            fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
+            journal.settle(fulfilled | chosen.gone)
         journal.owe(OmittedMedia(path, _WAS_LEFT_OUT, temporary=True) for path in no_more)
         _keep_unresolved(journal, unresolved, files)
 
@@ -272,11 +305,17 @@ def _known_by_content(held: HeldMedia, files: BundleFiles) -> Iterator[str]:
 
 
 def _covered(dump: TableDump) -> tuple[datetime, datetime]:
-    """Return the interval of modification times whose files a partial contains."""
+    """Return the interval of modification times whose files a partial contains.
+
+    It looks back as far as for rows: a file may become visible after the time that it has (a move,
+    a cache of NFS, a file server with another clock). What the receiver has is left out.
+    """
     assert dump.window is not None  # noqa: S101  of a partial
-    start = min(dump.window.start, dump.since.snapshot_at if dump.since else dump.window.start)
+    since = dump.since.snapshot_at if dump.since else None
+    starts = (dump.window.start, dump.changed_since, since)
     # A media file of the snapshot's last instant may get its mtime shortly afterwards.
-    return start, dump.watermark.snapshot_at + timedelta(minutes=1)
+    end = dump.watermark.snapshot_at + timedelta(minutes=1)
+    return min(start for start in starts if start is not None), end
 
 
 def _summary(chosen: MediaSelection) -> MediaBundle:

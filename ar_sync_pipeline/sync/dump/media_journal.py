@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import Manifest, Watermark
+from ar_sync_pipeline.archive.manifest import BaseArchive, Manifest, Watermark
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.archive.microseconds import to_microseconds
@@ -174,7 +174,7 @@ class MediaJournal:
         )
         if manifest.kind is ArchiveKind.COMPLETE:
             self._owe_left_out(archive)
-            self._keep_newest_completes()
+            self._keep_newest_completes(manifest.base)
 
     def forget_after(self, latest: datetime) -> None:
         """Delete the archives with later snapshots: a clock was ahead when they were made.
@@ -256,13 +256,18 @@ class MediaJournal:
         )
         self._connection.execute("DELETE FROM left_out WHERE archive <= ?", [complete])
 
-    def _keep_newest_completes(self) -> None:
+    def _keep_newest_completes(self, base: BaseArchive | None) -> None:
+        """Delete what is older than they and than the base of the last one.
+
+        While the receiver applies nothing, each complete has the same base, however old it is.
+        """
         row = self._connection.execute(
             "SELECT archive FROM archive WHERE kind = ? ORDER BY archive DESC LIMIT 1 OFFSET ?",
             [str(ArchiveKind.COMPLETE), KEPT_COMPLETES - 1],
         ).fetchone()
         if row is not None:
-            self._forget("<", row[0])
+            oldest = row[0] if base is None else min(row[0], to_microseconds(base.snapshot_at))
+            self._forget("<", oldest)
 
     def _forget(self, comparison: Literal["<", ">"], archive: int) -> None:
         for table in ("carried", "archive"):

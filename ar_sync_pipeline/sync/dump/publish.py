@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ PLAN = RetryPlan()
 _BYTES_PER_MEGABIT = 1_000_000 / 8
 # Each renewal sends the archive from its beginning, where the manifest is.
 _RENEWALS = 10
+# What takes so long again and again may never be without a change of a file that is still to come.
+LONG_UPLOAD_SECONDS = 2 * 3600
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def publish_archive(
     The caller deletes the folder once nothing of it can be needed again; a repeated call finds the
     archive that is there. A media file that production changes meanwhile is described again, and
     the archive is sent with it. A file that changes a second time is left out, and sent with a
-    later archive.
+    later archive. If the upload of a complete takes hours and is interrupted like this a second
+    time, the files after the changed one are left to the next complete.
 
     Args:
         on_retry: Called with each failure that is followed by another attempt, or by the end.
@@ -77,13 +81,16 @@ def publish_archive(
         TerminalError: The host key, the login or the spool is wrong, or the scratch folder belongs
             to another receiver.
     """
-    for _ in range(_RENEWALS):
+    began = time.monotonic()
+    for renewals in range(_RENEWALS):
         try:
             return _publish_as_it_is(settings, build, clock, on_retry, progress)
         except MemberChangedError as error:
             if on_retry is not None:
                 on_retry(error)
-            if not renew_bundle(build, settings.sender_media_fldr, error.member):
+            shorten = renewals > 0 and time.monotonic() - began > LONG_UPLOAD_SECONDS
+            folder = settings.sender_media_fldr
+            if not renew_bundle(build, folder, error.member, shorten=shorten):
                 raise
     return _publish_as_it_is(settings, build, clock, on_retry, progress)
 

@@ -7,7 +7,7 @@ accepted checkpoint is used instead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -229,12 +229,21 @@ class _Look:
             return None
 
     def receipts(self, session: SftpSession, archives: Sequence[SentArchive]) -> dict[str, Receipt]:
-        """Return accepted receipts by archive name; completes and the newest are read first."""
-        there = set(self._names(session, self._folder))
-        newest = [a for a in reversed(archives) if a.name + RECEIPT_SUFFIX in there]
-        newest.sort(key=lambda archive: archive.kind is not ArchiveKind.COMPLETE)
-        found = ((a.name, self._receipt(session, a)) for a in newest[:MOST_RECEIPTS])
-        return {name: receipt for name, receipt in found if receipt is not None}
+        """Return accepted receipts by archive name; completes and the newest are read first.
+
+        If the link breaks or the time is up, the others are left to the next dump: after a backlog
+        they need more round trips than a slow link allows.
+        """
+        found = dict[str, Receipt]()
+        with suppress(TransientError):
+            there = set(self._names(session, self._folder))
+            newest = [a for a in reversed(archives) if a.name + RECEIPT_SUFFIX in there]
+            newest.sort(key=lambda archive: archive.kind is not ArchiveKind.COMPLETE)
+            for archive in newest[:MOST_RECEIPTS]:
+                receipt = self._receipt(session, archive)
+                if receipt is not None:
+                    found[archive.name] = receipt
+        return found
 
     def waiting(self, session: SftpSession) -> frozenset[str]:
         """Return the applied-form names of the waiting archives in folders that can be listed.

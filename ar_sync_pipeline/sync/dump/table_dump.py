@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.manifest import (
     BaseArchive,
@@ -70,6 +70,8 @@ class TableDump(BaseModel):
 
     Attributes:
         window: Window of a partial; None in a complete.
+        changed_since: Time of a change from which a partial contains it, if no watermark shows an
+            earlier one.
         since: Starting point of a partial. In a complete: the receiver's checkpoint.
         new_history: As in `Manifest`.
         media_references: Names of media files in the dumped rows of a partial.
@@ -90,6 +92,7 @@ class TableDump(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     window: Window | None
+    changed_since: AwareDatetime | None = None
     since: Watermark | None
     new_history: bool = False
     watermark: Watermark

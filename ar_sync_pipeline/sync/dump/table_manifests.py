@@ -92,6 +92,7 @@ class PartialRows:
         """Fields of the dump in addition to its tables."""
         return {
             "window": self._request.window,
+            "changed_since": self._request.changed_at.start,
             "media_references": tuple(sorted(self._references)),
             "untracked_tables": untracked_tables(
                 self._catalog, self._session.tables, self.since, self._redefined

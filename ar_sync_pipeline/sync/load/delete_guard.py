@@ -14,7 +14,7 @@ from ar_sync_pipeline.sync.errors import DeleteGuardError
 from ar_sync_pipeline.sync.rejection import Rejection
 
 _SMALL_TABLE_ROWS = 1000
-_SWITCHED_OFF = 100
+SWITCHED_OFF = 100
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def suspicious(deletions: Sequence[Deletion], percent: int) -> tuple[Deletion, .
         percent: Share of a table of more than 1,000 rows that may be deleted without approval; 100
             allows everything.
     """
-    if percent >= _SWITCHED_OFF:
+    if percent >= SWITCHED_OFF:
         return ()
     return tuple(
         deletion

@@ -24,10 +24,11 @@ from ar_sync_pipeline.postgres.media_files import (
     media_listed_before,
 )
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline.sync.load.delete_guard import SWITCHED_OFF
 from ar_sync_pipeline.visible_text import quoted
 
 _FILES_AT_ONCE = 1000
+_FEW_FILES = 20
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,25 @@ def remove_absent_media(
 def _suspicion(connection: Connection, percent: int, newest: datetime) -> str | None:
     known = count_media(connection)
     absent = count_media(connection, listed_before=newest)
-    files = Deletion("media", known, absent, emptied=absent == known)
-    if not suspicious([files], percent):
+    if not _is_suspicious(known, absent, percent):
         return None
     return (
         f"{absent:,} of {known:,} media files are no longer at the sender, and none was removed:"
         " look whether its media folder is mounted and AR_SYNC_MEDIA_PATTERNS unchanged; if they"
-        " are really gone, set AR_SYNC_DELETE_GUARD=100 for the load of the next complete."
+        " are really gone, set AR_SYNC_DELETE_GUARD=100 for the load of the next complete, which"
+        " may then delete any number of rows, too."
     )
+
+
+def _is_suspicious(known: int, absent: int, percent: int) -> bool:
+    """Return whether so many files are absent that the sender's media folder may not be mounted.
+
+    The folder below the mount may have files of its own. A small table may change as a whole, a
+    small media folder does not, so the limit is 20 files and not 1,000 rows.
+    """
+    if percent >= SWITCHED_OFF or not absent:
+        return False
+    return absent == known or absent > max(_FEW_FILES, known * percent / 100)
 
 
 def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime) -> MediaRemoval:

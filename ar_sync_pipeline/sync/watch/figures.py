@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -157,10 +158,11 @@ def _of_space(settings: SenderSettings | ReceiverSettings) -> Iterator[Figure]:
         folders = {"scratch": settings.tmp_bkp_fldr}
     spaces = {}
     for name, folder in folders.items():
-        try:
-            spaces[name] = measure_free_space(folder)
-        except ArSyncError:  # reported by `ar_sync_readable` and the preflight
-            continue
+        # A failure is reported by `ar_sync_readable` and the preflight.
+        with suppress(ArSyncError):
+            space = measure_free_space(folder)
+            if space.is_known:
+                spaces[name] = space
     yield Figure(
         "ar_sync_free_bytes",
         "Free space on the disk of a folder.",

@@ -155,12 +155,12 @@ def _conversion(settings: ReceiverSettings, waiting: list[SpooledArchive]) -> It
             "set it to the TIME of ANDROID_REQUESTS_BACKUPS in the old sender's settings",
         )
     largest = max(waiting, key=lambda archive: archive.size_bytes)
-    free = measure_free_space(settings.remote_bkp_fldr).free_bytes
-    if free < _TIMES * largest.size_bytes:
+    space = measure_free_space(settings.remote_bkp_fldr)
+    if space.is_too_small_for(_TIMES * largest.size_bytes):
         yield Finding(
             Level.ERROR,
             f"{largest.path.name} has {largest.size_bytes:,} bytes, and its conversion needs"
-            f" {_TIMES} times as many, where {free:,} are free",
+            f" {_TIMES} times as many, where {space.free_bytes:,} are free",
             f"free space on the file system of {shlex.quote(str(settings.remote_bkp_fldr))}",
         )
     yield Finding(
