@@ -78,7 +78,6 @@ class ReferenceChecks:
         """Refuse to replace parents if an ``ON UPDATE`` action would change rows that keep theirs.
 
         ``ON DELETE`` actions find no such row: a parent's values are freed before it is deleted.
-        Rows that the archive writes get its values afterwards.
 
         Raises:
             LoadRefusedError: Rows refer by such a key to a row that another row replaces.
@@ -93,8 +92,10 @@ class ReferenceChecks:
                     )
 
     def _keeps_references(self, key: ForeignKey) -> bool:
+        """Return whether rows refer to replaced values, and the archive does not write theirs."""
         difference, written = self.differences.get(key.table), sql.SQL("false").format()
-        if difference is not None and difference.changed:
+        own = self.references.receiver_only_columns(key)
+        if difference is not None and difference.changed and not own:
             written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
                 difference.relation, difference.identity.matches("c", "w")
             )
