@@ -25,6 +25,7 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.situations.fix_situations",
     "ar_sync_pipeline_tests.sync.fix_media_sender",
     "ar_sync_pipeline_tests.sync.fix_differential",
+    "ar_sync_pipeline_tests.sync.fix_wrong_clocks",
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
+from ar_sync_pipeline.archive.microseconds import nearest_instant
 
 
 class MemberSource(Protocol):
@@ -28,7 +29,9 @@ class ArchiveBytes:
     def __init__(self, path: Path, file: io.BufferedReader) -> None:
         self.path = path
         self._file = file
-        self.size_bytes = os.fstat(file.fileno()).st_size
+        facts = os.fstat(file.fileno())
+        self.size_bytes = facts.st_size
+        self.written_at = nearest_instant(facts.st_mtime_ns // 1000)
         # The position of a buffered file is a system call away.
         self._position = file.tell()
 

@@ -83,6 +83,7 @@ class ArchiveReader:
     Attributes:
         path: Path of the archive file.
         size_bytes: Size of the archive file in bytes.
+        written_at: Time when the file was last written: the end of its upload, if it is in a spool.
         manifest: Checked manifest.
         manifest_sha256: SHA-256 of the manifest, which determines every other byte of the file.
     """
@@ -91,6 +92,7 @@ class ArchiveReader:
         self.path = path
         self._bytes = ArchiveBytes(path, file)
         self.size_bytes = self._bytes.size_bytes
+        self.written_at = self._bytes.written_at
         if self.size_bytes > limits.archive_bytes:
             raise self._corrupt(f"larger than {limits.archive_bytes} bytes")
         self._manifest_json, self.manifest_sha256 = self._read_manifest(limits)

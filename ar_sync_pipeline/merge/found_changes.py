@@ -79,7 +79,7 @@ class FoundChanges:
                     raise LoadRefusedError(
                         f"rows of {key.table} refer to rows of {key.referenced_table} that do not"
                         f" exist; {key.name} is NOT VALID, so it is checked for the rows that a"
-                        " load writes",
+                        " load writes or deletes",
                         remedy=f"{GRANT}, or delete these rows at the sender, or drop {key.name} at"
                         " the receiver; the archive is tried again by itself",
                     ) from error

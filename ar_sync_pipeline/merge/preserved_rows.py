@@ -37,6 +37,7 @@ class PreservedRows:
         self._references = references
         self._copies = TemporaryCopies(connection, references, "ar_sync_preserved")
         self._cleared: dict[ForeignKey, sql.Identifier] = {}
+        self._unkeyed = list[dict[ForeignKey, sql.Identifier]]()
         self._restored = RestoredRows(connection, references)
 
     def remember(self, to_delete: RowsToDelete, later: Mapping[str, Sequence[StagedTable]]) -> None:
@@ -47,10 +48,8 @@ class PreservedRows:
 
         Args:
             later: Staged tables of the archives that are applied after this one, by name.
-
-        Raises:
-            LoadRefusedError: A row without a key would lose a reference that cannot be restored.
         """
+        self._unkeyed.append({})
         for table, count in to_delete.counts.items():
             if not count:
                 continue
@@ -64,7 +63,7 @@ class PreservedRows:
             if not decided and not to_delete.is_final(table):
                 self._restored.remember(table, rows)
         for key in to_delete.cleared():
-            self._remember_reference(to_delete, key, later.get(key.referenced_table, ()))
+            self._remember_reference(to_delete, key)
 
     def restore(self, staged: Mapping[str, Sequence[StagedTable]]) -> None:
         """Restore the rows that were deleted only temporarily, and the receiver's own data of them.
@@ -88,6 +87,28 @@ class PreservedRows:
         except psycopg.IntegrityError as error:
             raise refusal(error) from error
 
+    def refuse_lost_references(self, number: int) -> None:
+        """Refuse the load if rows without a key have lost references to rows that exist again.
+
+        Call it after `restore`: before, nobody knows which rows do.
+
+        Args:
+            number: Number of the merge that deleted the rows, in order.
+
+        Raises:
+            LoadRefusedError: There is such a reference; the caller's transaction must not commit.
+        """
+        for key, relation in self._unkeyed[number].items():
+            query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS k WHERE {})").format(
+                relation, self._parent_is_there(key)
+            )
+            if scalar(self._connection, query):
+                raise LoadRefusedError(
+                    f"a late archive would delete and restore a row to which rows of {key.table}"
+                    " refer, and that table has no key by which the reference could be put back",
+                    remedy=f"give {key.table} a primary key, or wait for the next complete archive",
+                )
+
     def lost(self) -> dict[str, int]:
         """Return how many rows are deleted in the end, by table."""
         counts = {}
@@ -102,45 +123,20 @@ class PreservedRows:
             counts[table] = scalar(self._connection, query)
         return counts
 
-    def _remember_reference(
-        self, to_delete: RowsToDelete, key: ForeignKey, later: Sequence[StagedTable]
-    ) -> None:
+    def _remember_reference(self, to_delete: RowsToDelete, key: ForeignKey) -> None:
         facts = self._references.tables[key.table]
         names = tuple(dict.fromkeys((*facts.key, *key.columns)))
         columns = sql.SQL(", ").join(sql.Identifier("c", name) for name in names)
-        joined = to_delete.losing_parents(key)
-        rows = sql.SQL("SELECT {} FROM {}").format(columns, joined)
+        rows = sql.SQL("SELECT {} FROM {}").format(columns, to_delete.losing_parents(key))
+        known, name = self._cleared, f"reference_{len(self._cleared)}"
         if to_delete.identity(key.table) is PLACE:
-            comes_back = self._comes_back(to_delete, key.referenced_table, later)
-            query = sql.SQL("SELECT EXISTS (SELECT FROM {} AND ({}))").format(joined, comes_back)
-            if scalar(self._connection, query):
-                raise LoadRefusedError(
-                    f"a late archive would delete and restore a row to which rows of {key.table}"
-                    " refer, and that table has no key by which the reference could be put back",
-                    remedy=f"give {key.table} a primary key, or wait for the next complete archive",
-                )
-            return
-        if key not in self._cleared:
-            self._cleared[key] = self._copies.create(
-                f"reference_{len(self._cleared)}", key.table, names
-            )
+            known = self._unkeyed[-1]
+            name = f"unkeyed_{len(self._unkeyed)}_{len(known)}"
+        if key not in known:
+            known[key] = self._copies.create(name, key.table, names)
         self._connection.execute(
-            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(self._cleared[key], rows)
+            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(known[key], rows)
         )
-
-    def _comes_back(
-        self, to_delete: RowsToDelete, table: str, later: Sequence[StagedTable]
-    ) -> sql.Composable:
-        """Return the condition that a row ``p`` to delete may be there again after the load."""
-        if not to_delete.is_final(table) or not all(staged.target.key for staged in later):
-            return sql.SQL("true")
-        conditions = [
-            sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(
-                staged.relation, staged.target.same_row("p", "n")
-            )
-            for staged in later
-        ]
-        return sql.SQL(" OR ").join(conditions) if conditions else sql.SQL("false")
 
     def _restore_columns(self, target: TargetTable, kept: sql.Identifier) -> None:
         """Restore receiver-only columns, except derived ones: the transform computes those again.

@@ -78,13 +78,21 @@ class ReferenceChecks:
         """Refuse to replace parents if an ``ON UPDATE`` action would change rows that keep theirs.
 
         ``ON DELETE`` actions find no such row: a parent's values are freed before it is deleted.
-        Rows that the archive writes get its values afterwards.
+        But they find rows that are to become orphans.
 
         Raises:
             LoadRefusedError: Rows refer by such a key to a row that another row replaces.
         """
         for table in sorted(self.to_delete.tables()):
             for key in self.references.to(table):
+                orphans = key.on_delete.writes and self.to_delete.may_have_orphans(key)
+                if orphans and self._leaves_orphans(key):
+                    raise LoadRefusedError(
+                        f"rows of {key.table} refer to rows of {table} that the sender does not"
+                        f" have; {key.name} is NOT VALID, and its action would change them",
+                        remedy=f"{GRANT}, or drop {key.name} at the receiver; the archive is tried"
+                        " again by itself",
+                    )
                 if key.on_update.writes and self._keeps_references(key):
                     raise LoadRefusedError(
                         f"rows of {table} have another key at the sender and the values to which"
@@ -92,9 +100,32 @@ class ReferenceChecks:
                         remedy=f"{GRANT}; the archive is tried again by itself",
                     )
 
+    def _leaves_orphans(self, key: ForeignKey) -> bool:
+        """Return whether rows are to refer to deleted rows: neither deleted nor moved away."""
+        conditions = [self.to_delete.losing_parents(key)]
+        difference = self.differences.get(key.table)
+        if key.table in self.to_delete.tables():
+            gone = sql.SQL("NOT EXISTS (SELECT FROM {} AS g WHERE {})").format(
+                self.to_delete.relation(key.table),
+                self.to_delete.identity(key.table).matches("c", "g"),
+            )
+            conditions.append(gone)
+        if difference is not None and difference.changed and difference.target.key:
+            moved = sql.SQL("NOT EXISTS (SELECT FROM {} AS m WHERE {} AND {} *<> {})").format(
+                difference.staged.relation,
+                difference.target.same_row("c", "m"),
+                row_of(key.columns, "c"),
+                row_of(key.columns, "m"),
+            )
+            conditions.append(moved)
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.SQL(" AND ").join(conditions))
+        return bool(scalar(self.connection, query))
+
     def _keeps_references(self, key: ForeignKey) -> bool:
+        """Return whether rows refer to replaced values, and the archive does not write theirs."""
         difference, written = self.differences.get(key.table), sql.SQL("false").format()
-        if difference is not None and difference.changed:
+        own = self.references.receiver_only_columns(key)
+        if difference is not None and difference.changed and not own:
             written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
                 difference.relation, difference.identity.matches("c", "w")
             )
@@ -208,22 +239,14 @@ class ReferenceChecks:
         for table, difference in self.differences.items():
             if not difference.empty:
                 for key in self.references.of(table):
-                    if not self._may_have_orphans(key):
+                    if not self.to_delete.may_have_orphans(key):
                         self._refuse_if(self._written_orphans(difference, key), key)
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for (table, columns), left in self._left.items():
             for key in self.references.to(table):
-                if key.referenced_columns == columns:
+                if key.referenced_columns == columns and not self.to_delete.may_have_orphans(key):
                     self._refuse_if(self._left_orphans(key, left), key)
-
-    def _may_have_orphans(self, key: ForeignKey) -> bool:
-        """Return whether the sender may have orphans of a key, which it has: NOT VALID on purpose.
-
-        The receiver then takes them, as it took those of before.
-        """
-        known = self.to_delete.sender_references or frozenset()
-        return not key.validated and key.definition in known
 
     def _mixed_keys(self) -> list[ForeignKey]:
         """Return foreign keys to receiver-only columns of tables that the merge may write."""

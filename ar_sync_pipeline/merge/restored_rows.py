@@ -2,7 +2,7 @@
 
 A row is restored if no other row has its key or a unique value of it, and if every row that it
 refers to exists or is restored too. A reference that may be NULL becomes NULL instead. Rows that
-refer to each other are restored together.
+refer to each other are restored together. A shared row may be an orphan of a key that is NOT VALID.
 """
 
 from __future__ import annotations
@@ -90,7 +90,12 @@ class RestoredRows:
             self._connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(parts)))
 
     def _foreign_keys(self) -> list[ForeignKey]:
-        return [key for table, _ in self._copies.items() for key in self._references.of(table)]
+        return [
+            key
+            for table, _ in self._copies.items()
+            for key in self._references.of(table)
+            if key.validated or self._references.receiver_only_columns(key)
+        ]
 
     def _drop_staged(self, relation: sql.Identifier, staged: Sequence[StagedTable]) -> None:
         """Drop copies of staged rows, each by the key of its archive; without one, all copies."""

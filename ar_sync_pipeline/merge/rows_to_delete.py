@@ -68,6 +68,7 @@ class RowsToDelete:
                 for key in self.references.to(table)
                 if not self.references.cleared_columns(key)
                 and not self._keeps_shared_rows(key)
+                and not self.may_have_orphans(key)
                 and self._add_dependents(key)
             }
         # Last, because such a row may also depend by a key that both sides have.
@@ -75,6 +76,14 @@ class RowsToDelete:
             for key in self.references.to(table):
                 if self._keeps_shared_rows(key):
                     self._refuse_dependents(key)
+
+    def may_have_orphans(self, key: ForeignKey) -> bool:
+        """Return whether the sender may have orphans of a key, which it has: NOT VALID on purpose.
+
+        The archive decides which rows exist: the receiver takes orphans, as it took earlier ones.
+        """
+        known = self.sender_references or frozenset()
+        return not key.validated and key.definition in known
 
     def _keeps_shared_rows(self, key: ForeignKey) -> bool:
         """Return whether only the receiver has a key of a replicated table that cannot be NULL."""

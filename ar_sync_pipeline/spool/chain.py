@@ -2,7 +2,8 @@
 
 A partial covers the span from its watermark to its snapshot. Spans that join, starting at the
 base, form the chain. If a span begins after the end of the chain, there is a gap between the two.
-The first archive that covers the gap closes it.
+The first archive that covers the gap closes it. Only a complete closes a gap in which the sender's
+database was restored or replaced, since no partial of one history tells what another has changed.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Chain:
     Attributes:
         until: Time of the sender's state that the receiver has, except deletions since the base.
         end: Id of the archive with this snapshot.
-        gaps: Known gaps after the chain, oldest first.
+        gaps: Known gaps after the chain, and those that only a complete closes, oldest first.
     """
 
     until: datetime
@@ -87,7 +88,7 @@ def chain_of(ledger: Iterable[Span]) -> Chain | None:
     end, reached, gaps = base, base.snapshot_at, list[Gap]()
     for span in later:
         if _joins(span, end):
-            end, gaps = span, []
+            end, gaps = span, [gap for gap in gaps if gap.new_history]
         elif span.covers_from is None or span.covers_from > reached:
             gap = Gap(reached, span.covers_from, span.archive_id, new_history=span.new_history)
             gaps.append(gap)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from psycopg import sql
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.restored_rows import RestoredRows
+from ar_sync_pipeline.merge.target_table import replicated_tables
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
@@ -40,3 +42,29 @@ def test_row_is_restored_unless_another_row_has_its_unique_value(
         rows.put_back({})
         found = connection.execute("SELECT id FROM public.own ORDER BY id").fetchall()
     assert found == ([(1,), (2,)] if restored else [(2,)])
+
+
+@pytest.mark.parametrize(
+    ("validity", "own", "restored"),
+    [("", [], False), ("NOT VALID", [], True), ("NOT VALID", ["a"], False)],
+)
+def test_shared_orphan_of_a_key_that_is_not_valid_is_restored(
+    database_factory: DatabaseFactory, validity: str, own: list[str], *, restored: bool
+) -> None:
+    rules = {"t_b": {"receiver_columns": own}} if own else {}
+    catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"], "table": rules})
+    with connect(database_factory(), application="test") as connection, connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute("CREATE TABLE public.t_a (id int PRIMARY KEY)")
+        connection.execute("CREATE TABLE public.t_b (id int PRIMARY KEY, a int NOT NULL)")
+        connection.execute(
+            sql.SQL(f"ALTER TABLE public.t_b ADD FOREIGN KEY (a) REFERENCES public.t_a {validity}")
+        )
+        connection.execute("INSERT INTO public.t_b VALUES (1, 404)")
+        tables = read_tables(connection, "public", catalog.replicates)
+        rows = RestoredRows(connection, References(tables, replicated_tables(catalog, tables)))
+        rows.remember("t_b", sql.SQL("SELECT * FROM {}").format(tables["t_b"].rows))
+        connection.execute("DELETE FROM public.t_b")
+        rows.put_back({})
+        found = connection.execute("SELECT id, a FROM public.t_b").fetchall()
+    assert found == ([(1, 404)] if restored else [])

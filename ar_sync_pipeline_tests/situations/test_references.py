@@ -23,6 +23,15 @@ from ar_sync_pipeline_tests.situations.situation import (
 )
 
 TWO = (Mode.SUPERUSER, Mode.LEAST)
+UNCHECKED = "SET LOCAL session_replication_role = replica;"
+NOT_VALID_IS_CHECKED = {Mode.LEAST: ["t_b_a_fkey is NOT VALID", "GRANT SET ON PARAMETER"]}
+SIX_OWN = ask("SELECT count(*) FROM t_b WHERE own = 'own ' || id", (6,))
+
+
+def add_unchecked(action: str) -> str:
+    return f"ALTER TABLE t_b ADD FOREIGN KEY (a) REFERENCES t_a {action} NOT VALID"
+
+
 SELVES = (
     Situation(
         "S10_new_parent_and_swapped_names",
@@ -289,6 +298,66 @@ CYCLES = (
             complete(
                 "DELETE FROM t_b WHERE id = 3; DELETE FROM t_a WHERE id = 2;"
                 "UPDATE t_b SET v = 3 WHERE id = 2",
+                deletes={"t_a": 1, "t_b": 1},
+            ),
+        ),
+        modes=EVERY_MODE,
+    ),
+    *(
+        Situation(
+            f"reference_is_added_after_its_parents_have_gone_{action.lower().replace(' ', '_')}",
+            "CREATE TABLE t_a (id int PRIMARY KEY, u text UNIQUE);"
+            "CREATE TABLE t_b (id int PRIMARY KEY, a int, v int)",
+            rows="INSERT INTO t_a SELECT n, 'u' || n FROM generate_series(1, 6) n;"
+            "INSERT INTO t_b SELECT n, n, 0 FROM generate_series(1, 6) n",
+            receiver="ALTER TABLE t_b ADD own text",
+            own="UPDATE t_b SET own = 'own ' || id",
+            rules={"t_b": {"receiver_columns": ["own"]}},
+            steps=(
+                # Their children keep what people set at the receiver.
+                partial(
+                    "DELETE FROM t_a WHERE id = 2; UPDATE t_a SET u = 'u2' WHERE id = 3;"
+                    + add_unchecked(action),
+                    receiver=add_unchecked(action),
+                    deletes={"t_a": 1},
+                    may_wait=NOT_VALID_IS_CHECKED,
+                    finds=[SIX_OWN],
+                ),
+                partial(
+                    UNCHECKED + "DELETE FROM t_a WHERE id = 4; UPDATE t_a SET u = 'u4'"
+                    " WHERE id = 3",
+                    deletes={"t_a": 1},
+                    finds=[SIX_OWN],
+                ),
+                complete(
+                    UNCHECKED + "DELETE FROM t_a WHERE id = 5; UPDATE t_b SET v = 1;"
+                    "UPDATE t_b SET a = 1 WHERE id = 2",
+                    deletes={"t_a": 1},
+                    finds=[SIX_OWN],
+                ),
+                complete(
+                    UNCHECKED + "DELETE FROM t_a WHERE id = 6",
+                    deletes={"t_a": 1},
+                    finds=[SIX_OWN],
+                ),
+                complete("DELETE FROM t_b WHERE id IN (4, 6)", deletes={"t_b": 2}),
+            ),
+            modes=modes,
+        )
+        for action, modes in (
+            ("", EVERY_MODE),
+            ("ON DELETE CASCADE", EVERY_MODE),
+            ("ON DELETE SET NULL", (Mode.LEAST,)),
+        )
+    ),
+    Situation(
+        "reference_that_was_never_checked_acts_on_no_row_that_moves_or_goes",
+        "CREATE TABLE t_a (id int PRIMARY KEY); CREATE TABLE t_b (id int PRIMARY KEY, a int);"
+        "ALTER TABLE t_b ADD FOREIGN KEY (a) REFERENCES t_a ON DELETE CASCADE NOT VALID",
+        rows="INSERT INTO t_a VALUES (1), (2); INSERT INTO t_b VALUES (1, 1), (2, 2), (3, 2)",
+        steps=(
+            complete(
+                "UPDATE t_b SET a = 1 WHERE id = 2; DELETE FROM t_a WHERE id = 2",
                 deletes={"t_a": 1, "t_b": 1},
             ),
         ),

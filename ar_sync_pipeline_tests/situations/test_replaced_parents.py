@@ -79,6 +79,30 @@ REPLACED = (
         )
         for action in ACTIONS
     ),
+    *(
+        Situation(
+            f"written_child_with_an_own_reference_{action.lower().replace(' ', '_')}",
+            WITH_ID + "CREATE TABLE t_b (id int PRIMARY KEY, v int);",
+            rows="INSERT INTO t_a VALUES (1, 'x'), (2, 'y'); INSERT INTO t_b VALUES (1, 1), (2, 1)",
+            receiver=f"ALTER TABLE t_b ADD own_code text REFERENCES t_a (code) {action}",
+            own="UPDATE t_b SET own_code = 'x'",
+            rules={"t_b": {"receiver_columns": ["own_code"]}},
+            steps=(
+                partial(
+                    "UPDATE t_a SET id = 101 WHERE id = 1; UPDATE t_b SET v = 2",
+                    deletes={"t_a": 1},
+                    may_wait=NOT_WITHOUT_REPLICA_MODE,
+                    finds=[ask("SELECT own_code, count(*) FROM t_b GROUP BY 1", ("x", 2))],
+                ),
+            ),
+            modes=EVERY_MODE,
+        )
+        for action in (
+            "ON UPDATE SET NULL",
+            "ON UPDATE CASCADE ON DELETE SET NULL",
+            "ON UPDATE CASCADE ON DELETE CASCADE",
+        )
+    ),
     Situation(
         "row_takes_over_the_code_of_a_deleted_one",
         WITH_ID + CHILD.format(""),

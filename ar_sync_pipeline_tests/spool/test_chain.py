@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -67,6 +68,15 @@ def test_span_without_a_watermark_never_joins() -> None:
     """After a failover a window alone does not tell what late commits it missed."""
     found = chain(base(0), partial(5, None), partial(10, 5))
     assert (found.until, gaps(found)) == (at(0), [(at(0), None)])
+
+
+def test_only_a_complete_closes_the_gap_of_another_history() -> None:
+    """The sender went back to its old primary: what the other one changed is still there."""
+    other = replace(partial(10, None), new_history=True)
+    found = chain(base(0), partial(5, 0), other, partial(20, 15), partial(25, 5))
+    assert (found.until, gaps(found)) == (at(25), [(at(5), None)])
+    found = chain(base(0), partial(5, 0), other, partial(20, 5), base(30))
+    assert (found.until, found.gaps) == (at(30), ())
 
 
 def test_partials_from_before_the_base_do_not_count() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
@@ -268,6 +269,43 @@ def test_partials_that_wait_for_a_person_are_overtaken_by_later_partials(
     guarded.load()
     assert list_parked(guarded.spool) == []
     assert equal(guarded, "SELECT * FROM app_log ORDER BY v")
+
+
+class TestApprovedArchiveAndALaterOneInOneLoad:
+    """The later one carries the table whole: a changed row counts as deleted and added."""
+
+    def approve(self, sites: TwoSites) -> Watermark:
+        """Let a complete delete most rows, and approve it; return what a partial starts from."""
+        for change in (sites.at_sender, sites.at_receiver):
+            change("CREATE TABLE app_log (v integer)")
+        sites.at_sender("INSERT INTO app_log SELECT generate_series(1, 5000)")
+        since = watermark_of(sites.complete())
+        sites.load()
+        sites.at_sender("DELETE FROM app_log WHERE v <= 3000")
+        complete = sites.complete(since)
+        sites.load()
+        run(sites, "allow", complete.name.removeprefix("NEW_"))
+        return since
+
+    def test_its_deletions_are_not_those_of_the_later_one(self, guarded: TwoSites) -> None:
+        since = self.approve(guarded)
+        guarded.at_sender("UPDATE app_log SET v = -v", "DELETE FROM app_log WHERE v < -4900")
+        guarded.partial(recent_window(), since=since)
+        report = guarded.load()
+        assert (report.refused, len(report.loaded)) == ((), 2)
+        assert equal(guarded, "SELECT * FROM app_log ORDER BY v")
+
+    def test_later_one_that_deletes_much_itself_is_parked(self, guarded: TwoSites) -> None:
+        since = self.approve(guarded)
+        guarded.at_sender(
+            "DELETE FROM app_log WHERE v <= 3200", "UPDATE app_log SET v = -v WHERE v = 5000"
+        )
+        partial = guarded.partial(recent_window(), since=since)
+        report = guarded.load()
+        assert len(report.loaded) == 1
+        assert [archive.name.waiting for archive in list_parked(guarded.spool)] == [partial.name]
+        assert "200 of 2,000 rows of app_log (10.0 %)" in str(report.refused[0])
+        assert rows(guarded.receiver, "SELECT count(*) FROM app_log") == [(2000,)]
 
 
 def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) -> None:

@@ -112,6 +112,59 @@ def test_reference_of_a_receivers_table_without_a_key_is_not_lost(make: Make) ->
     assert rows(sites.receiver, "SELECT * FROM own_note") == [(1, "x")]
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_complete_that_deletes_for_good_is_loaded_with_a_later_partial(
+    make: Make, *, again: bool
+) -> None:
+    """What hangs on the deleted row goes, and a reference without a key becomes NULL."""
+    sites = make(PARENTS)
+    sites.at_receiver(
+        "CREATE TABLE own_row (id int PRIMARY KEY, p int NOT NULL REFERENCES t_parent)",
+        "CREATE TABLE own_note (row_id int REFERENCES own_row, note text)",
+    )
+    sites.at_sender("INSERT INTO t_parent VALUES (1, 'a'), (5, 'five')")
+    since = mark(sites.complete())
+    sites.load()
+    sites.at_receiver(
+        "INSERT INTO own_row VALUES (1, 5), (2, 1)",
+        "INSERT INTO own_note VALUES (1, 'x'), (2, 'y')",
+    )
+    sites.at_sender("DELETE FROM t_parent WHERE id = 5")
+    late = withhold(sites.complete(since))
+    sites.at_sender("UPDATE t_parent SET code = 'b'")
+    sites.partial(recent_window(), since=since)
+    if again:
+        sites.load()
+    deliver(late)
+    report = sites.load()
+    assert (report.refused, len(report.loaded)) == ((), 2)
+    assert equal(sites, "SELECT * FROM t_parent")
+    assert rows(sites.receiver, "SELECT * FROM own_row") == [(2, 1)]
+    assert rows(sites.receiver, "SELECT * FROM own_note ORDER BY note") == [(None, "x"), (2, "y")]
+
+
+def test_complete_whose_deleted_row_comes_back_waits_and_the_partial_is_loaded(make: Make) -> None:
+    sites = make(PARENTS)
+    sites.at_receiver("CREATE TABLE own_note (p int REFERENCES t_parent, note text)")
+    sites.at_sender("INSERT INTO t_parent VALUES (1, 'a'), (5, 'five')")
+    since = mark(sites.complete())
+    sites.load()
+    sites.at_receiver("INSERT INTO own_note VALUES (5, 'x')")
+    sites.at_sender("DELETE FROM t_parent WHERE id = 5")
+    complete = sites.complete(since)
+    sites.at_sender("INSERT INTO t_parent VALUES (5, 'again')")
+    since = mark(sites.partial(recent_window(), since=since))
+    assert len(sites.load().loaded) == 1
+    assert [archive.name.waiting for archive in list_parked(sites.spool)] == [complete.name]
+    assert equal(sites, "SELECT * FROM t_parent ORDER BY id")
+    assert rows(sites.receiver, "SELECT * FROM own_note") == [(5, "x")]
+    sites.complete(since)
+    sites.load()
+    sites.load()
+    assert list_parked(sites.spool) == []
+    assert rows(sites.receiver, "SELECT * FROM own_note") == [(5, "x")]
+
+
 def test_senders_row_that_refers_to_a_row_newer_than_a_late_complete_waits_for_the_next(
     make: Make,
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.build_folder import open_build
@@ -19,74 +19,17 @@ from ar_sync_pipeline.sync.dump.sent_archives import read_begun
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, rows, watermark_of
+from ar_sync_pipeline_tests.fix_sites import equal, remake, rows, watermark_of
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
+from ar_sync_pipeline_tests.sync.fix_wrong_clocks import (
+    CHANGE,
+    DAY,
+    DELETION,
+    HOUR,
+    OTHER_CHANGE,
+    WrongClocks,
+)
 from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
-
-DAY = timedelta(days=1)
-HOUR = timedelta(hours=1)
-CHANGE = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id < 10"
-OTHER_CHANGE = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id = 20"
-DELETION = "DELETE FROM app_child WHERE id = 50"
-
-
-class Clock:
-    """A clock that is ahead of the true time."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta(0)
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-class WrongClocks:
-    """Two servers; the sender's clock is that of `TwoSites` dumps."""
-
-    def __init__(self, sites: TwoSites) -> None:
-        self.sites = sites
-        self.clock = Clock()
-        sites.clock = self.clock
-
-    def complete(self, ahead: timedelta, since: Watermark | None = None) -> Path:
-        self.clock.ahead = ahead
-        path = self.sites.complete(since=since)
-        self.clock.ahead = timedelta(0)
-        return path
-
-    def partial(self, ahead: timedelta, since: Watermark | None) -> Path:
-        self.clock.ahead = ahead
-        now = self.clock()
-        window = Window(start=now - timedelta(minutes=5), end=now)
-        path = self.sites.partial(window, since=since)
-        self.clock.ahead = timedelta(0)
-        return path
-
-    def load(self, ahead: timedelta = timedelta(0)) -> list[str]:
-        """Load with a receiver whose clock is ahead; return the names of the loaded archives."""
-        self.clock.ahead = ahead
-        report = self.sites.load()
-        self.clock.ahead = timedelta(0)
-        return [loaded.manifest.name.waiting for loaded in report.loaded]
-
-    def parked(self) -> list[str]:
-        return [archive.name.waiting for archive in list_parked(self.sites.spool)]
-
-    def gaps(self) -> int:
-        checkpoint = read_checkpoint(self.sites.spool)
-        assert checkpoint is not None
-        return checkpoint.gaps
-
-    def watermark(self) -> Watermark:
-        checkpoint = read_checkpoint(self.sites.spool)
-        assert checkpoint is not None
-        assert checkpoint.watermark is not None
-        return checkpoint.watermark
-
-
-@pytest.fixture
-def clocks(filled: TwoSites) -> WrongClocks:
-    return WrongClocks(filled)
 
 
 @pytest.mark.parametrize("back", [timedelta(seconds=40), timedelta(minutes=4)])
@@ -226,47 +169,6 @@ def test_first_complete_was_dated_ahead_and_its_time_has_come(clocks: WrongClock
     right = clocks.complete(timedelta(0))
     assert wrong.name > right.name
     assert clocks.load(2 * HOUR) == [right.name]
-    assert equal(clocks.sites)
-
-
-def on_timeline(path: Path, number: int, folder: Path) -> Path:
-    """Let an archive come from another timeline, as its first one."""
-    mark = watermark_of(path).model_copy(update={"timeline": number})
-    remake(path, folder, watermark=mark, new_history=True)
-    return path
-
-
-def test_archive_dated_ahead_is_overtaken_by_one_made_after_a_failover(
-    clocks: WrongClocks, tmp_path: Path
-) -> None:
-    clocks.complete(timedelta(0))
-    clocks.load()
-    wrong = clocks.complete(DAY, clocks.watermark())
-    assert clocks.load() == []
-    assert clocks.parked() == [wrong.name]
-    clocks.sites.at_sender(CHANGE, DELETION)
-    after = on_timeline(clocks.complete(timedelta(0), clocks.watermark()), 2, tmp_path / "remade")
-    assert clocks.load() == [after.name]
-    assert clocks.load(2 * DAY) == []
-    assert clocks.parked() == []
-    assert equal(clocks.sites)
-
-
-def test_cluster_that_went_back_to_a_lower_timeline_is_followed(
-    clocks: WrongClocks, tmp_path: Path
-) -> None:
-    """It was restored from a copy that was made before a failover."""
-    clocks.complete(-3 * HOUR)
-    clocks.load()
-    after = clocks.complete(-2 * HOUR, clocks.watermark())
-    on_timeline(after, 2, tmp_path / "after")
-    assert clocks.load() == [after.name]
-    clocks.sites.at_sender(CHANGE, DELETION)
-    restored = on_timeline(clocks.complete(-HOUR, clocks.watermark()), 1, tmp_path / "restored")
-    assert clocks.load() == [restored.name]
-    clocks.sites.at_sender(CHANGE)
-    partial = clocks.partial(timedelta(0), clocks.watermark())
-    assert clocks.load() == [partial.name]
     assert equal(clocks.sites)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import dropwhile
 from uuid import UUID
 
 from ar_sync_pipeline.catalog.model import Catalog
@@ -11,7 +12,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable, count_rows
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.sync.errors import DeleteGuardError
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, guard_error, suspicious
-from ar_sync_pipeline.sync.load.load_outcome import LoadOutcome
+from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive, LoadOutcome
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
 
 
@@ -60,7 +61,8 @@ class CountedDeletions:
         before, target = self._rows_before[table], self._targets[table]
         if table in self._by_place:
             rows = max(before - count_rows(self._connection, target.facts), 0)
-        return Deletion(table, before, rows, emptied=is_empty(self._connection, target))
+        emptied = is_empty(self._connection, target)
+        return Deletion(table, before, rows, emptied, by_place=table in self._by_place)
 
 
 def archive_to_approve(
@@ -71,17 +73,41 @@ def archive_to_approve(
 ) -> tuple[UUID, DeleteGuardError] | None:
     """Return the first archive whose deletions need an approval that it lacks, with the error.
 
+    Where an approved archive of the load deletes rows, too, only its own share counts.
+
     Args:
         guard_percent: Share of a table that may be deleted without an operator's approval.
         allowed: Sha256 of the approved manifest of each approved archive, by name.
         manifest_sha256: Sha256 of the manifest of each archive.
     """
-    found: Sequence[Deletion] = suspicious(outcome.deletions, guard_percent)
-    tables = {deletion.table for deletion in found}
-    for loaded in outcome.loaded:
-        name, archive_id = loaded.manifest.name.applied, loaded.manifest.archive_id
-        deletes = any(plan.deleted and plan.table in tables for plan in loaded.tables)
-        approved = allowed.get(name) == manifest_sha256[archive_id]
-        if deletes and not loaded.again and not approved:
-            return archive_id, guard_error(name, found)
+    found, loaded = suspicious(outcome.deletions, guard_percent), outcome.loaded
+    approved = [
+        allowed.get(one.manifest.name.applied) == manifest_sha256[one.manifest.archive_id]
+        for one in loaded
+    ]
+    shared = {
+        plan.table
+        for one, is_approved in zip(loaded, approved, strict=True)
+        for plan in one.tables
+        if is_approved and plan.deleted
+    }
+    for number, one in enumerate(loaded):
+        if one.again or approved[number]:
+            continue
+        deleting = {plan.table for plan in one.tables if plan.deleted}
+        total = [deletion for deletion in found if deletion.table in deleting - shared]
+        own = [_share(d, loaded, number) for d in found if d.table in deleting & shared]
+        if kept := (*total, *suspicious(own, guard_percent)):
+            return one.manifest.archive_id, guard_error(one.manifest.name.applied, kept)
     return None
+
+
+def _share(total: Deletion, loaded: Sequence[LoadedArchive], number: int) -> Deletion:
+    """Return what one archive of a load deletes of a table, as if it were loaded alone."""
+    table = total.table
+    plans = [plan for one in loaded[: number + 1] for plan in one.tables if plan.table == table]
+    # The rows were counted before the first merge that deletes any.
+    *earlier, own = dropwhile(lambda plan: not plan.deleted, plans)
+    before = total.rows_before + sum(plan.added - plan.deleted for plan in earlier)
+    deleted = max(own.deleted - own.added, 0) if total.by_place else own.deleted
+    return Deletion(table, before, deleted, emptied=before + own.added == own.deleted)

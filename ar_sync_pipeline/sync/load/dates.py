@@ -4,13 +4,14 @@ Archives are ordered by the times of their snapshots, which the sender's clock g
 its write-ahead log and transaction ids show which of two snapshots really came first, within one
 history of one cluster. A cluster that was restored from an older copy uses both again. Its first
 archive is marked (``new_history``) and begins a new history, whose archives are compared only with
-each other. A failover begins one too, with a higher timeline: what was made before it comes before.
+each other. A failover begins one too, and so may a return to the old primary. Of archives of two
+histories, one that had arrived, dated ahead, when the other was made comes before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from uuid import UUID
@@ -38,32 +39,30 @@ class SnapshotMark:
         xmax: First transaction id that was not used yet; each dump uses some.
         lsn: Written position in the write-ahead log, which may be that of the dump before; None in
             archives of the old system.
-        began: When the receiver first applied an archive of the history; None: it never did.
+        arrived_at: When the file had arrived, by the receiver's clock; None: unknown.
     """
 
     snapshot_at: datetime
     history: tuple[str, int, UUID | None]
     xmax: int
     lsn: int | None
-    began: datetime | None = None
+    arrived_at: datetime | None = None
 
     def came_before(self, other: SnapshotMark) -> bool:
         """Return whether it was taken earlier than another one, and is dated later."""
         dated_later = self.snapshot_at > other.snapshot_at + _SIDE_BY_SIDE
-        return dated_later and (self._precedes(other) or self._is_of_earlier_timeline(other))
+        return dated_later and (self._precedes(other) or self._arrived_before(other))
 
-    def _is_of_earlier_timeline(self, other: SnapshotMark) -> bool:
-        """Return whether the cluster has failed over since.
+    def _arrived_before(self, other: SnapshotMark) -> bool:
+        """Return whether it was here, dated ahead, when one of another history was made.
 
-        A cluster that is restored from an older copy has a lower timeline too, and a new history.
+        Timelines do not tell: the sender may go back to a primary that was never rewound.
         """
-        (cluster, timeline, _), (other_cluster, other_timeline, _) = self.history, other.history
         return (
-            cluster == other_cluster
-            and timeline < other_timeline
-            and self.began is not None
-            and other.began is not None
-            and self.began < other.began
+            self.history != other.history
+            and self.arrived_at is not None
+            and self.arrived_at + CLOCK_TOLERANCE < self.snapshot_at
+            and self.arrived_at < other.snapshot_at
         )
 
     def _precedes(self, other: SnapshotMark) -> bool:
@@ -86,10 +85,12 @@ class Histories:
     Attributes:
         ledger: Applied archives.
         at_hand: Archives that are not applied yet.
+        arrived: When their files had arrived, by the receiver's clock.
     """
 
     ledger: Sequence[AppliedArchive]
     at_hand: Mapping[UUID, Manifest]
+    arrived: Mapping[UUID, datetime] = field(default_factory=dict)
 
     def of(self, manifest: Manifest) -> UUID | None:
         """Return the first archive of a history that is not the sender's first; else None.
@@ -125,16 +126,8 @@ class Histories:
         mark = manifest.watermark
         history = (mark.system_identifier, mark.timeline, self.of(manifest))
         xmax = int(mark.snapshot.split(":")[1])
-        return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn, self._began.get(history))
-
-    @cached_property
-    def _began(self) -> dict[tuple[str, int, UUID | None], datetime]:
-        began = dict[tuple[str, int, UUID | None], datetime]()
-        for line in self.ledger:
-            if not line.superseded:
-                history = _history_of(line)
-                began[history] = min(line.applied_at, began.get(history, line.applied_at))
-        return began
+        arrived_at = self.arrived.get(manifest.archive_id)
+        return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn, arrived_at)
 
     @cached_property
     def applied(self) -> dict[UUID, SnapshotMark]:
@@ -142,18 +135,13 @@ class Histories:
         return {
             line.archive_id: SnapshotMark(
                 line.snapshot_at,
-                _history_of(line),
+                (line.system_identifier, line.timeline, line.history),
                 line.xmax,
                 line.lsn,
-                self._began[_history_of(line)],
             )
             for line in self.ledger
             if not line.superseded
         }
-
-
-def _history_of(line: AppliedArchive) -> tuple[str, int, UUID | None]:
-    return line.system_identifier, line.timeline, line.history
 
 
 def is_overtaken(mark: SnapshotMark, others: Iterable[SnapshotMark]) -> bool:
@@ -164,19 +152,25 @@ def is_overtaken(mark: SnapshotMark, others: Iterable[SnapshotMark]) -> bool:
     return any(mark.came_before(other) for other in others)
 
 
-def check_date(manifest: Manifest, histories: Histories, now: datetime) -> None:
+def check_date(
+    manifest: Manifest, histories: Histories, now: datetime, arrived_at: datetime
+) -> None:
     """Check that an archive is not dated in the future, unless another one has overtaken it.
 
     An archive dated shortly after an applied one is accepted too: both clocks were wrong.
 
+    Args:
+        arrived_at: When its file had arrived, by the receiver's clock.
+
     Raises:
         FutureArchiveError: The clock of the sender or that of the receiver is wrong.
     """
-    marks = histories.applied.values()
-    newest = max((mark.snapshot_at for mark in marks), default=now)
+    applied = histories.applied.values()
+    newest = max((mark.snapshot_at for mark in applied), default=now)
     limit = max(now + CLOCK_TOLERANCE, newest + _TICKS)
     dated = max(manifest.snapshot_at, manifest.window.end if manifest.window else now)
-    if dated <= limit or is_overtaken(histories.mark(manifest), marks):
+    mark = replace(histories.mark(manifest), arrived_at=arrived_at)
+    if dated <= limit or is_overtaken(mark, applied):
         return
     raise FutureArchiveError(
         f"{manifest.name.applied} is dated {dated:%Y-%m-%d %H:%M:%S} UTC, and the receiver's clock"

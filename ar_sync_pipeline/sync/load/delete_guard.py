@@ -25,12 +25,14 @@ class Deletion:
         rows_before: Number of rows before the load.
         rows_deleted: Number of rows that are deleted after it.
         emptied: Whether no row is left.
+        by_place: Whether a changed row counts in plans as a deleted one and an added one.
     """
 
     table: str
     rows_before: int
     rows_deleted: int
     emptied: bool
+    by_place: bool = False
 
     def __str__(self) -> str:
         """Return the deletion in words."""

@@ -148,7 +148,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     manifest = reader.manifest
     _check_identity(manifest, receiver)
     _check_applied(reader, receiver.ledger)
-    check_date(manifest, receiver.histories, receiver.now)
+    check_date(manifest, receiver.histories, receiver.now, reader.written_at)
     return [] if receiver.has_content_of(manifest) else check_schema(manifest, receiver)
 
 

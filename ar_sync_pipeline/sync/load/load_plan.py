@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -130,7 +131,7 @@ def plan_for(
     for archive in _retained(spool, admitted, receiver.ledger):
         opening.open_applied(archive, lines[archive.name.applied])
     held = spans(receiver.ledger)
-    histories = Histories(receiver.ledger, opening.manifests)
+    histories = Histories(receiver.ledger, opening.manifests, opening.arrived)
     plan, replaced = _plan(histories, opening.candidates, held)
     known = frozenset(span.archive_id for span in held)
     opening.check_schema_of(c.archive_id for c in plan.apply if c.archive_id not in known)
@@ -225,6 +226,7 @@ class _Opening:
     archives: dict[UUID, SpooledArchive] = field(default_factory=dict)
     manifests: dict[UUID, Manifest] = field(default_factory=dict)
     sha256: dict[UUID, str] = field(default_factory=dict)
+    arrived: dict[UUID, datetime] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
     unusable: list[Rejection] = field(default_factory=list)
 
@@ -286,6 +288,7 @@ class _Opening:
         self.archives[manifest.archive_id] = archive
         self.manifests[manifest.archive_id] = manifest
         self.sha256[manifest.archive_id] = reader.manifest_sha256
+        self.arrived[manifest.archive_id] = reader.written_at
         self.candidates.append(
             Candidate(
                 manifest.archive_id,

@@ -250,6 +250,9 @@ class LoadSession:
         if preserved is not None:
             with self._blaming(staged[-1].manifest.archive_id):
                 preserved.restore(_staged_tables(staged))
+            for number, archive in enumerate(staged):
+                with self._blaming(archive.manifest.archive_id):
+                    preserved.refuse_lost_references(number)
             gone = preserved.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
