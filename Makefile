@@ -25,8 +25,8 @@ soak: $(READY)  ## for a night: 500 random histories and hostile archives, three
 	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 AR_SYNC_EVERY_MODE=1 AR_SYNC_DEAD_MINUTES=60 AR_SYNC_OUTAGE_MINUTES=15 \
 	$(VENV)/bin/python -m pytest -m "" --timeout=7200 ar_sync_pipeline_tests/convergence \
 	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas \
-	  ar_sync_pipeline_tests/sync/test_hostile_archives.py \
-	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py ar_sync_pipeline_tests/test_live_pairs.py
+	  ar_sync_pipeline_tests/sync/load/test_hostile_archives.py \
+	  ar_sync_pipeline_tests/sync/load/test_verified_is_loaded.py ar_sync_pipeline_tests/end_to_end/test_live_pairs.py
 
 bench: $(READY)  ## the figures of docs/benchmarks.md, short, as markdown
 	$(VENV)/bin/python -m benchmarks.load --scale 0.1 --repeat 3 --changes recent --markdown

@@ -296,7 +296,12 @@ def test_memory_stays_small_with_any_content(receiver: OldReceiver) -> None:
         "catalog": receiver.catalog.model_dump(mode="json", by_alias=True),
     }
     measured = subprocess.run(
-        [sys.executable, "-m", "ar_sync_pipeline_tests.sync.admitting_process", json.dumps(given)],
+        [
+            sys.executable,
+            "-m",
+            "ar_sync_pipeline_tests.sync.load.admitting_process",
+            json.dumps(given),
+        ],
         stdout=subprocess.PIPE,
         check=True,
         cwd=Path(__file__).parents[2],

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, event
 from ar_sync_pipeline.operations.pooled_storage import PooledPostgresStorage
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
-from ar_sync_pipeline_tests.test_cheap_ticks import context, statements
+from ar_sync_pipeline_tests.operations.test_cheap_ticks import context, statements
 
 ROOT = Path(__file__).parents[2]
 _END_ALL = """

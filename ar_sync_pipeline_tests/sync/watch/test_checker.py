@@ -67,7 +67,7 @@ def test_working_connection_is_reported_step_by_step(deployment: Deployment) -> 
 
 
 def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> None:
-    manual = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    manual = (Path(__file__).parents[3] / "docs" / "commands.md").read_text()
     assert set(re.findall(r"^\| `ar-sync ([\w-]+)", manual, re.MULTILINE)) == set(
         main.list_commands(Context(main))
     )

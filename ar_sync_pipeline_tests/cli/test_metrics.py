@@ -18,7 +18,7 @@ from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "ar_sync.rules.yml"
 _NAME = re.compile(r"\bar_sync_\w+")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

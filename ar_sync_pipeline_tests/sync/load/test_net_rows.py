@@ -6,7 +6,7 @@ import pytest
 
 from ar_sync_pipeline.sync.load.net_rows import NetRows
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
-from ar_sync_pipeline_tests.sync.test_order_and_holes import deliver, withhold
+from ar_sync_pipeline_tests.sync.load.test_order_and_gaps import deliver, withhold
 
 TOUCH = "UPDATE app_child SET amount = {}, changed = now() WHERE id = ANY('{{1, 2, 3}}')"
 

@@ -9,8 +9,8 @@ import pytest
 
 from ar_sync_pipeline.sync.dump import bundle_media
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
+from ar_sync_pipeline_tests.sync.dump.test_media_of_partials import put
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
-from ar_sync_pipeline_tests.sync.test_media_of_partials import put
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.spool.reasons import read_reason
-from ar_sync_pipeline_tests.sync.hostile_archives import Honest, hostile
+from ar_sync_pipeline_tests.sync.load.hostile_archives import Honest, hostile
 
 if TYPE_CHECKING:
     from ar_sync_pipeline_tests.fix_sites import TwoSites
@@ -140,14 +140,14 @@ def test_memory_stays_small_with_any_content(honest: tuple[TwoSites, Path, Hones
         "environment": environment,
         "catalog": sites.catalog.model_dump(mode="json", by_alias=True),
     }
-    module = "ar_sync_pipeline_tests.sync.admitting_process"
+    module = "ar_sync_pipeline_tests.sync.load.admitting_process"
     for name, content in worst.items():
         path.write_bytes(content)
         measured = subprocess.run(
             [sys.executable, "-m", module, json.dumps(given_)],
             stdout=subprocess.PIPE,
             check=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         quarantined, peak_kib = json.loads(measured.stdout)
         assert quarantined == 1, name

@@ -27,7 +27,7 @@ from ar_sync_pipeline_tests.alerts.problems import problem
 from ar_sync_pipeline_tests.alerts.test_alert_commands import shape
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
-MANUAL = (Path(__file__).parents[1] / "docs" / "commands.md").read_text("utf-8")
+MANUAL = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
 CATALOG = """
 name = "small"
 tables = ["app_*"]
@@ -148,7 +148,7 @@ def sender_settings(sites: TwoSites) -> SenderSettings:
 
 
 def test_every_cause_of_an_incident_is_in_the_manual() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text("utf-8")
     areas = (*SENDER_AREAS, *RECEIVER_AREAS, MEDIA_REFERENCES)
     assert [area.cause for area in areas if f"`{area.cause}`" not in page] == []
     assert f"`{GUARD_CAUSE}`" in page

@@ -13,7 +13,7 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
-RULES = Path(__file__).parents[1] / "deploy" / "prometheus" / "ar_sync.rules.yml"
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "ar_sync.rules.yml"
 _HOURS = 32
 _MINUTES = _HOURS * 60
 # The clock of promtool begins at zero: a figure that is always now.

@@ -27,7 +27,7 @@ directory_type = "project"
 [tool.dg.project]
 root_module = "cities"
 """
-_PAGE = Path(__file__).parents[1] / "docs" / "many_pairs.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "many_pairs.md"
 _SECRET = {"sender": "sender_database_url", "receiver": "receiver_database_url"}
 
 

@@ -13,7 +13,7 @@ from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_window, rows
 from ar_sync_pipeline_tests.fix_sites import watermark_of as mark
-from ar_sync_pipeline_tests.sync.test_order_and_holes import deliver, withhold
+from ar_sync_pipeline_tests.sync.load.test_order_and_gaps import deliver, withhold
 
 Make = Callable[..., TwoSites]
 PARENTS = "CREATE TABLE t_parent (id int PRIMARY KEY, code text)"

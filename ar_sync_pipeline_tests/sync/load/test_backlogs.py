@@ -12,7 +12,7 @@ from ar_sync_pipeline.spool.states import list_waiting
 from ar_sync_pipeline.sync.load import lock_budget
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, TwoSites, equal, recent_window, watermark_of
-from ar_sync_pipeline_tests.sync.test_order_and_holes import applied, deliver, withhold
+from ar_sync_pipeline_tests.sync.load.test_order_and_gaps import applied, deliver, withhold
 
 
 def partials(sites: TwoSites, count: int) -> list[Path]:

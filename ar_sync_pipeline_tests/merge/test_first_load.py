@@ -13,7 +13,7 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.merge import filling, verification
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
 from ar_sync_pipeline_tests.fix_sites import TwoSites, rows
-from ar_sync_pipeline_tests.sync.test_readers_during_a_load import reader
+from ar_sync_pipeline_tests.sync.load.test_readers_during_a_load import reader
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
 DEFINITIONS = """

@@ -24,7 +24,7 @@ from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings.cron import longest_pause
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 
-MANUAL = Path(__file__).parents[1] / "docs" / "ui.md"
+MANUAL = Path(__file__).parents[2] / "docs" / "ui.md"
 _CHECK = re.compile(r"^\| `[a-z_]+` \| .*(warning|error|the same)")
 BLOCKING = {"archives_sound", "archives_fit_schema", "digests_equal"}
 CHECKS = {

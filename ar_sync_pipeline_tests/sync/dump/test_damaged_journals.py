@@ -15,8 +15,8 @@ from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
+from ar_sync_pipeline_tests.sync.dump.test_media_of_partials import put, touch_rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
-from ar_sync_pipeline_tests.sync.test_media_of_partials import put, touch_rows
 
 PAGE_BYTES = 4096
 

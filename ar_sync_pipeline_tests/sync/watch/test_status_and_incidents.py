@@ -20,7 +20,7 @@ from ar_sync_pipeline.settings.model import (
 )
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
 from ar_sync_pipeline_tests.fix_dagster import Deployment
-from ar_sync_pipeline_tests.test_status import status
+from ar_sync_pipeline_tests.sync.watch.test_status import status
 
 Settings = SenderSettings | ReceiverSettings
 SIDES = ("sender", "receiver")

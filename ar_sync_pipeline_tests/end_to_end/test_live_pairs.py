@@ -15,8 +15,7 @@ import psycopg
 import pytest
 
 from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
-from ar_sync_pipeline_tests.fix_alerts import Mailbox
-from ar_sync_pipeline_tests.fix_control_plane import (
+from ar_sync_pipeline_tests.end_to_end.fix_control_plane import (
     MINUTE,
     ControlPlane,
     allow_connections,
@@ -28,6 +27,7 @@ from ar_sync_pipeline_tests.fix_control_plane import (
     told,
     windows_of,
 )
+from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER
 from ar_sync_pipeline_tests.fix_sites import execute, rows

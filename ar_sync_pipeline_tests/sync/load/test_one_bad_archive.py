@@ -25,7 +25,7 @@ from ar_sync_pipeline_tests.fix_sites import (
     rows,
     watermark_of,
 )
-from ar_sync_pipeline_tests.sync.hostile_archives import Honest
+from ar_sync_pipeline_tests.sync.load.hostile_archives import Honest
 
 Forge = Callable[[Honest], bytes]
 CHANGE = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id < 10"

@@ -22,13 +22,13 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess
 from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.pair_names import QUEUE_TAG, queue_of
+from ar_sync_pipeline_tests.end_to_end.test_crashes import Line, windows_of_yesterday
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, LiveInstance, held_up
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
-from ar_sync_pipeline_tests.test_crashes import Line, windows_of_yesterday
 from ar_sync_pipeline_tests.waiting import until
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _TERMINATE = """
 mutation ($runId: String!) { terminateRun(runId: $runId) { __typename } }
 """

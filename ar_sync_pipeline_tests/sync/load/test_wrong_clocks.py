@@ -20,6 +20,7 @@ from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import equal, remake, rows, watermark_of
+from ar_sync_pipeline_tests.sync.dump.test_watermark import START, mark, sent, view
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 from ar_sync_pipeline_tests.sync.fix_wrong_clocks import (
     CHANGE,
@@ -29,7 +30,6 @@ from ar_sync_pipeline_tests.sync.fix_wrong_clocks import (
     OTHER_CHANGE,
     WrongClocks,
 )
-from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
 
 
 @pytest.mark.parametrize("back", [timedelta(seconds=40), timedelta(minutes=4)])

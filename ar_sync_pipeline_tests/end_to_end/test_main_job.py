@@ -186,7 +186,7 @@ class TestCommandTransform:
 @pytest.mark.long
 def test_two_locations_of_the_workspace_validate(deployment: Deployment) -> None:
     """Both sides on one host share the variable of the spool, so it must be the same path."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     spool = deployment.spool
     environment = {
         **deployment.receiver_environment(),
