@@ -56,14 +56,20 @@ class SnapshotMark:
     def _arrived_before(self, other: SnapshotMark) -> bool:
         """Return whether it was here, dated ahead, when one of another history was made.
 
-        Timelines do not tell: the sender may go back to a primary that was never rewound.
+        Timelines do not tell: the sender may go back to a primary that was never rewound. If both
+        arrived dated ahead, the receiver's clock was behind, and their dates are right.
         """
         return (
             self.history != other.history
             and self.arrived_at is not None
-            and self.arrived_at + CLOCK_TOLERANCE < self.snapshot_at
             and self.arrived_at < other.snapshot_at
+            and self._is_dated_ahead()
+            and not other._is_dated_ahead()
         )
+
+    def _is_dated_ahead(self) -> bool:
+        arrived_at = self.arrived_at
+        return arrived_at is not None and arrived_at + CLOCK_TOLERANCE < self.snapshot_at
 
     def _precedes(self, other: SnapshotMark) -> bool:
         return (

@@ -56,6 +56,20 @@ def test_cluster_that_went_back_to_a_lower_timeline_is_followed(
     assert equal(clocks.sites)
 
 
+def test_receiver_whose_clock_was_behind_at_a_failover_takes_the_dates_as_they_are(
+    clocks: WrongClocks, tmp_path: Path
+) -> None:
+    clocks.complete(timedelta(0))
+    clocks.load()
+    before = clocks.complete(2 * HOUR, clocks.watermark())
+    clocks.sites.at_sender(CHANGE, DELETION)
+    after = on_timeline(clocks.complete(2.1 * HOUR), 2, tmp_path / "after")
+    assert clocks.load() == []
+    assert clocks.parked() == [before.name, after.name]
+    assert clocks.load(3 * HOUR) == [after.name]
+    assert equal(clocks.sites)
+
+
 class TestReturnToTheOldPrimary:
     """It was never rewound, and the receiver's checkpoint is still a point of its history."""
 
