@@ -22,7 +22,7 @@ from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.choose_base import choose_base
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, unsettled
@@ -152,6 +152,12 @@ class SenderSide:
         return address._replace(netloc=netloc).geturl() if self.role else self.url
 
     @property
+    def database(self) -> SenderDatabase:
+        return SenderDatabase(
+            self.dump_url, self.catalog, self.clock, pseudonym_key=self.pseudonym_key
+        )
+
+    @property
     def ahead(self) -> timedelta:
         return self.clock.ahead if isinstance(self.clock, WrongClock) else timedelta(0)
 
@@ -235,14 +241,7 @@ class SenderSide:
             self._after(view, now),
         )
         build = open_build(self.scratch, uuid4().hex)
-        dump_partial(
-            self.dump_url,
-            self.catalog,
-            build,
-            self.clock,
-            request,
-            pseudonym_key=self.pseudonym_key,
-        )
+        dump_partial(self.database, build, request)
         return self._seal(build, published)
 
     def hear(self, spool: Path) -> None:
@@ -272,14 +271,7 @@ class SenderSide:
             after=self._after(ReceiverView(checkpoint, None), self.clock()),
         )
         build = open_build(self.scratch, uuid4().hex)
-        dump = dump_complete(
-            self.dump_url,
-            self.catalog,
-            build,
-            self.clock,
-            request,
-            pseudonym_key=self.pseudonym_key,
-        )
+        dump = dump_complete(self.database, build, request)
         assert_digests_are_true(dump, self.dump_url, self.catalog, self.pseudonym_key)
         assert dump.digests is not None
         assert dump.digests.misjudged == {}

@@ -145,7 +145,7 @@ class TestScratch:
         )
         build = open_build(small_disk, "run")
         with pytest.raises(ScratchFullError, match="is full") as caught:
-            dump_complete(filled.sender, filled.catalog, build, filled.clock)
+            dump_complete(filled.database, build)
         assert "AR_SYNC_TMP_BKP_FLDR" in caught.value.remedy
         assert list(build.members.iterdir()) == []
 
