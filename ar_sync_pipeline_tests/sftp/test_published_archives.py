@@ -14,7 +14,7 @@ import pytest
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import publish
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.spool.checkpoint import Checkpoint, write_checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
@@ -61,13 +61,7 @@ class TwoAccounts:
         return self.session.client
 
     def publish(self) -> SpooledArchive:
-        publish(
-            self.session,
-            some_archive(),
-            spool=self.server.spool,
-            folder="partial",
-            filename=NAME,
-        )
+        publish(self.session, some_archive(), SpoolPlace(self.server.spool, "partial", NAME))
         with as_receiver(self.server):
             (archive,) = list_waiting(self.spool)
         return archive
@@ -199,11 +193,7 @@ def test_published_again_after_it_was_admitted_or_applied_nothing_is_sent(
     for step in (accounts.admitted, accounts.applied):
         step()
         again = publish(
-            accounts.session,
-            some_archive(),
-            spool=accounts.server.spool,
-            folder="partial",
-            filename=NAME,
+            accounts.session, some_archive(), SpoolPlace(accounts.server.spool, "partial", NAME)
         )
         assert again.already_there
         for path in (accounts.spool / "partial").iterdir():
