@@ -16,7 +16,7 @@ import psycopg
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import read_receipt
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
@@ -246,7 +246,7 @@ class SenderSide:
 
     def hear(self, spool: Path) -> None:
         """Read the receipts in the receiver's spool."""
-        archives = unsettled(read_sent(self.scratch), read_checkpoint(spool))
+        archives = unsettled(read_sent(self.scratch), Checkpoint.read(spool))
         names = {a.name: ArchiveName.parse(a.name) for a in archives}
         found = {text: name and read_receipt(spool, name) for text, name in names.items()}
         remember_receipts(self.scratch, {name: said for name, said in found.items() if said})

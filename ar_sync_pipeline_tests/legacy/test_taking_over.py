@@ -16,7 +16,7 @@ from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
 from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.legacy.building import (
@@ -174,7 +174,7 @@ def test_new_sender_cannot_start_from_an_old_archives_watermark(
     filled_receiver: OldReceiver,
 ) -> None:
     """It belongs to no cluster, so the new sender's first partial counts by its window alone."""
-    checkpoint = read_checkpoint(filled_receiver.spool)
+    checkpoint = Checkpoint.read(filled_receiver.spool)
     assert checkpoint is not None
     old = checkpoint.watermark
     assert old is not None

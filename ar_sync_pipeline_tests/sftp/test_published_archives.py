@@ -16,7 +16,7 @@ from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, write_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, receipt_filename, write_receipt
@@ -150,7 +150,7 @@ def test_receipts_and_the_checkpoint_can_be_read_and_not_changed(accounts: TwoAc
     receipt = Receipt(archive=archive.name.applied, state=ReceiptState.APPLIED, at=now())
     with as_receiver(accounts.server):
         write_receipt(accounts.spool, receipt)
-        write_checkpoint(accounts.spool, Checkpoint(at=now()))
+        Checkpoint(at=now()).write(accounts.spool)
     for name in (receipt_filename(archive.name), "position.json"):
         path = accounts.spool / "receipts" / name
         accounts.cannot_harm(path)

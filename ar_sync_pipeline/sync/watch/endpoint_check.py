@@ -10,12 +10,8 @@ from typing import Any
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
-from ar_sync_pipeline.spool.agreed_settings import (
-    AGREED_SETTINGS_FILE,
-    AgreedSettings,
-    parse_agreed_settings,
-)
-from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
+from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.sync.dump.publish import endpoint
 
@@ -91,10 +87,10 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
 
     def judge(name: str, content: bytes) -> None:
         nonlocal checkpoint, agreed
-        if name == CHECKPOINT_FILE:
-            checkpoint = parse_checkpoint(content, signing_keys=keys)
-        elif name == AGREED_SETTINGS_FILE:
-            agreed = parse_agreed_settings(content, signing_keys=keys)
+        if name == Checkpoint.FILE:
+            checkpoint = Checkpoint.parse(content, signing_keys=keys)
+        elif name == AgreedSettings.FILE:
+            agreed = AgreedSettings.parse(content, signing_keys=keys)
         elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:
             parse_receipt(content, signing_keys=keys)
 
@@ -104,7 +100,7 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
         clock=clock,
         judge_receipt=judge,
         free_floor_percent=settings.free_space_floor,
-        read_also=(AGREED_SETTINGS_FILE, CHECKPOINT_FILE),
+        read_also=(AgreedSettings.FILE, Checkpoint.FILE),
     )
     return EndpointCheck(tuple(steps), checkpoint, agreed)
 
