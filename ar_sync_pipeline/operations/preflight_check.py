@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import dagster as dg
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.alerts.problem_areas import (
     DATABASE,
@@ -40,7 +41,8 @@ from ar_sync_pipeline.operations.location_registry import other_locations, same_
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
-from ar_sync_pipeline.sync.watch.preflight import PATIENCE_SECONDS
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.watch.preflight import PATIENCE_SECONDS, preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.visible_text import visible
 
@@ -59,6 +61,13 @@ Examine = Callable[[float], Preflight]
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 Further = Callable[[dg.DagsterInstance, Preflight], Sequence[Event]]
 """Returns what a preflight also shows of other assets and checks."""
+
+
+def examination(
+    settings: SenderSettings | ReceiverSettings, catalog: Catalog, clock: Clock
+) -> Examine:
+    """Return the preflight of a side."""
+    return lambda seconds: preflight(settings, catalog, clock, within_seconds=seconds)
 
 
 def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
