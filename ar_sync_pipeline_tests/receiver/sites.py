@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
@@ -19,8 +20,6 @@ from ar_sync_pipeline.transform.specification import CommandTransform, parse_tra
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ar_sync_pipeline.receiver.postprocessor import Postprocessor
 
 MARKED = ("busstop", "busv2", "eventforbusstop", "eventforbusv2", "report")
@@ -53,7 +52,7 @@ class PostprocessedSites:
     """Two servers, and the transform that follows a load."""
 
     two: TwoSites
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Clock = lambda: datetime.now(UTC)
 
     def site(self, transform: str = "builtin:transapp") -> ReceiverSite:
         self.two.environ["AR_SYNC_TRANSFORM"] = transform

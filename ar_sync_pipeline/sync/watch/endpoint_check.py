@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
@@ -76,7 +75,7 @@ class EndpointCheck:
         }
 
 
-def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> EndpointCheck:
+def check_endpoint(settings: SenderSettings, clock: Clock) -> EndpointCheck:
     """Publish a test file like an archive, remove it, and read the receiver's files.
 
     It ends within two minutes even if a server hangs. A problem is a failed step, not an error.
