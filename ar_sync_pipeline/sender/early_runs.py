@@ -10,7 +10,7 @@ import dagster as dg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.repository_id import repository_of_tick
 from ar_sync_pipeline.operations.runs.run_state import is_stopped
 from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
@@ -26,7 +26,7 @@ def early_sensor(
     job: AssetJob,
     windows: dg.TimeWindowPartitionsDefinition,
     clock: Clock,
-    names: PairNames = ALONE,
+    names: PairNames,
     *,
     interval: timedelta,
     early: timedelta,

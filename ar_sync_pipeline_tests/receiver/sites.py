@@ -11,6 +11,7 @@ import dagster as dg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
 from ar_sync_pipeline.receiver.postprocess_builtin import BuiltinPostprocessor
@@ -88,7 +89,9 @@ class PostprocessedSites:
             job = definitions.resolve_implicit_global_asset_job_def()
             return Materialized(
                 job.execute_in_process(
-                    instance=instance, raise_on_error=False, asset_selection=[postprocessed_key()]
+                    instance=instance,
+                    raise_on_error=False,
+                    asset_selection=[postprocessed_key(ALONE)],
                 )
             )
 

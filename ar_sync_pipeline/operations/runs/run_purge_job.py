@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.owners import OWNERS
-from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames, queue_of
+from ar_sync_pipeline.operations.pair_names import SIDE_TAG, PairNames, queue_of
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
 NAME = "purge_runs"
@@ -20,7 +20,7 @@ def purge_job(
     days: int,
     job_names: Collection[str],
     clock: Clock,
-    names: PairNames = ALONE,
+    names: PairNames,
 ) -> dg.JobDefinition:
     """Return a job that deletes runs of this code location, whose output is stored on this host.
 
