@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from pathlib import Path
 
 from ar_sync_pipeline.errors import ParkedError
+from ar_sync_pipeline.files import FreeSpace, free_space
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a disk without space."""
@@ -43,6 +45,22 @@ def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError |
 def is_full(error: BaseException) -> bool:
     """Return whether a full disk, or a quota that is used up, is behind an error."""
     return isinstance(disk_error(error), DiskFullError)
+
+
+def measure_free_space(folder: Path) -> FreeSpace:
+    """Return the free space of the file system of a folder.
+
+    Raises:
+        DiskFailedError: The folder does not exist, or the operating system refuses.
+    """
+    try:
+        return free_space(folder)
+    except OSError as error:
+        raise disk_error(error) or DiskFailedError(
+            f"{folder} cannot be used ({error.strerror or error})",
+            remedy="check that the folder exists, that its file system is mounted, and that this"
+            " account may read it; the next run tries it again",
+        ) from error
 
 
 def _of_system(error: OSError) -> DiskFullError | DiskFailedError | None:

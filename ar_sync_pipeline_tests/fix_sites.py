@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +15,13 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
@@ -37,7 +38,7 @@ class TwoSites:
     catalog: Catalog
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Clock = lambda: datetime.now(UTC)
     sender_name: str = ""
     pseudonym_key: str | None = None
 
@@ -59,6 +60,13 @@ class TwoSites:
         return self.folder / "receiver_media"
 
     @property
+    def database(self) -> SenderDatabase:
+        """The sender's database, as dumps read it."""
+        return SenderDatabase(
+            self.sender, self.catalog, self.clock, pseudonym_key=self.pseudonym_key
+        )
+
+    @property
     def settings(self) -> ReceiverSettings:
         return load_receiver_settings(
             {
@@ -76,17 +84,14 @@ class TwoSites:
     def complete(self, since: Watermark | None = None) -> Path:
         """Dump a complete directly into the spool; return the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
-        request = CompleteRequest(since)
-        key = self.pseudonym_key
-        dump_complete(self.sender, self.catalog, build, self.clock, request, pseudonym_key=key)
+        dump_complete(self.database, build, CompleteRequest(since))
         return self.seal(build)
 
     def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:
         """Dump a partial directly into the spool; return the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         request = PartialRequest(window, timedelta(minutes=minutes), since)
-        key = self.pseudonym_key
-        dump_partial(self.sender, self.catalog, build, self.clock, request, pseudonym_key=key)
+        dump_partial(self.database, build, request)
         return self.seal(build)
 
     def load(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> LoadReport:

@@ -80,10 +80,8 @@ class Pair:
         build = open_build(self.settings.tmp_bkp_fldr, uuid4().hex)
         start = starting_point(self.settings, sites.clock())
         dump_complete(
-            sites.sender,
-            sites.catalog,
+            sites.database,
             build,
-            sites.clock,
             CompleteRequest(start.acknowledged, start.base, start.after),
         )
         bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])

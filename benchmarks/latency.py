@@ -37,6 +37,7 @@ from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from benchmarks.run_processes import WaitingProcesses
 
 _PROBE_SECONDS = (4.0, 10.0)
@@ -202,7 +203,8 @@ def _journeys(servers: TwoServers) -> dict[datetime, Journey]:
 def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord, timedelta]]:
     """The run that published an archive, and the age of its snapshot then, by its name."""
     found = {}
-    events = instance.fetch_materializations(archive_key(ArchiveKind.PARTIAL), limit=10_000).records
+    key = archive_key(ArchiveKind.PARTIAL, ALONE)
+    events = instance.fetch_materializations(key, limit=10_000).records
     runs = {
         record.dagster_run.run_id: record
         for record in instance.get_run_records(dg.RunsFilter(job_name="partial_dump"))

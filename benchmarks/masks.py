@@ -28,7 +28,7 @@ from psycopg import sql
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.sync.dump.build_folder import open_build
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete
 from benchmarks.load_rows import fill_sender
 from benchmarks.measuring import Figures, measure, median
 from benchmarks.printing import Part, print_text
@@ -146,7 +146,7 @@ def child(url: str, catalog: str, folder: str) -> None:
     """Make one dump in a process of its own."""
     started_cpu, started = time.process_time(), time.monotonic()
     build = open_build(Path(folder), uuid4().hex)
-    dump_complete(url, load_catalog(Path(catalog)), build, _now, pseudonym_key=_KEY)
+    dump_complete(SenderDatabase(url, load_catalog(Path(catalog)), _now, pseudonym_key=_KEY), build)
     seconds = time.monotonic() - started
     for member in build.members.iterdir():
         member.unlink()

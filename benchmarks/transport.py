@@ -34,7 +34,7 @@ from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.publish import TransferLimits, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits, publish_with_retries
 from ar_sync_pipeline_tests.archive.building import SNAPSHOT_AT, make_manifest
 
 _CIPHER = "aes128-gcm@openssh.com"
@@ -202,9 +202,7 @@ def child(words: list[str]) -> None:
     result = publish_with_retries(
         endpoint,
         source,
-        spool=PurePosixPath(spool),
-        folder=str(ArchiveKind.COMPLETE),
-        filename=source.manifest.name.waiting,
+        SpoolPlace(PurePosixPath(spool), str(ArchiveKind.COMPLETE), source.manifest.name.waiting),
         transfer=TransferLimits(max_connections=int(connections)),
     )
     seconds = time.monotonic() - started

@@ -23,7 +23,7 @@ from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.files import HeldFolder
+from ar_sync_pipeline.files import HeldFolder, free_space
 from ar_sync_pipeline.legacy.archive_format import old_archive_id
 from ar_sync_pipeline.legacy.archive_names import OldArchiveName
 from ar_sync_pipeline.legacy.conversion import Conversion, Converted, TruncatedArchiveError
@@ -35,7 +35,7 @@ from ar_sync_pipeline.legacy.spooled_archives import (
 )
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SchemaDrift
-from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, open_folder
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, mark_applied
 from ar_sync_pipeline.sync.blame import fault_of_archive
@@ -164,7 +164,8 @@ class _TakeOver:
                 f"{file} is dated in the future",
                 remedy="set the old sender's clock, and AR_SYNC_TIMEZONE to its time zone",
             )
-        space = measure_free_space(self._spool)
+        with access_to(self._spool):
+            space = free_space(self._spool)
         if space.is_too_small_for(_SPACE_FACTOR * archive.size_bytes):
             raise ArchiveParkedError(
                 f"{file} waits for free space in the spool, {_SPACE_FACTOR} times its own"

@@ -10,7 +10,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 
 _REFERENCED, _UNLISTED = "referenced_rows", "unlisted_tables"
 _RESERVED = frozenset({_REFERENCED, _UNLISTED})
@@ -20,7 +20,7 @@ _RESERVED = frozenset({_REFERENCED, _UNLISTED})
 UNVERSIONED = dg.DataVersion("not compared")
 
 
-def of_side(side: str, names: PairNames = ALONE) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
+def of_side(side: str, names: PairNames) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
     """Return a function that tags assets with their server, for searching in one control plane."""
     return lambda spec: spec.merge_attributes(tags=names.tags(side))
 
@@ -58,63 +58,61 @@ def _code(character: str) -> str:
     return f"_0x{ord(character):x}_"
 
 
-def snapshot_key(
-    catalog: Catalog, kind: ArchiveKind, table: str, names: PairNames = ALONE
-) -> dg.AssetKey:
+def snapshot_key(catalog: Catalog, kind: ArchiveKind, table: str, names: PairNames) -> dg.AssetKey:
     """Return the key of a table's rows in the archives of a kind."""
     return names.key(str(kind), "tables", asset_name(catalog, table))
 
 
-def referenced_rows_key(names: PairNames = ALONE) -> dg.AssetKey:
+def referenced_rows_key(names: PairNames) -> dg.AssetKey:
     """Return the key of rows of other tables that a partial contains because rows refer to them."""
     return names.key("partial", "tables", _REFERENCED)
 
 
-def unlisted_snapshot_key(names: PairNames = ALONE) -> dg.AssetKey:
+def unlisted_snapshot_key(names: PairNames) -> dg.AssetKey:
     """Return the key of the tables in a complete, if the catalog has only patterns and no names."""
     return names.key("complete", "tables", _UNLISTED)
 
 
-def unlisted_receiver_key(names: PairNames = ALONE) -> dg.AssetKey:
+def unlisted_receiver_key(names: PairNames) -> dg.AssetKey:
     """Return the key of the receiver's tables, if the catalog has only patterns and no names."""
     return names.key("receiver", "tables", _UNLISTED)
 
 
-def media_bundle_key(kind: ArchiveKind, names: PairNames = ALONE) -> dg.AssetKey:
+def media_bundle_key(kind: ArchiveKind, names: PairNames) -> dg.AssetKey:
     """Return the key of the media files in the archives of a kind."""
     return names.key(str(kind), "media_bundle")
 
 
-def archive_key(kind: ArchiveKind, names: PairNames = ALONE) -> dg.AssetKey:
+def archive_key(kind: ArchiveKind, names: PairNames) -> dg.AssetKey:
     """Return the key of the archives of a kind, in the receiver's spool."""
     return names.key(str(kind), "archive")
 
 
-def endpoint_key(names: PairNames = ALONE) -> dg.AssetKey:
+def endpoint_key(names: PairNames) -> dg.AssetKey:
     """Return the key of the receiver's SFTP account, as the sender sees it."""
     return names.key("receiver_endpoint")
 
 
-def admitted_key(names: PairNames = ALONE) -> dg.AssetKey:
+def admitted_key(names: PairNames) -> dg.AssetKey:
     """Return the key of the archives that the receiver has verified and accepted."""
     return names.key("receiver", "admitted_archives")
 
 
-def applied_archives_key(names: PairNames = ALONE) -> dg.AssetKey:
+def applied_archives_key(names: PairNames) -> dg.AssetKey:
     """Return the key of the ledger: archives that the receiver has applied."""
     return names.key("receiver", "applied_archives")
 
 
-def receiver_media_key(names: PairNames = ALONE) -> dg.AssetKey:
+def receiver_media_key(names: PairNames) -> dg.AssetKey:
     """Return the key of the receiver's media folder."""
     return names.key("receiver", "media")
 
 
-def receiver_table_key(catalog: Catalog, table: str, names: PairNames = ALONE) -> dg.AssetKey:
+def receiver_table_key(catalog: Catalog, table: str, names: PairNames) -> dg.AssetKey:
     """Return the key of a table of the receiver's database."""
     return names.key("receiver", "tables", asset_name(catalog, table))
 
 
-def postprocessed_key(names: PairNames = ALONE) -> dg.AssetKey:
+def postprocessed_key(names: PairNames) -> dg.AssetKey:
     """Return the key of the rows that the transform computes from loaded rows."""
     return names.key("receiver", "postprocessed_rows")

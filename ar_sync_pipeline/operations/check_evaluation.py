@@ -69,6 +69,17 @@ def explaining_checks(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(filter(None, metadata.get(_EXPLAINED_BY, "").split(", ")))
 
 
+def key_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
+    """Return the key of the check of a result that no step yields.
+
+    Raises:
+        ValueError: The result does not name its asset and its check.
+    """
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("a result that is no step's own names its asset and its check")
+    return dg.AssetCheckKey(dg.AssetKey.from_coercible(result.asset_key), result.check_name)
+
+
 def evaluation_of(
     result: dg.AssetCheckResult,
     *,
@@ -84,11 +95,10 @@ def evaluation_of(
     Raises:
         ValueError: The result does not name its asset and its check.
     """
-    if result.asset_key is None or result.check_name is None:
-        raise ValueError("a result that is no step's own names its asset and its check")
+    key = key_of(result)
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey.from_coercible(result.asset_key),
-        check_name=result.check_name,
+        asset_key=key.asset_key,
+        check_name=key.name,
         passed=result.passed,
         metadata=result.metadata,
         target_materialization_data=target,

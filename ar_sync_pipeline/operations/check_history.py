@@ -11,6 +11,7 @@ from itertools import takewhile
 import dagster as dg
 from sqlalchemy import ColumnElement, func, or_, select, true
 
+from ar_sync_pipeline.operations.check_evaluation import key_of
 from ar_sync_pipeline.operations.dagster_internals import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     RUNLESS_RUN_ID,
@@ -58,10 +59,7 @@ def stays_shown(instance: dg.DagsterInstance, result: dg.AssetCheckResult) -> bo
 
     Dagster shows an evaluation without a run for every later materialization without a run.
     """
-    if result.asset_key is None or result.check_name is None:
-        raise ValueError("a result that is no step's own names its asset and its check")
-    key = dg.AssetCheckKey(dg.AssetKey.from_coercible(result.asset_key), result.check_name)
-    record = instance.get_latest_asset_check_evaluation_record(key)
+    record = instance.get_latest_asset_check_evaluation_record(key_of(result))
     found = record.evaluation if record and record.run_id == RUNLESS_RUN_ID else None
     if not isinstance(found, dg.AssetCheckEvaluation):
         return False

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import dagster as dg
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.alerts.problem_areas import (
     DATABASE,
@@ -40,7 +41,8 @@ from ar_sync_pipeline.operations.location_registry import other_locations, same_
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
-from ar_sync_pipeline.sync.watch.preflight import PATIENCE_SECONDS
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.watch.preflight import PATIENCE_SECONDS, preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.visible_text import visible
 
@@ -59,6 +61,13 @@ Examine = Callable[[float], Preflight]
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 Further = Callable[[dg.DagsterInstance, Preflight], Sequence[Event]]
 """Returns what a preflight also shows of other assets and checks."""
+
+
+def examination(
+    settings: SenderSettings | ReceiverSettings, catalog: Catalog, clock: Clock
+) -> Examine:
+    """Return the preflight of a side."""
+    return lambda seconds: preflight(settings, catalog, clock, within_seconds=seconds)
 
 
 def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -105,8 +114,7 @@ def preflight_sensor(
         side: Value of the tag ``ar_sync/side``.
         further: Returns events of other checks that follow from a new preflight.
     """
-    spec, began = preflight_spec(key), clock()
-    last: list[_Examined] = []
+    process = _Process(key, examine, clock, side, further, began=clock())
 
     @dg.sensor(
         name=name,
@@ -118,31 +126,69 @@ def preflight_sensor(
     def preflight_of_process(
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
-        conflicts = _conflicts(context, side, began, clock())
-        evaluation = shown_evaluation(context.instance, spec.key)
-        shown = None if evaluation is None else evaluation.passed
-        events: list[Event] = []
-        is_new = context.cursor != _PROCESS or not last or conflicts != last[-1].conflicts
-        # A verdict that differs from the last one here comes from a run that was started by hand.
-        if is_new or last[-1].is_old or (shown is not None and shown != last[-1].result.passed):
-            before = last[-1].result if last else None
-            found = examine(_TICK_SECONDS)
-            events += further(context.instance, found)
-            found = replace(found, findings=(*conflicts, *found.findings))
-            result = _with_since(_result(key, found), before, clock())
-            last[:] = [_Examined(time.monotonic(), result, conflicts)]
-            is_same = before is not None and before.description == result.description
-            is_new = is_new or not is_same or not result.passed
-        result = last[-1].result
-        if not is_new and not events and shown == result.passed:
-            return dg.SkipReason(result.description)
-        evaluation = evaluation_of(result, target=newest_target(context.instance, key))
-        since = unchanged_since(evaluation)
-        delete_replaced(context.instance, spec.key, lambda old: unchanged_since(old) == since)
-        events.append(evaluation)
-        return dg.SensorResult(asset_events=events, cursor=_PROCESS)
+        return process.tick(context)
 
     return preflight_of_process
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """The last examination of this process."""
+
+    at_seconds: float
+    result: dg.AssetCheckResult
+    conflicts: list[Finding]
+
+    @property
+    def is_old(self) -> bool:
+        age_seconds = time.monotonic() - self.at_seconds
+        return age_seconds >= _AGAIN_AFTER_SECONDS[bool(self.result.passed)]
+
+
+@dataclass
+class _Process:
+    """The preflight of one process; for the other attributes see `preflight_sensor`.
+
+    Attributes:
+        began: When the process began.
+        last: Its last examination; None before the first tick.
+    """
+
+    key: dg.AssetKey
+    examine: Examine
+    clock: Clock
+    side: str
+    further: Further
+    began: datetime
+    last: _Examined | None = None
+
+    def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        """Examine again if it is time, and write the finding if it is new or hidden."""
+        check, last = dg.AssetCheckKey(self.key, CHECK), self.last
+        conflicts = _conflicts(context, self.side, self.began, self.clock())
+        evaluation = shown_evaluation(context.instance, check)
+        shown = None if evaluation is None else evaluation.passed
+        events: list[Event] = []
+        is_new = context.cursor != _PROCESS or last is None or conflicts != last.conflicts
+        # A verdict that differs from the last one here comes from a run that was started by hand.
+        by_hand = shown is not None and last is not None and shown != last.result.passed
+        if last is None or is_new or last.is_old or by_hand:
+            before = last.result if last else None
+            found = self.examine(_TICK_SECONDS)
+            events += self.further(context.instance, found)
+            found = replace(found, findings=(*conflicts, *found.findings))
+            result = _with_since(_result(self.key, found), before, self.clock())
+            self.last = last = _Examined(time.monotonic(), result, conflicts)
+            is_same = before is not None and before.description == result.description
+            is_new = is_new or not is_same or not result.passed
+        result = last.result
+        if not is_new and not events and shown == result.passed:
+            return dg.SkipReason(result.description)
+        evaluation = evaluation_of(result, target=newest_target(context.instance, self.key))
+        since = unchanged_since(evaluation)
+        delete_replaced(context.instance, check, lambda old: unchanged_since(old) == since)
+        events.append(evaluation)
+        return dg.SensorResult(asset_events=events, cursor=_PROCESS)
 
 
 def _conflicts(
@@ -173,20 +219,6 @@ def shown_preflight(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetC
     """Return the finding that the UI shows now; None if it shows none."""
     shown = shown_evaluation(instance, preflight_spec(key).key)
     return None if shown is None else result_of(shown)
-
-
-@dataclass(frozen=True)
-class _Examined:
-    """The last examination of this process."""
-
-    at_seconds: float
-    result: dg.AssetCheckResult
-    conflicts: list[Finding]
-
-    @property
-    def is_old(self) -> bool:
-        age_seconds = time.monotonic() - self.at_seconds
-        return age_seconds >= _AGAIN_AFTER_SECONDS[bool(self.result.passed)]
 
 
 def _with_since(

@@ -6,10 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.package_files import see
-from ar_sync_pipeline.spool.free_space import measure_free_space
 
 _PAGE = "disk_full"
 _NAME = "free_space"
@@ -39,7 +39,7 @@ def space_check_result(
     """Measure the disks of some folders, given by their names in the metadata.
 
     Raises:
-        SpoolAccessError: A folder does not exist.
+        DiskFailedError: A folder does not exist.
     """
     before = last_evaluation(instance, dg.AssetCheckKey(key, _NAME))
     if before is not None and not before.passed:

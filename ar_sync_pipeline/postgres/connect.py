@@ -98,13 +98,12 @@ def database_label(url: str) -> str:
 
 
 @contextmanager
-def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[Connection]:
+def connect(url: str, *, application: str) -> Iterator[Connection]:
     """Open a connection for the length of a block.
 
     Args:
         url: libpq URL or keyword string.
         application: Application name, shown in ``pg_stat_activity``.
-        autocommit: Whether statements outside ``connection.transaction()`` commit by themselves.
 
     An error of another connection passes the block as it is, so that blocks can be nested.
 
@@ -124,7 +123,6 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             _refuse_old_server(connection, label)
             set_up_session(connection)
             refuse_transaction_pooling(connection, lambda: _open(url, application), label)
-            connection.autocommit = autocommit
             yield connection
         except (
             psycopg.OperationalError,

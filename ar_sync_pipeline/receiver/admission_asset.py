@@ -1,8 +1,8 @@
 """The archives that a load may use: verified to the last byte, and compatible with the receiver."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 from pydantic import Field
@@ -118,7 +118,7 @@ def admission_results(
     yield from admission_checks(key, admission)
     if not admission.admitted and (admission.quarantined or admission.parked):
         observe_unapplied(context, site)
-        _fail_on_refusals(key, admission)
+        fail_on_refusals(key, [*admission.quarantined, *admission.parked], _SOUND, _FITTING)
     yield dg.MaterializeResult(
         asset_key=key,
         metadata=admission_metadata(admission) | settings_metadata(site.settings),
@@ -186,13 +186,20 @@ def _result(
     return with_page(result, _PAGES[key.name])
 
 
-def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:
-    """Fail a run that found only unusable archives, with the first reasons."""
-    refusals = [*admission.quarantined, *admission.parked]
+def fail_on_refusals(key: dg.AssetKey, refusals: Sequence[Rejection], *checks: str) -> NoReturn:
+    """Fail a run that found only unusable archives, with the first reasons.
+
+    Args:
+        key: Asset of the checks.
+        refusals: What is wrong with each archive.
+        checks: Names of the checks that show the same.
+
+    Raises:
+        Failure: Always.
+    """
     raise dg.Failure(
-        description=" ".join(listed([str(refusal) for refusal in refusals])),
-        metadata={refusal.name: refusal.remedy for refusal in refusals}
-        | explained_by(key, _SOUND, _FITTING),
+        description=" ".join(listed([*map(str, refusals)])),
+        metadata={one.name: one.remedy for one in refusals} | explained_by(key, *checks),
         allow_retries=False,
     )
 

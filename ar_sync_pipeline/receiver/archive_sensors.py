@@ -72,25 +72,33 @@ def archive_sensor(
         loaded = load_in_tick(context) if load_in_tick else None
         if loaded is not None:
             return loaded
-        names = sorted(archive.name.applied for archive in found)
-        group = _group(names)
-        attempts = _attempts(context.instance, job.name, group)
-        now = site.clock()
-        again = next_try(not_ahead(attempts, now))
-        if again is not None and again > now:
-            return dg.SkipReason(
-                f"{len(attempts)} runs could not load these archives;"
-                f" again at {again:%H:%M:%S} UTC."
-            )
-        with_completes = not attempts and _completes_can_be_loaded(context.instance, site)
-        return dg.RunRequest(
-            # Not their number: a purge of runs would repeat it, and Dagster skips a known key.
-            run_key=f"{group}_{attempts[0].timestamp() if attempts else 0}",
-            run_config=intake_of([*ArchiveKind], site.names) if with_completes else None,
-            tags={ARCHIVES_TAG: group, WINDOW_TAG: _span(found)},
-        )
+        return _request(context.instance, site, job.name, found)
 
     return new_archives
+
+
+def _request(
+    instance: dg.DagsterInstance,
+    site: ReceiverSite,
+    job_name: str,
+    archives: Sequence[SpooledArchive],
+) -> dg.RunRequest | dg.SkipReason:
+    """Request a load of these archives, unless loads of exactly these have failed lately."""
+    group = _group(sorted(archive.name.applied for archive in archives))
+    attempts = _attempts(instance, job_name, group)
+    now = site.clock()
+    again = next_try(not_ahead(attempts, now))
+    if again is not None and again > now:
+        return dg.SkipReason(
+            f"{len(attempts)} runs could not load these archives; again at {again:%H:%M:%S} UTC."
+        )
+    with_completes = not attempts and _completes_can_be_loaded(instance, site)
+    return dg.RunRequest(
+        # Not their number: a purge of runs would repeat it, and Dagster skips a known key.
+        run_key=f"{group}_{attempts[0].timestamp() if attempts else 0}",
+        run_config=intake_of([*ArchiveKind], site.names) if with_completes else None,
+        tags={ARCHIVES_TAG: group, WINDOW_TAG: _span(archives)},
+    )
 
 
 def _to_load(site: ReceiverSite, kind: ArchiveKind) -> list[SpooledArchive]:

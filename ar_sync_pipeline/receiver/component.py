@@ -4,14 +4,13 @@ import os
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.alerts.alerting import report_warnings
 from ar_sync_pipeline.operations.pair_component import (
     PairAttributes,
     PairScaffolder,
     environment_of,
 )
-from ar_sync_pipeline.receiver.definitions import receiver_definitions
-from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.receiver.definitions import definitions_of
+from ar_sync_pipeline.settings.model import ReceiverSettings
 
 
 class ReceiverScaffolder(PairScaffolder):
@@ -31,7 +30,4 @@ class ReceiverComponent(dg.Component, PairAttributes, dg.Resolvable):
             SettingsError: A setting is missing, invalid or unknown.
         """
         del context
-        environ = environment_of(self, ReceiverSettings, "receiver", os.environ)
-        settings = load_receiver_settings(environ)
-        report_warnings(settings)
-        return receiver_definitions(settings)
+        return definitions_of(environment_of(self, ReceiverSettings, "receiver", os.environ))

@@ -1,6 +1,7 @@
 """The receiver's code location: it reads the settings and defines assets, jobs and sensors."""
 
 import os
+from collections.abc import Mapping
 
 import dagster as dg
 
@@ -19,7 +20,7 @@ from ar_sync_pipeline.operations.asset_keys import (
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
 from ar_sync_pipeline.operations.location_error import location_errors
 from ar_sync_pipeline.operations.preflight_check import (
-    Examine,
+    examination,
     preflight_check,
     preflight_sensor,
     preflight_spec,
@@ -40,7 +41,17 @@ from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postpr
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
-from ar_sync_pipeline.sync.watch.preflight import preflight
+
+
+def definitions_of(environ: Mapping[str, str]) -> dg.Definitions:
+    """Load the settings, report what is unwise in them, and return all definitions.
+
+    Raises:
+        SettingsError: A setting is missing, invalid or unknown.
+    """
+    settings = load_receiver_settings(environ)
+    report_warnings(settings)
+    return receiver_definitions(settings)
 
 
 def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
@@ -63,7 +74,7 @@ def _definitions(settings: ReceiverSettings) -> dg.Definitions:
         "receiver", settings.run_lifetime, [job.name for job in jobs], site.clock, names
     )
     postprocessor = choose_postprocessor(site)
-    ledger, examine = applied_archives_key(names), _examination(site)
+    ledger, examine = applied_archives_key(names), examination(settings, site.catalog, site.clock)
     definitions = dg.Definitions(
         assets=dg.map_asset_specs(
             of_side("receiver", names),
@@ -124,16 +135,8 @@ def _postprocess(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsD
     )
 
 
-def _examination(site: ReceiverSite) -> Examine:
-    return lambda seconds: preflight(
-        site.settings, site.catalog, site.clock, within_seconds=seconds
-    )
-
-
 @dg.definitions
 def defs() -> dg.Definitions:
     """Load the settings from the environment and return the definitions; report all errors."""
     with location_errors():
-        settings = load_receiver_settings(os.environ)
-        report_warnings(settings)
-        return receiver_definitions(settings)
+        return definitions_of(os.environ)

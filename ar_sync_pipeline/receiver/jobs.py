@@ -9,7 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.owners import OWNERS
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import preflight_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP
@@ -47,7 +47,7 @@ def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -
     )
 
 
-def complete_loaddata(names: PairNames = ALONE) -> AssetJob:
+def complete_loaddata(names: PairNames) -> AssetJob:
     """Return the job that loads completes, and the partials after them."""
     return _load_job(
         names,
@@ -57,7 +57,7 @@ def complete_loaddata(names: PairNames = ALONE) -> AssetJob:
     )
 
 
-def partial_loaddata(names: PairNames = ALONE) -> AssetJob:
+def partial_loaddata(names: PairNames) -> AssetJob:
     """Return the job that loads every waiting partial."""
     return _load_job(
         names,

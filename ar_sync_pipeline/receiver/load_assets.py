@@ -16,11 +16,14 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import explained_by
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
-from ar_sync_pipeline.receiver.admission_asset import admission_results, record_made_good
+from ar_sync_pipeline.receiver.admission_asset import (
+    admission_results,
+    fail_on_refusals,
+    record_made_good,
+)
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.ledger_metadata import (
     ledger_lists,
@@ -44,7 +47,6 @@ from ar_sync_pipeline.receiver.load_metadata import (
 from ar_sync_pipeline.receiver.load_specs import ledger_spec, media_spec, table_specs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
-from ar_sync_pipeline.visible_text import listed
 
 
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
@@ -76,7 +78,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         yield space
         if report.refused and not report.loaded:
             observe_unapplied(context, site)
-            _fail_on_refusals(ledger, report)
+            fail_on_refusals(ledger, report.refused, LOADED, DIGESTS)
         for warning in filter(None, (report.media.warning, report.left_out)):
             context.log.warning(warning)
         observe_applied(context, report, site)
@@ -95,15 +97,6 @@ def load_space(instance: dg.DagsterInstance, site: ReceiverSite) -> dg.AssetChec
     settings, ledger = site.settings, applied_archives_key(site.names)
     folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
     return space_check_result(instance, ledger, folders, settings.free_space_floor)
-
-
-def _fail_on_refusals(ledger: dg.AssetKey, report: LoadReport) -> None:
-    raise dg.Failure(
-        description=" ".join(listed([str(refusal) for refusal in report.refused])),
-        metadata={refusal.name: refusal.remedy for refusal in report.refused}
-        | explained_by(ledger, LOADED, DIGESTS),
-        allow_retries=False,
-    )
 
 
 def _results(

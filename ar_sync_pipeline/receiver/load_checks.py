@@ -16,7 +16,7 @@ from ar_sync_pipeline.operations.check_evaluation import (
     with_page,
 )
 from ar_sync_pipeline.operations.check_history import last_evaluation
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
@@ -107,7 +107,7 @@ def drift_before(instance: dg.DagsterInstance, names: PairNames) -> dg.AssetChec
 def load_check_results(
     report: LoadReport,
     window_minutes: int,
-    names: PairNames = ALONE,
+    names: PairNames,
     before: dg.AssetCheckResult | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the check results of a load.

@@ -1,10 +1,9 @@
 """What every asset of the receiver uses: settings, catalog and a clock."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import ReceiverSettings
 
@@ -15,7 +14,7 @@ class ReceiverSite:
 
     settings: ReceiverSettings
     catalog: Catalog
-    clock: Callable[[], datetime]
+    clock: Clock
 
     @property
     def names(self) -> PairNames:

@@ -6,9 +6,10 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.operations.dagster_internals import ROOT_RUN_ID_TAG
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.sync.dump.build_folder import check_scratch
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 
 # For a retry of a failed run "from failure" by hand.
@@ -17,8 +18,8 @@ _RESUMED_WITHIN = timedelta(hours=1)
 
 def clean_build_folders(
     site: SenderSite, context: dg.AssetExecutionContext, kind: ArchiveKind
-) -> int:
-    """Remove the build folders that no run can resume; return how many.
+) -> None:
+    """Remove the build folders that no run can resume.
 
     For an hour after a run and all its retries have ended, it may be resumed by hand. This hour
     does not count when a later complete begins, or while the disk is short of space.
@@ -29,17 +30,16 @@ def clean_build_folders(
         kind: Kind of the dump that is about to begin.
 
     Raises:
+        ScratchMissingError: The scratch folder does not exist.
         ScratchNotPrivateError: Others can change the content of the scratch folder.
-        SpoolAccessError: The scratch folder does not exist.
     """
     settings, now = site.settings, site.clock()
     scratch = settings.tmp_bkp_fldr
+    check_scratch(scratch)
     is_short = measure_free_space(scratch).is_below(settings.free_space_floor)
     at_once = kind is ArchiveKind.COMPLETE or is_short
     resumed = timedelta(0) if at_once else _RESUMED_WITHIN
-    return clean_scratch(
-        scratch, now, lambda run_id: _is_over(context.instance, run_id, now, resumed)
-    )
+    clean_scratch(scratch, now, lambda run_id: _is_over(context.instance, run_id, now, resumed))
 
 
 def _is_over(

@@ -134,17 +134,10 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
             start = starting_point(site.settings, site.clock())
         context.log.info("%s", _carries(start))
         verify_after = timedelta(days=site.settings.complete_verify_days)
-        dump = dump_complete(
-            site.url,
-            site.catalog,
-            site.build(context),
-            site.clock,
-            CompleteRequest(
-                start.acknowledged, start.base, start.after, start.claimed, verify_after
-            ),
-            max_blocking_seconds=site.settings.max_blocking_seconds,
-            pseudonym_key=site.settings.pseudonym_secret,
+        request = CompleteRequest(
+            start.acknowledged, start.base, start.after, start.claimed, verify_after
         )
+        dump = dump_complete(site.database, site.build(context), request)
     for omission in dump.omissions:
         context.log.warning("Not replicated: %s", visible(omission, _LONGEST_SHOWN))
     for reference in dump.references_out:

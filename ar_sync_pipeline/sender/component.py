@@ -4,14 +4,13 @@ import os
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.alerts.alerting import report_warnings
 from ar_sync_pipeline.operations.pair_component import (
     PairAttributes,
     PairScaffolder,
     environment_of,
 )
-from ar_sync_pipeline.sender.definitions import sender_definitions
-from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
+from ar_sync_pipeline.sender.definitions import definitions_of
+from ar_sync_pipeline.settings.model import SenderSettings
 
 
 class SenderScaffolder(PairScaffolder):
@@ -31,7 +30,4 @@ class SenderComponent(dg.Component, PairAttributes, dg.Resolvable):
             SettingsError: A setting is missing, invalid or unknown.
         """
         del context
-        environ = environment_of(self, SenderSettings, "sender", os.environ)
-        settings = load_sender_settings(environ)
-        report_warnings(settings)
-        return sender_definitions(settings)
+        return definitions_of(environment_of(self, SenderSettings, "sender", os.environ))

@@ -1,7 +1,7 @@
 """The sender's code location: it reads the settings and defines assets, jobs and schedules."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import dagster as dg
@@ -17,7 +17,7 @@ from ar_sync_pipeline.operations.freshness import every_complete, every_window, 
 from ar_sync_pipeline.operations.location_error import location_errors
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import (
-    Examine,
+    examination,
     preflight_check,
     preflight_sensor,
     preflight_spec,
@@ -39,7 +39,17 @@ from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedul
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import no_gap_check, no_gap_sensor, no_gap_spec
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
-from ar_sync_pipeline.sync.watch.preflight import preflight
+
+
+def definitions_of(environ: Mapping[str, str]) -> dg.Definitions:
+    """Load the settings, report what is unwise in them, and return all definitions.
+
+    Raises:
+        SettingsError: A setting is missing, invalid or unknown.
+    """
+    settings = load_sender_settings(environ)
+    report_warnings(settings)
+    return sender_definitions(settings)
 
 
 def sender_definitions(settings: SenderSettings) -> dg.Definitions:
@@ -65,7 +75,7 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
         make(names) for make in (complete_dump, partial_dump, ssh_sftp_checker)
     )
     jobs = [complete, partial, checker]
-    endpoint, examine = endpoint_key(names), _examination(site)
+    endpoint, examine = endpoint_key(names), examination(settings, site.catalog, site.clock)
     purge = purge_job(
         "sender", settings.run_lifetime, [job.name for job in jobs], site.clock, names
     )
@@ -123,7 +133,7 @@ def _sensors(
     names = site.names
     yield preflight_sensor(
         endpoint_key(names),
-        _examination(site),
+        examination(site.settings, site.catalog, site.clock),
         name=names.name("sender_preflight"),
         clock=site.clock,
         side=names.name("sender"),
@@ -155,16 +165,8 @@ def _early(
         yield early_sensor(job, windows, site.clock, site.names, interval=interval, early=early)
 
 
-def _examination(site: SenderSite) -> Examine:
-    return lambda seconds: preflight(
-        site.settings, site.catalog, site.clock, within_seconds=seconds
-    )
-
-
 @dg.definitions
 def defs() -> dg.Definitions:
     """Load the settings from the environment and return the definitions; report all errors."""
     with location_errors():
-        settings = load_sender_settings(os.environ)
-        report_warnings(settings)
-        return sender_definitions(settings)
+        return definitions_of(os.environ)

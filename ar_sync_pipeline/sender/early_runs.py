@@ -4,13 +4,13 @@ The largest part of a run's time is the start of its process. The run waits for 
 window and takes the snapshot then, so this time passes while the window is still open.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.repository_id import repository_of_tick
 from ar_sync_pipeline.operations.runs.run_state import is_stopped
 from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
@@ -25,8 +25,8 @@ _ORIGIN = datetime.min.replace(tzinfo=UTC)
 def early_sensor(
     job: AssetJob,
     windows: dg.TimeWindowPartitionsDefinition,
-    clock: Callable[[], datetime],
-    names: PairNames = ALONE,
+    clock: Clock,
+    names: PairNames,
     *,
     interval: timedelta,
     early: timedelta,

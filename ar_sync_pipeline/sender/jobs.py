@@ -5,7 +5,7 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.owners import OWNERS
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
 from ar_sync_pipeline.sender.endpoint_asset import CHECK
 from ar_sync_pipeline.sender.partial_assets import GROUP as PARTIAL_GROUP
@@ -16,7 +16,7 @@ _LONGEST_PARTIAL_SECONDS = 3600
 _LONGEST_CHECK_SECONDS = 600
 
 
-def complete_dump(names: PairNames = ALONE) -> AssetJob:
+def complete_dump(names: PairNames) -> AssetJob:
     """Return the job that dumps everything once a day."""
     return dg.define_asset_job(
         names.name("complete_dump"),
@@ -27,7 +27,7 @@ def complete_dump(names: PairNames = ALONE) -> AssetJob:
     )
 
 
-def partial_dump(names: PairNames = ALONE) -> AssetJob:
+def partial_dump(names: PairNames) -> AssetJob:
     """Return the job that dumps changes every few minutes."""
     return dg.define_asset_job(
         names.name(PARTIAL_DUMP),
@@ -38,7 +38,7 @@ def partial_dump(names: PairNames = ALONE) -> AssetJob:
     )
 
 
-def ssh_sftp_checker(names: PairNames = ALONE) -> AssetJob:
+def ssh_sftp_checker(names: PairNames) -> AssetJob:
     """Return the job that checks whether archives can reach the receiver."""
     return dg.define_asset_job(
         names.name("ssh_sftp_checker"),

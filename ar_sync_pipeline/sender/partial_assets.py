@@ -172,15 +172,7 @@ def _dump(
     build: BuildFolder,
     request: PartialRequest,
 ) -> TableDump:
-    dump = dump_partial(
-        site.url,
-        site.catalog,
-        build,
-        site.clock,
-        request,
-        max_blocking_seconds=site.settings.max_blocking_seconds,
-        pseudonym_key=site.settings.pseudonym_secret,
-    )
+    dump = dump_partial(site.database, build, request)
     if dump.since is None:
         context.log.warning(
             "No point is known from which to carry every change: the window alone counts, and the"

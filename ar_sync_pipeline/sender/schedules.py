@@ -1,14 +1,12 @@
 """Schedules of the jobs: completes daily, partials for every missing window, the check hourly."""
 
-from collections.abc import Callable
-from datetime import datetime
-
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.run_state import work_under_way
 from ar_sync_pipeline.sender.missing_windows import HORIZON
 from ar_sync_pipeline.sender.site import SenderSite
@@ -58,8 +56,8 @@ def checker_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
 def partial_schedule(
     job: AssetJob,
     windows: dg.TimeWindowPartitionsDefinition,
-    clock: Callable[[], datetime],
-    names: PairNames = ALONE,
+    clock: Clock,
+    names: PairNames,
 ) -> dg.ScheduleDefinition:
     """Return a schedule at the end of every window: one run for all recent missing windows.
 

@@ -1,16 +1,16 @@
 """What every asset of the sender uses: settings, catalog and a clock."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,23 @@ class SenderSite:
 
     settings: SenderSettings
     catalog: Catalog
-    clock: Callable[[], datetime]
+    clock: Clock
 
     @property
     def url(self) -> str:
         """URL of the sender's database; it contains the password."""
         return self.settings.database_url
+
+    @property
+    def database(self) -> SenderDatabase:
+        """The sender's database, as dumps read it."""
+        return SenderDatabase(
+            self.url,
+            self.catalog,
+            self.clock,
+            self.settings.max_blocking_seconds,
+            self.settings.pseudonym_secret,
+        )
 
     @property
     def names(self) -> PairNames:

@@ -8,6 +8,7 @@ from logging import Logger
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.pair_names import SIDE_TAG, PairNames
 from ar_sync_pipeline.operations.runs.backoff import next_try
@@ -39,7 +40,7 @@ class WindowRequests:
 
     job: str
     windows: dg.TimeWindowPartitionsDefinition
-    clock: Callable[[], datetime]
+    clock: Clock
     names: PairNames
 
     def request(

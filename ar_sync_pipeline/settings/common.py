@@ -30,6 +30,7 @@ from ar_sync_pipeline.settings.values import (
     plain_word,
     readable_file,
     time_zone,
+    two_windows,
     web_address,
     whole_number,
     yes_or_no,
@@ -205,13 +206,7 @@ class CommonSettings(SigningSettings):
     @field_validator("time")
     @classmethod
     def _windows_overlap(cls, time: int, info: ValidationInfo) -> int:
-        interval = info.data.get("partial_interval")
-        if interval is not None and time < 2 * interval:
-            raise invalid_value(
-                f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
-                f"set at least {2 * interval}, so that a change is sent by two windows",
-            )
-        return time
+        return two_windows(time, info, "so that a change is sent by two windows")
 
     @field_validator("run_lifetime")
     @classmethod

@@ -54,6 +54,7 @@ from ar_sync_pipeline.settings.values import (
     patterns_to_send,
     sftp_path,
     transform_choice,
+    two_windows,
     whole_number,
 )
 
@@ -307,13 +308,7 @@ class ReceiverSettings(CommonSettings):
     @field_validator("max_lag")
     @classmethod
     def _partials_can_keep_up(cls, max_lag: int, info: ValidationInfo) -> int:
-        interval = info.data.get("partial_interval")
-        if interval is not None and max_lag < 2 * interval:
-            raise invalid_value(
-                f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
-                f"set at least {2 * interval}, since a window is sent when it is over",
-            )
-        return max_lag
+        return two_windows(max_lag, info, "since a window is sent when it is over")
 
     @field_validator("remote_bkp_fldr")
     @classmethod

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import BeforeValidator, SecretStr
+from pydantic import BeforeValidator, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from ar_sync_pipeline.settings.cron import cron_problem
@@ -119,6 +119,17 @@ def divisor_of_hour(value: object) -> int:
             "use 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes",
         )
     return int(text)
+
+
+def two_windows(minutes: int, info: ValidationInfo, why: str) -> int:
+    """Refuse a time that is shorter than two windows; the remedy says why."""
+    interval = info.data.get("partial_interval")
+    if interval is not None and minutes < 2 * interval:
+        raise invalid_value(
+            f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
+            f"set at least {2 * interval}, {why}",
+        )
+    return minutes
 
 
 def yes_or_no(value: object) -> bool:

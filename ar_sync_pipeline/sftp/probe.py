@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import datetime
 from pathlib import PurePosixPath
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
@@ -29,7 +29,7 @@ def probe(
     endpoint: SftpEndpoint,
     spool: PurePosixPath,
     *,
-    clock: Callable[[], datetime],
+    clock: Clock,
     limits: SessionLimits | None = None,
     judge_receipt: Callable[[str, bytes], None] | None = None,
     free_floor_percent: float = 0,

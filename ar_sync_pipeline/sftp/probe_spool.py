@@ -6,11 +6,11 @@ import secrets
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from datetime import datetime
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.sftp import protocol
@@ -37,7 +37,7 @@ def check_the_spool(
     record: StepRecord,
     session: SftpSession,
     spool: PurePosixPath,
-    clock: Callable[[], datetime],
+    clock: Clock,
     judge_receipt: Callable[[str, bytes], None] | None,
     free_floor_percent: float,
     read_also: Collection[str],
@@ -70,7 +70,7 @@ def _walk(
     record: StepRecord,
     session: SftpSession,
     spool: PurePosixPath,
-    clock: Callable[[], datetime],
+    clock: Clock,
     made: list[PurePosixPath],
 ) -> tuple[int | None, float]:
     """Write the test file and rename it like an archive.

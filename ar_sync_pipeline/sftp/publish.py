@@ -20,7 +20,6 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteNameError,
 )
-from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
@@ -39,6 +38,41 @@ _BYTES_PER_CONNECTION = 16 * 2**20
 # Failures reach the caller through ``on_retry``; stamina's own log goes to standard output, where
 # commands print their JSON.
 stamina.instrumentation.set_on_retry_hooks([])
+
+
+@dataclass(frozen=True)
+class SpoolPlace:
+    """Place of an archive in the spool.
+
+    Attributes:
+        spool: Path of the spool, as the account sees it.
+        folder: ``complete`` or ``partial``.
+        filename: Name in the spool, ``NEW_backup_...``.
+    """
+
+    spool: PurePosixPath
+    folder: str
+    filename: str
+
+    @property
+    def final(self) -> PurePosixPath:
+        """Path of the archive.
+
+        Raises:
+            RemoteNameError: The folder or the name is none of an archive.
+        """
+        if self.folder not in ARCHIVE_FOLDERS:
+            raise RemoteNameError(
+                f"{self.folder!r} is not a folder for archives",
+                remedy=f"use one of {', '.join(ARCHIVE_FOLDERS)}",
+            )
+        return safe_child(self.spool / self.folder, self.filename)
+
+    def parts(self, source: Publishable) -> tuple[PurePosixPath, PurePosixPath]:
+        """Return the part for one connection, and the one for several (it may have gaps)."""
+        stem = f"{self.filename}.{source.fingerprint[:_FINGERPRINT_DIGITS]}"
+        incoming = self.spool / INCOMING
+        return safe_child(incoming, f"{stem}.part"), safe_child(incoming, f"{stem}.several.part")
 
 
 @dataclass(frozen=True)
@@ -85,10 +119,8 @@ class TransferLimits:
 def publish(
     session: SftpSession,
     source: Publishable,
+    place: SpoolPlace,
     *,
-    spool: PurePosixPath,
-    folder: str,
-    filename: str,
     progress: Callable[[int, int], None] | None = None,
     transfer: TransferLimits | None = None,
 ) -> Publication:
@@ -101,9 +133,7 @@ def publish(
     Args:
         session: Open session.
         source: Archive to publish.
-        spool: Path of the spool, as the account sees it.
-        folder: ``complete`` or ``partial``.
-        filename: Name in the spool, ``NEW_backup_...``.
+        place: Place in the spool.
         progress: Function that gets the number of confirmed bytes and the total.
         transfer: Bandwidth limits; by default one connection without a limit.
 
@@ -117,9 +147,9 @@ def publish(
     """
     started = time.monotonic()
     transfer = transfer or TransferLimits()
-    final = _final_path(spool, folder, filename)
-    prepare_spool(session, spool)
-    parts = _part_names(spool, source, filename)
+    final = place.final
+    prepare_spool(session, place.spool)
+    parts = place.parts(source)
     present = _find_published(session, final, source)
     if present is not None:
         for part in parts:
@@ -127,7 +157,7 @@ def publish(
         return _publication(present, source, started, None)
     workers = _workers(session, source.size_bytes, transfer)
     part, resume_at = _where_to_resume(session, source, parts, several=workers is not None)
-    _check_free_space(session, spool, source.size_bytes - resume_at)
+    _check_free_space(session, place.spool, source.size_bytes - resume_at)
     done = upload(
         session,
         source,
@@ -142,15 +172,12 @@ def publish(
     return replace(_publication(path, source, started, done), sha256_confirmed=confirmed)
 
 
-def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
+def publish_with_retries(
     endpoint: SftpEndpoint,
     source: Publishable,
+    place: SpoolPlace,
     *,
-    spool: PurePosixPath,
-    folder: str,
-    filename: str,
     progress: Callable[[int, int], None] | None = None,
-    limits: SessionLimits | None = None,
     plan: RetryPlan | None = None,
     transfer: TransferLimits | None = None,
     on_retry: Callable[[ArSyncError], None] | None = None,
@@ -168,22 +195,13 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
     """
     budget = RetryBudget(plan or RetryPlan(), on_retry)
     started, tally = time.monotonic(), _Tally(progress or _ignore, budget)
-    whole = limits or SessionLimits()
     for attempt in stamina.retry_context(
         on=budget.seconds_to_next_attempt, attempts=None, timeout=None
     ):
         with attempt:
             tally.start_attempt()
-            with open_session(endpoint, budget.limits(whole)) as session:
-                result = publish(
-                    session,
-                    source,
-                    spool=spool,
-                    folder=folder,
-                    filename=filename,
-                    progress=tally,
-                    transfer=transfer,
-                )
+            with open_session(endpoint, budget.limits()) as session:
+                result = publish(session, source, place, progress=tally, transfer=transfer)
             return replace(
                 result,
                 sent_bytes=tally.sent_bytes,
@@ -230,15 +248,6 @@ def _publication(
         already_there=done is None,
         connections=done.connections if done else 1,
     )
-
-
-def _part_names(
-    spool: PurePosixPath, source: Publishable, filename: str
-) -> tuple[PurePosixPath, PurePosixPath]:
-    """Return the part for one connection, and the one for several (it may have gaps)."""
-    stem = f"{filename}.{source.fingerprint[:_FINGERPRINT_DIGITS]}"
-    incoming = spool / INCOMING
-    return safe_child(incoming, f"{stem}.part"), safe_child(incoming, f"{stem}.several.part")
 
 
 def _where_to_resume(
@@ -296,15 +305,6 @@ def _confirm_content(session: SftpSession, source: Publishable, part: PurePosixP
             " is left there, the next run sends it again",
         )
     return True
-
-
-def _final_path(spool: PurePosixPath, folder: str, filename: str) -> PurePosixPath:
-    if folder not in ARCHIVE_FOLDERS:
-        raise RemoteNameError(
-            f"{folder!r} is not a folder for archives",
-            remedy=f"use one of {', '.join(ARCHIVE_FOLDERS)}",
-        )
-    return safe_child(spool / folder, filename)
 
 
 def _find_published(

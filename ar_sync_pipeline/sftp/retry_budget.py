@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import (
@@ -37,11 +37,13 @@ class RetryPlan:
         first_wait_seconds: Wait before the second attempt; doubled after each attempt without
             progress.
         longest_wait_seconds: Longest wait between two attempts.
+        session: Time limits of one attempt.
     """
 
     fruitless_seconds: float = 90
     first_wait_seconds: float = 1
     longest_wait_seconds: float = 15
+    session: SessionLimits = field(default_factory=SessionLimits)
 
 
 class RetryBudget:
@@ -67,9 +69,9 @@ class RetryBudget:
             self._last_new_byte_at = time.monotonic()
             self._fruitless_attempts = 0
 
-    def limits(self, limits: SessionLimits) -> SessionLimits:
+    def limits(self) -> SessionLimits:
         """Return the limits of the next attempt, so that it ends in time without progress."""
-        return limits.within(self._left_seconds)
+        return self._plan.session.within(self._left_seconds)
 
     def seconds_to_next_attempt(self, error: Exception) -> float | bool:
         """Return the wait before the next attempt; False if there is none."""

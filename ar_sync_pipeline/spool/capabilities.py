@@ -6,22 +6,16 @@ of an earlier version writes no such file, and a stale one is older than its che
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from ar_sync_pipeline.archive.manifest_fields import Instant, Label
-from ar_sync_pipeline.archive.spool_names import RECEIPTS
-from ar_sync_pipeline.spool.receipts import write_small
-from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
-
-CAPABILITIES_FILE = "capabilities.json"
+from ar_sync_pipeline.spool.receiver_files import ReceiverFile
 
 
-class Capabilities(SignedJson):
-    """What the receiver can read.
+class Capabilities(ReceiverFile):
+    """What the receiver can read; it is written before the checkpoint.
 
     Attributes:
         at: Time of the checkpoint that was written with it.
@@ -30,30 +24,10 @@ class Capabilities(SignedJson):
             what the receiver has.
     """
 
+    FILE: ClassVar[str] = "capabilities.json"
+
     at: Instant
     archive_formats: Annotated[
         tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(max_length=20)
     ]
     digest_probe: Label
-
-
-def parse_capabilities(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Capabilities:
-    """Read capabilities from bytes of any origin.
-
-    Raises:
-        ReceiptError: The bytes are not capabilities, or not signed with an accepted key.
-    """
-    what = f"{RECEIPTS}/{CAPABILITIES_FILE}"
-    return parse_signed(Capabilities, content, what=what, keys=signing_keys)
-
-
-def write_capabilities(
-    spool: Path, capabilities: Capabilities, *, signing_keys: Sequence[bytes] = ()
-) -> None:
-    """Write or replace the file atomically; call it before the checkpoint is written.
-
-    Raises:
-        SpoolMissingError: The spool does not exist.
-        SpoolAccessError: The operating system refuses.
-    """
-    write_small(spool, CAPABILITIES_FILE, capabilities.signed(signing_keys))

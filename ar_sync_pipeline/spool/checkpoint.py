@@ -6,26 +6,14 @@ The sender reads it over SFTP: its next partial contains every change since this
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.manifest_fields import Instant
-from ar_sync_pipeline.archive.spool_names import RECEIPTS
-from ar_sync_pipeline.spool.receipts import read_small, write_small
-from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
+from ar_sync_pipeline.spool.receiver_files import ReceiverFile
 
-CHECKPOINT_FILE = "position.json"
 MOST_PARKED = 20
 MOST_UNVERIFIED = 5
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -40,7 +28,7 @@ class ParkedArchive(BaseModel):
     reason: Annotated[str, StringConstraints(max_length=1000)]
 
 
-class Checkpoint(SignedJson):
+class Checkpoint(ReceiverFile):
     """State of the receiver.
 
     Attributes:
@@ -55,6 +43,9 @@ class Checkpoint(SignedJson):
             at most `MOST_UNVERIFIED`.
     """
 
+    FILE: ClassVar[str] = "position.json"
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"unverified"})
+
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     at: Instant
@@ -67,41 +58,3 @@ class Checkpoint(SignedJson):
         tuple[Annotated[str, StringConstraints(max_length=130)], ...],
         Field(max_length=MOST_UNVERIFIED),
     ] = ()
-
-    @model_serializer(mode="wrap")
-    def _without_unverified(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A sender of an earlier version refuses the whole file for a field that it lacks."""
-        return {name: value for name, value in write(self).items() if name != "unverified" or value}
-
-
-def parse_checkpoint(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Checkpoint:
-    """Read a checkpoint from bytes of any origin.
-
-    Raises:
-        ReceiptError: The bytes are not a checkpoint, or not signed with an accepted key.
-    """
-    return parse_signed(
-        Checkpoint, content, what=f"{RECEIPTS}/{CHECKPOINT_FILE}", keys=signing_keys
-    )
-
-
-def write_checkpoint(
-    spool: Path, checkpoint: Checkpoint, *, signing_keys: Sequence[bytes] = ()
-) -> Path:
-    """Write or replace the checkpoint atomically.
-
-    Raises:
-        SpoolMissingError: The spool does not exist.
-        SpoolAccessError: The operating system refuses.
-    """
-    return write_small(spool, CHECKPOINT_FILE, checkpoint.signed(signing_keys))
-
-
-def read_checkpoint(spool: Path, *, signing_keys: Collection[bytes] = ()) -> Checkpoint | None:
-    """Return the receiver's checkpoint; None if none was written yet.
-
-    Raises:
-        ReceiptError: The file is damaged or badly signed.
-    """
-    content = read_small(spool, CHECKPOINT_FILE)
-    return None if content is None else parse_checkpoint(content, signing_keys=signing_keys)

@@ -10,28 +10,18 @@ from collections.abc import Collection, Container, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 from uuid import UUID
 
-from pydantic import (
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    field_validator,
-    model_serializer,
-)
+from pydantic import StringConstraints, field_validator
 
 from ar_sync_pipeline.archive.manifest_fields import Instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.archive.spool_names import RECEIPTS
-from ar_sync_pipeline.spool.errors import ReceiptError, access_to
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import open_folder, regular_files
-from ar_sync_pipeline.spool.signed_json import (
-    MAX_BYTES,
-    UNREADABLE_REMEDY,
-    SignedJson,
-    parse_signed,
-)
+from ar_sync_pipeline.spool.receiver_files import read_small, write_small
+from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
 RECEIPT_SUFFIX = ".json"
 _Text = Annotated[str, StringConstraints(max_length=4096)]
@@ -57,6 +47,8 @@ class Receipt(SignedJson):
         lacking: What the receiver lacks of a parked differential complete; None otherwise.
     """
 
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lacking"})
+
     archive: Annotated[str, StringConstraints(max_length=200)]
     archive_id: UUID | None = None
     state: ReceiptState
@@ -64,11 +56,6 @@ class Receipt(SignedJson):
     remedy: _Text = ""
     at: Instant
     lacking: Lacking | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_lacking(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A sender of an earlier version refuses the whole file for a field that it lacks."""
-        return {n: value for n, value in write(self).items() if n != "lacking" or value}
 
     @field_validator("archive")
     @classmethod
@@ -149,30 +136,3 @@ def clean_receipts(
         for name in old:
             folder.remove(receipt_filename(name))
     return old
-
-
-def write_small(spool: Path, name: str, content: SignedJson) -> Path:
-    """Write or replace a file in ``receipts/``; raises the same errors as `write_receipt`."""
-    path = spool / RECEIPTS / name
-    with open_folder(spool, RECEIPTS) as folder, access_to(path):
-        # The sender's account reads it; the modes of the folders keep others out.
-        folder.write(name, content.to_bytes(), 0o644)
-    return path
-
-
-def read_small(spool: Path, name: str) -> bytes | None:
-    """Read a file in ``receipts/``; return None if there is none.
-
-    Raises:
-        ReceiptError: The file is not a regular file, is too large, or cannot be read.
-    """
-    with open_folder(spool, RECEIPTS) as folder:
-        try:
-            return folder.read(name, MAX_BYTES)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ReceiptError(
-                f"{spool / RECEIPTS / name} cannot be read ({error.strerror})",
-                remedy=UNREADABLE_REMEDY,
-            ) from error

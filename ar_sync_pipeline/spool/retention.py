@@ -17,6 +17,8 @@ from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.layout import folder_of
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 
+_PARTIAL_LIFETIME = timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class RetentionPolicy:
@@ -24,15 +26,13 @@ class RetentionPolicy:
 
     Attributes:
         complete_lifetime: Lifetime of completes, ``AR_SYNC_BKPS_LIFETIME`` days.
-        partial_lifetime: Lifetime of partials.
     """
 
-    complete_lifetime: timedelta = timedelta(days=4)
-    partial_lifetime: timedelta = timedelta(days=1)
+    complete_lifetime: timedelta
 
     def lifetime(self, kind: ArchiveKind) -> timedelta:
         """Return how long an archive of a kind is kept after it was applied."""
-        return self.complete_lifetime if kind is ArchiveKind.COMPLETE else self.partial_lifetime
+        return self.complete_lifetime if kind is ArchiveKind.COMPLETE else _PARTIAL_LIFETIME
 
 
 @dataclass(frozen=True)

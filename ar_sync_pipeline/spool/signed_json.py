@@ -7,9 +7,16 @@ import hmac
 import json
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from ar_sync_pipeline.archive.manifest_fields import Sha256
 from ar_sync_pipeline.spool.errors import ReceiptError
@@ -27,6 +34,10 @@ class SignedJson(BaseModel):
         old_hmac: HMAC-SHA256 with the old key during a key rotation, for a sender that does not
             have the current key yet.
     """
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are left out while they are empty: an earlier version of the other side refuses
+    the whole file for a field that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,6 +61,15 @@ class SignedJson(BaseModel):
         found = [signature for signature in (self.hmac, self.old_hmac) if signature is not None]
         right = [self.signature(key) for key in keys]
         return any(hmac.compare_digest(one, other) for one in found for other in right)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_later_fields(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out empty fields of `ADDED_LATER`."""
+        return {
+            name: value
+            for name, value in write(self).items()
+            if value or name not in self.ADDED_LATER
+        }
 
     def to_bytes(self) -> bytes:
         """Return the content of the file."""

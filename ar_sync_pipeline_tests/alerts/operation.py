@@ -12,6 +12,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key, endpoint_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import KEY_FORMAT, window_partitions
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_sensor
@@ -22,19 +23,19 @@ from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
-UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
+UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(ALONE), "up_to_date")
 
 
-LOADED = dg.AssetCheckKey(applied_archives_key(), "archives_loaded")
+LOADED = dg.AssetCheckKey(applied_archives_key(ALONE), "archives_loaded")
 
 
-NO_HOLES = dg.AssetCheckKey(applied_archives_key(), "no_holes")
+NO_HOLES = dg.AssetCheckKey(applied_archives_key(ALONE), "no_holes")
 
 
-NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL), "no_gap_in_windows")
+NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL, ALONE), "no_gap_in_windows")
 
 
-ENDPOINT = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
+ENDPOINT = dg.AssetCheckKey(endpoint_key(ALONE), "archives_can_be_published")
 
 
 MINUTES = timedelta(minutes=1)

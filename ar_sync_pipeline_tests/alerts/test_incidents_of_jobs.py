@@ -17,12 +17,13 @@ from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.operations.alerts.step_hooks import OF_FAILURE, OF_SUCCESS
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_history import shown_evaluation
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute
 
-NO_DRIFT = dg.AssetCheckKey(applied_archives_key(), "no_drift")
+NO_DRIFT = dg.AssetCheckKey(applied_archives_key(ALONE), "no_drift")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from dagster_shared.error import SerializableErrorInfo
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import silent_server
 from ar_sync_pipeline_tests.waiting import until
@@ -109,8 +110,8 @@ def test_whatever_limit_a_run_has_runs_that_wait_for_it_are_reported(
         assert len(told) == mails
 
 
-SENDERS = frozenset({archive_key(kind) for kind in ArchiveKind})
-RECEIVERS = frozenset({applied_archives_key()})
+SENDERS = frozenset({archive_key(kind, ALONE) for kind in ArchiveKind})
+RECEIVERS = frozenset({applied_archives_key(ALONE)})
 LOAD = "load"
 
 

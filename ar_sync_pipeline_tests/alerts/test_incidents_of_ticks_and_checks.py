@@ -31,6 +31,7 @@ from dagster_shared.error import SerializableErrorInfo
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key, endpoint_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import silent_server
 
@@ -102,8 +103,10 @@ def evaluate(
 
 
 def test_mail_names_the_page_of_the_finding_in_place_of_that_of_the_check(bare: Watched) -> None:
-    evaluate(bare, applied_archives_key(), "archives_loaded", "one.", runbook_page="delete_guard")
-    evaluate(bare, applied_archives_key(), "no_holes", "one gap.")
+    evaluate(
+        bare, applied_archives_key(ALONE), "archives_loaded", "one.", runbook_page="delete_guard"
+    )
+    evaluate(bare, applied_archives_key(ALONE), "no_holes", "one gap.")
     bare.tick_both()
     guard, gap = (bare.text(0), bare.text(1))
     assert "docs/runbook/delete_guard.md" in guard
@@ -112,7 +115,7 @@ def test_mail_names_the_page_of_the_finding_in_place_of_that_of_the_check(bare: 
 
 
 def test_guarded_archive_is_mailed_although_another_archive_is_parked(bare: Watched) -> None:
-    key, name = applied_archives_key(), "archives_loaded"
+    key, name = applied_archives_key(ALONE), "archives_loaded"
     evaluate(bare, key, name, "one is parked.")
     bare.tick_both()
     evaluate(bare, key, name, "one is parked. two is guarded.", incident="delete guard")
@@ -130,7 +133,7 @@ def test_guarded_archive_is_mailed_although_another_archive_is_parked(bare: Watc
 def test_incident_of_the_guard_ends_with_the_guard_although_the_check_still_fails(
     bare: Watched,
 ) -> None:
-    key, name = applied_archives_key(), "archives_loaded"
+    key, name = applied_archives_key(ALONE), "archives_loaded"
     both = "one waits for its schema. two is guarded."
     evaluate(bare, key, name, both, incident="delete guard")
     bare.tick_both()
@@ -145,7 +148,7 @@ def test_incident_of_the_guard_ends_with_the_guard_although_the_check_still_fail
 
 
 def test_check_that_cannot_be_evaluated_says_nothing_about_the_guard(bare: Watched) -> None:
-    key, name = applied_archives_key(), "archives_loaded"
+    key, name = applied_archives_key(ALONE), "archives_loaded"
     evaluate(bare, key, name, "two is guarded.", incident="delete guard")
     bare.tick_both()
     evaluate(bare, key, name, "no answer.", error="database-unreachable")
@@ -262,11 +265,11 @@ def test_class_whose_name_two_packages_have_is_the_one_of_its_side(bare: Watched
 
 
 def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:
-    evaluate(bare, applied_archives_key(), "no_holes")
+    evaluate(bare, applied_archives_key(ALONE), "no_holes")
     bare.tick_both()
     assert bare.subjects == []
     for _ in range(2):
-        evaluate(bare, applied_archives_key(), "no_holes", "one gap from 12:00 to 12:05.")
+        evaluate(bare, applied_archives_key(ALONE), "no_holes", "one gap from 12:00 to 12:05.")
         bare.tick_both()
     (subject,) = bare.subjects
     assert subject == (
@@ -274,13 +277,13 @@ def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:
         " one gap from 12:00 to 12:05"
     )
     assert "an archive was lost on the way" in bare.text(0)
-    evaluate(bare, applied_archives_key(), "no_holes")
+    evaluate(bare, applied_archives_key(ALONE), "no_holes")
     bare.tick_both()
     assert "Recovered: check receiver/applied_archives: no_holes" in bare.subjects[1]
 
 
 def test_remedy_of_a_finding_is_told_once_and_in_place_of_the_general_one(bare: Watched) -> None:
-    loaded = (applied_archives_key(), "archives_loaded")
+    loaded = (applied_archives_key(ALONE), "archives_loaded")
     evaluate(bare, *loaded)
     bare.tick_both()
     evaluate(
@@ -299,16 +302,16 @@ def test_remedy_of_a_finding_is_told_once_and_in_place_of_the_general_one(bare: 
 def test_check_that_failed_and_passed_between_two_ticks_is_still_reported(
     bare: Watched,
 ) -> None:
-    evaluate(bare, applied_archives_key(), "no_drift")
+    evaluate(bare, applied_archives_key(ALONE), "no_drift")
     bare.tick_both()
-    evaluate(bare, applied_archives_key(), "no_drift", "3 rows of app_child")
-    evaluate(bare, applied_archives_key(), "no_drift")
+    evaluate(bare, applied_archives_key(ALONE), "no_drift", "3 rows of app_child")
+    evaluate(bare, applied_archives_key(ALONE), "no_drift")
     bare.tick_both()
     assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
 
 
 def test_ticks_and_checks_are_reported_after_the_clock_was_set_back(bare: Watched) -> None:
-    check = (applied_archives_key(), "no_drift")
+    check = (applied_archives_key(ALONE), "no_drift")
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=3), tick=True):
         evaluate(bare, *check)
         tick(bare, "data_age", None)
@@ -327,8 +330,8 @@ def test_ticks_and_checks_are_reported_after_the_clock_was_set_back(bare: Watche
 
 
 def test_silence_of_the_receiver_is_not_reported_while_it_cannot_be_reached(bare: Watched) -> None:
-    endpoint = (endpoint_key(), "archives_can_be_published")
-    acknowledged = (archive_key(ArchiveKind.PARTIAL), "acknowledged")
+    endpoint = (endpoint_key(ALONE), "archives_can_be_published")
+    acknowledged = (archive_key(ArchiveKind.PARTIAL, ALONE), "acknowledged")
     evaluate(bare, *endpoint, "connect: refused")
     evaluate(bare, *acknowledged, "Nothing was heard of 3 archives.")
     bare.tick_both()

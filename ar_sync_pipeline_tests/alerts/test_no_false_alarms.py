@@ -9,6 +9,7 @@ import pytest
 import time_machine
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import partial_loaddata
 from ar_sync_pipeline_tests.alerts.operation import (
@@ -47,7 +48,7 @@ def test_sensor_of_partials_has_a_waiting_complete_loaded_in_the_same_run(
     operation: Operation,
 ) -> None:
     operation.run("complete_dump", "complete_loaddata", "complete_dump", "partial_dump")
-    sensor = archive_sensor(operation.receiver(), ArchiveKind.PARTIAL, partial_loaddata())
+    sensor = archive_sensor(operation.receiver(), ArchiveKind.PARTIAL, partial_loaddata(ALONE))
     with operation.watched.instance() as instance:
         with dg.build_sensor_context(instance) as context:
             asked = sensor(context)
@@ -64,7 +65,7 @@ def test_sensor_of_partials_has_a_waiting_complete_loaded_in_the_same_run(
 def test_complete_that_cannot_be_loaded_does_not_hold_up_partials(operation: Operation) -> None:
     operation.run("complete_dump", "complete_loaddata", "complete_dump", "partial_dump")
     job = operation.watched.definitions("receiver").resolve_job_def("complete_loaddata")
-    sensor = archive_sensor(operation.receiver(), ArchiveKind.PARTIAL, partial_loaddata())
+    sensor = archive_sensor(operation.receiver(), ArchiveKind.PARTIAL, partial_loaddata(ALONE))
     with operation.watched.instance() as instance:
         instance.report_run_failed(instance.create_run_for_job(job))
         with dg.build_sensor_context(instance) as context:
@@ -101,7 +102,7 @@ def test_what_the_next_complete_brings_is_mailed_only_if_it_lasts(operation: Ope
 def test_no_second_load_is_asked_for_while_one_is_at_work(operation: Operation) -> None:
     """It would wait in the queue of the pool, for an hour where a complete is large."""
     operation.run("complete_dump", "complete_loaddata", "partial_dump")
-    sensor = archive_sensor(operation.receiver(), ArchiveKind.PARTIAL, partial_loaddata())
+    sensor = archive_sensor(operation.receiver(), ArchiveKind.PARTIAL, partial_loaddata(ALONE))
     job = operation.watched.definitions("receiver").resolve_job_def("complete_loaddata")
     with operation.watched.instance() as instance:
         with dg.build_sensor_context(instance) as context:

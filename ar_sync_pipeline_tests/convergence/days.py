@@ -19,6 +19,7 @@ from dagster._utils.schedules import cron_string_iterator
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import KEY_FORMAT, window_partitions
 from ar_sync_pipeline.postgres.ledger import read_ledger
 from ar_sync_pipeline.sender.jobs import partial_dump
@@ -79,7 +80,7 @@ class RealSchedule:
         self._instance = dg.DagsterInstance.from_config(str(home))
         minutes = int(interval.total_seconds() // 60)
         windows = window_partitions(start, days_back=1, interval_minutes=minutes)
-        self._schedule = partial_schedule(partial_dump(), windows, lambda: self._now)
+        self._schedule = partial_schedule(partial_dump(ALONE), windows, lambda: self._now, ALONE)
         self._interval = interval
         self._now = start
 
@@ -103,7 +104,8 @@ class RealSchedule:
             while start < window.end:
                 self._instance.report_runless_asset_event(
                     dg.AssetMaterialization(
-                        archive_key(ArchiveKind.PARTIAL), partition=start.strftime(KEY_FORMAT)
+                        archive_key(ArchiveKind.PARTIAL, ALONE),
+                        partition=start.strftime(KEY_FORMAT),
                     )
                 )
                 start += self._interval

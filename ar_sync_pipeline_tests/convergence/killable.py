@@ -23,7 +23,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
@@ -46,20 +46,16 @@ def dump(order: Order, catalog: Catalog, now: datetime) -> None:
     """Dump and send, as a run of the sender's jobs does."""
     settings = load_sender_settings(order["environ"])
     url = settings.sender_database_url.get_secret_value()
+    database = SenderDatabase(url, catalog, lambda: now)
     build = open_build(settings.tmp_bkp_fldr, uuid4().hex)
     start = starting_point(settings, now)
     if order["what"] == "complete":
-        dump_complete(
-            url,
-            catalog,
-            build,
-            lambda: now,
-            CompleteRequest(start.acknowledged, start.base, start.after),
-        )
+        complete = CompleteRequest(start.acknowledged, start.base, start.after)
+        dump_complete(database, build, complete)
     else:
         window = Window(start=now - timedelta(minutes=5), end=now)
         request = PartialRequest(window, timedelta(minutes=15), start.since, start.after)
-        dump_partial(url, catalog, build, lambda: now, request)
+        dump_partial(database, build, request)
     bundle_media(build, catalog, url, settings.sender_media_fldr, settings.media_patterns)
     publish_archive(settings, build, lambda: now)
     build.remove()

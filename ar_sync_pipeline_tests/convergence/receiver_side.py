@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
-from ar_sync_pipeline.spool.capabilities import CAPABILITIES_FILE, parse_capabilities
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
+from ar_sync_pipeline.spool.capabilities import Capabilities
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.layout import prepare_spool
-from ar_sync_pipeline.spool.receipts import read_small
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
 from ar_sync_pipeline.sync.dump.last_view import current
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
@@ -157,12 +156,11 @@ class ReceiverSide:
     def seen_from_sender(self) -> ReceiverView:
         waiting = frozenset(archive.name.applied for archive in list_waiting(self.spool))
         checkpoint = self.checkpoint()
-        said = read_small(self.spool, CAPABILITIES_FILE)
-        can_read = current(parse_capabilities(said), checkpoint) if said else None
+        can_read = current(Capabilities.read(self.spool), checkpoint)
         return ReceiverView(checkpoint, waiting, capabilities=can_read)
 
     def checkpoint(self) -> Checkpoint | None:
-        return read_checkpoint(self.spool)
+        return Checkpoint.read(self.spool)
 
     def spooled(self) -> Sequence[SpooledArchive]:
         """Archives that wait or were applied, and are still there."""

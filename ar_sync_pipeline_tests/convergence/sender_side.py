@@ -16,13 +16,13 @@ import psycopg
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import read_receipt
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.choose_base import choose_base
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, unsettled
@@ -152,6 +152,12 @@ class SenderSide:
         return address._replace(netloc=netloc).geturl() if self.role else self.url
 
     @property
+    def database(self) -> SenderDatabase:
+        return SenderDatabase(
+            self.dump_url, self.catalog, self.clock, pseudonym_key=self.pseudonym_key
+        )
+
+    @property
     def ahead(self) -> timedelta:
         return self.clock.ahead if isinstance(self.clock, WrongClock) else timedelta(0)
 
@@ -235,19 +241,12 @@ class SenderSide:
             self._after(view, now),
         )
         build = open_build(self.scratch, uuid4().hex)
-        dump_partial(
-            self.dump_url,
-            self.catalog,
-            build,
-            self.clock,
-            request,
-            pseudonym_key=self.pseudonym_key,
-        )
+        dump_partial(self.database, build, request)
         return self._seal(build, published)
 
     def hear(self, spool: Path) -> None:
         """Read the receipts in the receiver's spool."""
-        archives = unsettled(read_sent(self.scratch), read_checkpoint(spool))
+        archives = unsettled(read_sent(self.scratch), Checkpoint.read(spool))
         names = {a.name: ArchiveName.parse(a.name) for a in archives}
         found = {text: name and read_receipt(spool, name) for text, name in names.items()}
         remember_receipts(self.scratch, {name: said for name, said in found.items() if said})
@@ -272,14 +271,7 @@ class SenderSide:
             after=self._after(ReceiverView(checkpoint, None), self.clock()),
         )
         build = open_build(self.scratch, uuid4().hex)
-        dump = dump_complete(
-            self.dump_url,
-            self.catalog,
-            build,
-            self.clock,
-            request,
-            pseudonym_key=self.pseudonym_key,
-        )
+        dump = dump_complete(self.database, build, request)
         assert_digests_are_true(dump, self.dump_url, self.catalog, self.pseudonym_key)
         assert dump.digests is not None
         assert dump.digests.misjudged == {}

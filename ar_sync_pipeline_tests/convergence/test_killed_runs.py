@@ -11,7 +11,7 @@ import pytest
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.postgres.ledger import read_ledger
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import clean_incoming, list_waiting
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
@@ -115,7 +115,7 @@ def test_killed_load_is_finished_by_the_next_one(
     receipt = read_receipt(line.receiver.spool, name)
     assert receipt is not None
     assert receipt.state is ReceiptState.APPLIED
-    checkpoint = read_checkpoint(line.receiver.spool)
+    checkpoint = Checkpoint.read(line.receiver.spool)
     assert checkpoint is not None
     assert checkpoint.watermark is not None
     assert checkpoint.watermark.snapshot_at == name.snapshot_at

@@ -124,10 +124,9 @@ def test_d31_change_without_a_time_stamp_arrives_by_the_watermark(filled: TwoSit
 def test_row_that_commits_after_the_dump_of_its_window_arrives_with_the_next(
     filled: TwoSites,
 ) -> None:
-    with connect(filled.sender, application="late", autocommit=False) as late:
+    with connect(filled.sender, application="late") as late, late.transaction():
         late.execute("INSERT INTO public.app_child (parent_id, amount) VALUES (3, 77)")
         base = watermark_of(filled.complete())
-        late.commit()
     filled.load()
     assert not equal(filled)
     long_ago = datetime.now(UTC) - timedelta(hours=2)

@@ -10,6 +10,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
     unlisted_snapshot_key,
 )
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline_tests.fix_dagster import Deployment, dagster_command
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
@@ -60,18 +61,18 @@ def test_catalog_of_patterns_only_runs_all_four_jobs(patterns_only: Deployment) 
     sent, received = children(patterns_only)
     assert len(sent) == 300
     assert sent == received
-    dumped = latest(patterns_only, unlisted_snapshot_key())
+    dumped = latest(patterns_only, unlisted_snapshot_key(ALONE))
     assert (dumped["dagster/row_count"], dumped["tables"]) == (320, 2)
     assert "| app_child | 300 |" in str(dumped["rows_by_table"])
-    loaded = latest(patterns_only, unlisted_receiver_key())
+    loaded = latest(patterns_only, unlisted_receiver_key(ALONE))
     assert (loaded["rows_added"], loaded["tables"]) == (320, 2)
     execute(patterns_only.sender_url, "UPDATE app_child SET amount = -1 WHERE id = 4")
     patterns_only.succeed("partial_dump")
     patterns_only.succeed("partial_loaddata")
     sent, received = children(patterns_only)
     assert sent == received
-    assert "app_child" in str(latest(patterns_only, referenced_rows_key())["rows_by_table"])
-    assert latest(patterns_only, unlisted_receiver_key())["rows_changed"] == 1
+    assert "app_child" in str(latest(patterns_only, referenced_rows_key(ALONE))["rows_by_table"])
+    assert latest(patterns_only, unlisted_receiver_key(ALONE))["rows_changed"] == 1
 
 
 @pytest.mark.long
@@ -96,8 +97,11 @@ def test_catalog_of_patterns_only_shows_one_asset_for_its_tables(
     patterns_only: Deployment,
 ) -> None:
     for definitions, expected in (
-        (patterns_only.sender_definitions(), {unlisted_snapshot_key(), referenced_rows_key()}),
-        (patterns_only.receiver_definitions(), {unlisted_receiver_key()}),
+        (
+            patterns_only.sender_definitions(),
+            {unlisted_snapshot_key(ALONE), referenced_rows_key(ALONE)},
+        ),
+        (patterns_only.receiver_definitions(), {unlisted_receiver_key(ALONE)}),
     ):
         keys = definitions.resolve_asset_graph().get_all_asset_keys()
         assert {key for key in keys if "tables" in key.path} == expected
@@ -106,7 +110,7 @@ def test_catalog_of_patterns_only_shows_one_asset_for_its_tables(
 def test_catalog_that_names_a_table_has_no_asset_for_the_others(deployment: Deployment) -> None:
     for definitions in (deployment.sender_definitions(), deployment.receiver_definitions()):
         keys = definitions.resolve_asset_graph().get_all_asset_keys()
-        assert not {unlisted_snapshot_key(), unlisted_receiver_key()} & set(keys)
+        assert not {unlisted_snapshot_key(ALONE), unlisted_receiver_key(ALONE)} & set(keys)
 
 
 @pytest.mark.long

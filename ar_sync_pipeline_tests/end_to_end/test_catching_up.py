@@ -10,6 +10,7 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import KEY_FORMAT
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import (
@@ -22,7 +23,7 @@ from ar_sync_pipeline_tests.fix_live_instance import (
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
-KEY = archive_key(ArchiveKind.PARTIAL)
+KEY = archive_key(ArchiveKind.PARTIAL, ALONE)
 BACKFILL = """
 mutation ($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {

@@ -23,6 +23,7 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_dagster import Deployment
@@ -159,7 +160,7 @@ class Watch:
         """Return windows without an archive between the first and the last that have one."""
         keys = _windows().get_partition_keys()[-60:]
         found = self._live.instance.get_status_by_partition(
-            archive_key(ArchiveKind.PARTIAL), keys, _windows()
+            archive_key(ArchiveKind.PARTIAL, ALONE), keys, _windows()
         )
         assert found is not None
         done = [found.get(key) is AssetPartitionStatus.MATERIALIZED for key in keys]

@@ -13,12 +13,13 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import KEY_FORMAT
 from ar_sync_pipeline.spool.announcement import ANNOUNCEMENT_FILE
 from ar_sync_pipeline_tests.fix_live_instance import SENDER, LiveInstance
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
-KEY = archive_key(ArchiveKind.PARTIAL)
+KEY = archive_key(ArchiveKind.PARTIAL, ALONE)
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
 LAST = "dagster/asset_partition_range_end"
 MINUTE = timedelta(minutes=1)

@@ -12,7 +12,7 @@ import psycopg
 from ar_sync_pipeline.archive.manifest import TableManifest, Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.sync.dump.build_folder import open_build
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest, TableDump
 from ar_sync_pipeline_tests.fix_sites import execute
 
@@ -36,20 +36,16 @@ class Source:
     limit_seconds: float = 30.0
     pseudonym_key: str | None = None
 
+    @property
+    def database(self) -> SenderDatabase:
+        return SenderDatabase(self.url, self.catalog, now, self.limit_seconds, self.pseudonym_key)
+
     def run(self, *statements: str) -> None:
         execute(self.url, *statements)
 
     def complete(self, since: Watermark | None = None) -> TableDump:
         build = open_build(self.folder, uuid4().hex)
-        return dump_complete(
-            self.url,
-            self.catalog,
-            build,
-            now,
-            CompleteRequest(since),
-            max_blocking_seconds=self.limit_seconds,
-            pseudonym_key=self.pseudonym_key,
-        )
+        return dump_complete(self.database, build, CompleteRequest(since))
 
     def partial(self, since: Watermark | None, window: Window | None = None) -> TableDump:
         """Dump what changed since a watermark; the window alone is empty unless given."""
@@ -57,15 +53,7 @@ class Source:
         past = now() - timedelta(days=3650)
         window = window or Window(start=past, end=past + timedelta(minutes=5))
         request = PartialRequest(window, timedelta(minutes=5), since)
-        return dump_partial(
-            self.url,
-            self.catalog,
-            build,
-            now,
-            request,
-            max_blocking_seconds=self.limit_seconds,
-            pseudonym_key=self.pseudonym_key,
-        )
+        return dump_partial(self.database, build, request)
 
     def session(self, *statements: str) -> psycopg.Connection[tuple[object, ...]]:
         """Return another session, in a transaction that has run statements."""

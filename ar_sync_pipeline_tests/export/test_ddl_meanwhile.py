@@ -13,7 +13,7 @@ import pytest
 
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.sync.dump.build_folder import open_build
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete
 from ar_sync_pipeline_tests.background_threads import until_done
 from ar_sync_pipeline_tests.export.source import Source, now
 from ar_sync_pipeline_tests.timed_statements import TimedStatements, recorded_random
@@ -85,9 +85,7 @@ def test_random_ddl_neither_waits_for_long_nor_hangs_a_dump(
         while not finished.is_set() and time.monotonic() < deadline:
             build = open_build(tmp_path, uuid4().hex)
             try:
-                dump_complete(
-                    source.url, source.catalog, build, now, max_blocking_seconds=LIMIT_SECONDS
-                )
+                dump_complete(SenderDatabase(source.url, source.catalog, now, LIMIT_SECONDS), build)
                 outcomes.append("complete")
             except TransientError as error:
                 outcomes.append(type(error).__name__)
@@ -97,4 +95,6 @@ def test_random_ddl_neither_waits_for_long_nor_hangs_a_dump(
     assert finished.is_set()
     assert longest < LONGEST_WAIT_SECONDS, (statement, outcomes)
     # When the migrations are over, a dump succeeds.
-    assert dump_complete(source.url, source.catalog, open_build(tmp_path, "last"), now).tables
+    assert dump_complete(
+        SenderDatabase(source.url, source.catalog, now), open_build(tmp_path, "last")
+    ).tables

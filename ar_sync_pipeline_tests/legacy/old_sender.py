@@ -6,7 +6,6 @@ of seven models whose `timeStamp` is in the window, with the buses and assignmen
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline_tests.legacy import building
 from ar_sync_pipeline_tests.legacy.building import JSON_FILES
 
@@ -48,7 +48,7 @@ class OldSender:
 
     url: str
     media: Path
-    clock: Callable[[], datetime]
+    clock: Clock
 
     def stamp(self) -> str:
         """The part of an archive's name that says when it was made, in local time."""

@@ -19,6 +19,7 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.city import fill_city
 from ar_sync_pipeline.demo.traffic import Traffic
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.watch.compare import compare_databases
@@ -76,7 +77,7 @@ class Rehearsal:
         report = self.receiver.load()
         self.alarms += [
             f"{result.check_name}: {result.description}"
-            for result in load_check_results(report, 5)
+            for result in load_check_results(report, 5, ALONE)
             if not result.passed
         ]
         return report

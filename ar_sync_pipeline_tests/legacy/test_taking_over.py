@@ -12,11 +12,12 @@ import pytest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.history import comparable
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
 from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.legacy.building import (
@@ -174,7 +175,7 @@ def test_new_sender_cannot_start_from_an_old_archives_watermark(
     filled_receiver: OldReceiver,
 ) -> None:
     """It belongs to no cluster, so the new sender's first partial counts by its window alone."""
-    checkpoint = read_checkpoint(filled_receiver.spool)
+    checkpoint = Checkpoint.read(filled_receiver.spool)
     assert checkpoint is not None
     old = checkpoint.watermark
     assert old is not None
@@ -285,7 +286,7 @@ def test_sensor_asks_for_a_load_of_old_archives(receiver: OldReceiver) -> None:
 
         def answer(kind: ArchiveKind) -> object:
             site = ReceiverSite(receiver.settings, receiver.catalog, receiver.clock)
-            sensor = archive_sensor(site, kind, complete_loaddata())
+            sensor = archive_sensor(site, kind, complete_loaddata(ALONE))
             return sensor(dg.build_sensor_context(instance=instance))
 
         assert isinstance(answer(ArchiveKind.COMPLETE), dg.RunRequest)
@@ -320,12 +321,12 @@ def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> 
     receiver.offer(complete(), stamp=stamp(40))
     for minutes_ago in (30, 20, 1):
         receiver.offer(partial({}), "partial", stamp(minutes_ago))
-        checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+        checks = {each.check_name: each for each in load_check_results(receiver.load(), 5, ALONE)}
         assert checks["no_holes"].passed == (minutes_ago != 1)
     status = receiver_status(receiver.settings, receiver.catalog, receiver.clock())
     assert status.gaps == 1, "the last window begins four minutes after the one before it"
     receiver.offer(partial({}), "partial", stamp(7))
-    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5, ALONE)}
     assert checks["no_holes"].passed
     lag = receiver_status(receiver.settings, receiver.catalog, receiver.clock()).lag
     assert lag.because == "that was the last window, all is well"
@@ -341,7 +342,7 @@ def test_lost_partial_of_an_old_sender_whose_windows_do_not_overlap_is_a_gap(
     stamps = ("2017-09-25__10_05_02", "2017-09-25__10_10_04", "2017-09-25__10_15_01")
     for stamp in stamps[lost:]:
         receiver.offer(partial({}), "partial", stamp)
-    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5, ALONE)}
     assert checks["no_holes"].passed is not lost
     status = receiver_status(receiver.settings, receiver.catalog, receiver.clock())
     assert status.gaps == lost

@@ -19,6 +19,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
     unlisted_snapshot_key,
 )
+from ar_sync_pipeline.operations.pair_names import ALONE
 
 names = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("_0x2ef./"),
@@ -68,10 +69,14 @@ def test_two_tables_never_have_the_same_asset(one: str, other: str) -> None:
     named = {asset_name(catalog, table) for table in tables}
     assert len(named) == len(tables)
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", name) for name in named)
-    keys = {snapshot_key(catalog, ArchiveKind.PARTIAL, table) for table in tables}
-    keys |= {snapshot_key(catalog, ArchiveKind.COMPLETE, table) for table in tables}
-    keys |= {receiver_table_key(catalog, table) for table in tables}
-    reserved = {referenced_rows_key(), unlisted_snapshot_key(), unlisted_receiver_key()}
+    keys = {snapshot_key(catalog, ArchiveKind.PARTIAL, table, ALONE) for table in tables}
+    keys |= {snapshot_key(catalog, ArchiveKind.COMPLETE, table, ALONE) for table in tables}
+    keys |= {receiver_table_key(catalog, table, ALONE) for table in tables}
+    reserved = {
+        referenced_rows_key(ALONE),
+        unlisted_snapshot_key(ALONE),
+        unlisted_receiver_key(ALONE),
+    }
     assert not keys & reserved
     assert len({key.to_python_identifier() for key in keys | reserved}) == 3 * len(tables) + 3
     assert all(dg.AssetKey.from_user_string(key.to_user_string()) == key for key in keys)

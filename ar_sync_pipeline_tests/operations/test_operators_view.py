@@ -19,6 +19,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
     snapshot_key,
 )
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings.cron import longest_pause
@@ -207,10 +208,10 @@ def test_a_table_snapshot_leads_to_the_receivers_table_over_both_locations(
 
     catalog = load_catalog()
     for table in catalog.named_tables():
-        above = upstream(receiver_table_key(catalog, table))
-        assert snapshot_key(catalog, ArchiveKind.COMPLETE, table) in above
+        above = upstream(receiver_table_key(catalog, table, ALONE))
+        assert snapshot_key(catalog, ArchiveKind.COMPLETE, table, ALONE) in above
         if table in catalog.tracked():
-            assert snapshot_key(catalog, ArchiveKind.PARTIAL, table) in above
+            assert snapshot_key(catalog, ArchiveKind.PARTIAL, table, ALONE) in above
 
 
 def test_the_receivers_own_dagster_shows_the_archives_as_external(
@@ -218,7 +219,7 @@ def test_the_receivers_own_dagster_shows_the_archives_as_external(
 ) -> None:
     graph = locations["receiver"].resolve_asset_graph()
     foreign = {key for key in graph.get_all_asset_keys() if not graph.get(key).is_materializable}
-    assert foreign == {archive_key(kind) for kind in ArchiveKind}
+    assert foreign == {archive_key(kind, ALONE) for kind in ArchiveKind}
     assert {graph.get(key).group_name for key in foreign} == {"from_the_sender"}
 
 
@@ -229,7 +230,7 @@ def test_all_that_every_run_makes_may_become_only_so_old(
     half_an_hour = dg.FreshnessPolicy.time_window(
         fail_window=timedelta(minutes=30), warn_window=timedelta(minutes=15)
     )
-    assert sender[archive_key(ArchiveKind.PARTIAL)] == half_an_hour
+    assert sender[archive_key(ArchiveKind.PARTIAL, ALONE)] == half_an_hour
     without = {key.to_user_string() for key, policy in sender.items() if policy is None}
     assert without == {"receiver_endpoint"}
 
@@ -239,8 +240,8 @@ def test_all_that_every_run_makes_may_become_only_so_old(
         for key, policy in receiver.items()
         if isinstance(policy, TimeWindowFreshnessPolicy)
     }
-    assert stale_after[applied_archives_key()] == timedelta(minutes=30)
-    assert stale_after[postprocessed_key()] == timedelta(minutes=60)
+    assert stale_after[applied_archives_key(ALONE)] == timedelta(minutes=30)
+    assert stale_after[postprocessed_key(ALONE)] == timedelta(minutes=60)
     tables = {key for key in receiver if key.path[:2] == ["receiver", "tables"]}
     assert len(tables) == 24
     # A table without changes is written by the nightly complete: late after a day and some hours.

@@ -11,12 +11,13 @@ from ar_sync_pipeline.operations import preflight_check
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, SPOOL
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import unchanged_since
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.preflight_check import CHECK
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 
-SENDER = dg.AssetCheckKey(endpoint_key(), CHECK)
-RECEIVER = dg.AssetCheckKey(applied_archives_key(), CHECK)
+SENDER = dg.AssetCheckKey(endpoint_key(ALONE), CHECK)
+RECEIVER = dg.AssetCheckKey(applied_archives_key(ALONE), CHECK)
 
 
 @pytest.fixture
@@ -53,15 +54,15 @@ class Process:
 def test_the_account_is_shown_as_checked_a_minute_after_the_installation(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
-    key = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
+    key = dg.AssetCheckKey(endpoint_key(ALONE), "archives_can_be_published")
     process = Process(deployment.sender_definitions(), "sender_preflight", instance)
     process.tick()
-    assert len(instance.fetch_materializations(endpoint_key(), limit=5).records) == 1
+    assert len(instance.fetch_materializations(endpoint_key(ALONE), limit=5).records) == 1
     assert is_shown(instance, key)
     assert is_shown(instance, SENDER)
     again = Process(deployment.sender_definitions(), "sender_preflight", instance)
     again.tick()
-    assert len(instance.fetch_materializations(endpoint_key(), limit=5).records) == 1
+    assert len(instance.fetch_materializations(endpoint_key(ALONE), limit=5).records) == 1
 
 
 def test_an_account_that_cannot_be_reached_yet_is_the_finding_of_the_preflight_alone(
@@ -71,9 +72,9 @@ def test_an_account_that_cannot_be_reached_yet_is_the_finding_of_the_preflight_a
     found = Process(deployment.sender_definitions(), "sender_preflight", instance).tick()
     assert isinstance(found, dg.AssetCheckEvaluation)
     assert not found.passed
-    key = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
+    key = dg.AssetCheckKey(endpoint_key(ALONE), "archives_can_be_published")
     assert instance.get_latest_asset_check_evaluation_record(key) is None
-    assert instance.get_latest_materialization_event(endpoint_key()) is None
+    assert instance.get_latest_materialization_event(endpoint_key(ALONE)) is None
 
 
 def test_each_start_evaluates_the_check_once(

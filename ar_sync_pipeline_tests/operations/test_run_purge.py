@@ -151,7 +151,7 @@ def test_job_deletes_runs_of_its_own_code_location_and_those_from_its_command_li
     later = datetime.now(UTC) + timedelta(days=15)
     own_name = instance.get_run_by_id(by_hand)
     assert own_name is not None
-    job = purge_job("sender", 14, [own_name.job_name], lambda: later)
+    job = purge_job("sender", 14, [own_name.job_name], lambda: later, ALONE)
     result = job.execute_in_process(instance=instance, tags={repository: OURS})
     assert result.success
     assert {each.run_id for each in instance.get_runs()} == {others, result.run_id}

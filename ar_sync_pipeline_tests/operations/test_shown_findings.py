@@ -19,6 +19,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_sensor
@@ -28,8 +29,8 @@ from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, WEBSERVER, LiveInstance
 
 CHECKS = {
-    "up_to_date": applied_archives_key(),
-    "no_gap_in_windows": archive_key(ArchiveKind.PARTIAL),
+    "up_to_date": applied_archives_key(ALONE),
+    "no_gap_in_windows": archive_key(ArchiveKind.PARTIAL, ALONE),
 }
 JOBS = {"up_to_date": "partial_loaddata", "no_gap_in_windows": "partial_dump"}
 SHOWN = """

@@ -17,6 +17,7 @@ from dagster._core.loader import LoadingContextForTest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
 from ar_sync_pipeline.receiver.postprocess_checks import check_specs
@@ -28,8 +29,8 @@ from ar_sync_pipeline.sender.window_check import check_for_gaps
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 
-UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
-NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL), "no_gap_in_windows")
+UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(ALONE), "up_to_date")
+NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL, ALONE), "no_gap_in_windows")
 
 
 @pytest.fixture

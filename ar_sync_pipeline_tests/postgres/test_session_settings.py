@@ -78,8 +78,8 @@ def hostile(database_factory: DatabaseFactory) -> str:
     return url
 
 
-def shown(url: str, *, autocommit: bool = True) -> dict[str, str]:
-    with connect(url, application="test", autocommit=autocommit) as connection:
+def shown(url: str) -> dict[str, str]:
+    with connect(url, application="test") as connection:
         return {
             name: str(row[0])
             for name in EXPECTED
@@ -87,9 +87,8 @@ def shown(url: str, *, autocommit: bool = True) -> dict[str, str]:
         }
 
 
-@pytest.mark.parametrize("autocommit", [True, False])
-def test_session_has_its_own_value_of_every_parameter(hostile: str, *, autocommit: bool) -> None:
-    assert shown(hostile, autocommit=autocommit) == EXPECTED
+def test_session_has_its_own_value_of_every_parameter(hostile: str) -> None:
+    assert shown(hostile) == EXPECTED
 
 
 def test_transactions_are_what_the_product_relies_on(hostile: str) -> None:

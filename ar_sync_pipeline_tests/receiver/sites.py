@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
 from ar_sync_pipeline.receiver.postprocess_builtin import BuiltinPostprocessor
@@ -19,8 +21,6 @@ from ar_sync_pipeline.transform.specification import CommandTransform, parse_tra
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ar_sync_pipeline.receiver.postprocessor import Postprocessor
 
 MARKED = ("busstop", "busv2", "eventforbusstop", "eventforbusv2", "report")
@@ -53,7 +53,7 @@ class PostprocessedSites:
     """Two servers, and the transform that follows a load."""
 
     two: TwoSites
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Clock = lambda: datetime.now(UTC)
 
     def site(self, transform: str = "builtin:transapp") -> ReceiverSite:
         self.two.environ["AR_SYNC_TRANSFORM"] = transform
@@ -89,7 +89,9 @@ class PostprocessedSites:
             job = definitions.resolve_implicit_global_asset_job_def()
             return Materialized(
                 job.execute_in_process(
-                    instance=instance, raise_on_error=False, asset_selection=[postprocessed_key()]
+                    instance=instance,
+                    raise_on_error=False,
+                    asset_selection=[postprocessed_key(ALONE)],
                 )
             )
 

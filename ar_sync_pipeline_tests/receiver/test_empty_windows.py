@@ -21,10 +21,11 @@ from ar_sync_pipeline.operations.asset_keys import (
     archive_key,
     postprocessed_key,
 )
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
-LEDGER, ADMITTED = applied_archives_key(), admitted_key()
+LEDGER, ADMITTED = applied_archives_key(ALONE), admitted_key(ALONE)
 APPLIED = "SELECT name FROM ar_sync.applied_archive WHERE NOT superseded ORDER BY snapshot_at"
 
 
@@ -135,7 +136,7 @@ def test_drift_that_a_complete_repaired_stays_shown(quiet: Receiver) -> None:
 def test_the_window_names_the_ledger_in_which_its_archive_was_applied(quiet: Receiver) -> None:
     quiet.partial()
     quiet.tick()
-    key = archive_key(ArchiveKind.PARTIAL)
+    key = archive_key(ArchiveKind.PARTIAL, ALONE)
     (newest, *_) = quiet.instance.fetch_observations(key, limit=5).records
     assert newest.asset_observation is not None
     assert newest.asset_observation.metadata["applied_by"].value == LEDGER
@@ -241,6 +242,6 @@ def test_the_transform_has_no_asset_to_materialize_without_one(quiet: Receiver) 
     answer = quiet.tick()
     assert isinstance(answer, dg.SensorResult)
     assert {e.asset_key for e in answer.asset_events} == {
-        LEDGER, ADMITTED, archive_key(ArchiveKind.PARTIAL),
+        LEDGER, ADMITTED, archive_key(ArchiveKind.PARTIAL, ALONE),
     }  # fmt: skip
-    assert postprocessed_key() not in {e.asset_key for e in answer.asset_events}
+    assert postprocessed_key(ALONE) not in {e.asset_key for e in answer.asset_events}

@@ -23,7 +23,7 @@ from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.waiting import until
 
-LEDGER, ADMITTED = applied_archives_key(), admitted_key()
+LEDGER, ADMITTED = applied_archives_key(ALONE), admitted_key(ALONE)
 CHILDREN = "SELECT id, amount FROM app_child ORDER BY id"
 KEY = "k5Xw9qLr2vTzB8nYpEcJ4sHdGfAm7uR3"
 

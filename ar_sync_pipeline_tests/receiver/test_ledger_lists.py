@@ -13,6 +13,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key, archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.postgres.approved_archives import allow
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.receiver.site import ReceiverSite
@@ -24,7 +25,7 @@ from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute
 
-LEDGER, PARTIAL = applied_archives_key(), archive_key(ArchiveKind.PARTIAL)
+LEDGER, PARTIAL = applied_archives_key(ALONE), archive_key(ArchiveKind.PARTIAL, ALONE)
 
 
 class Seen:
@@ -91,7 +92,7 @@ def test_each_window_names_the_run_that_applied_its_archive_and_the_run_names_th
     applied = seen.figures()["applied"]
     assert f"partition={record.partition_key}" in applied
     assert f"`{name}`" in applied
-    assert len(seen.observations(archive_key(ArchiveKind.COMPLETE))) == 1
+    assert len(seen.observations(archive_key(ArchiveKind.COMPLETE, ALONE))) == 1
 
 
 @pytest.mark.long
@@ -191,7 +192,7 @@ def test_the_load_that_makes_a_damaged_archive_good_says_so_itself(
     (path,) = (deployment.spool / "partial").glob("NEW_*")
     path.write_bytes(path.read_bytes()[:-2000])
     assert not deployment.run("partial_loaddata").succeeded
-    sound = dg.AssetCheckKey(admitted_key(), "archives_sound")
+    sound = dg.AssetCheckKey(admitted_key(ALONE), "archives_sound")
     record = seen.instance.get_latest_asset_check_evaluation_record(sound)
     assert record is not None
     assert isinstance(record.evaluation, dg.AssetCheckEvaluation)

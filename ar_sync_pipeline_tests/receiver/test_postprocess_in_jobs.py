@@ -10,6 +10,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.transform.errors import NoBuiltinTransformError
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute
@@ -80,7 +81,7 @@ def test_the_ledger_is_behind_all_tables_and_the_transform_behind_the_ledger(
     sites.site()
     graph = receiver_definitions(sites.two.settings).resolve_asset_graph()
     ledger = dg.AssetKey(["receiver", "applied_archives"])
-    assert graph.get(postprocessed_key()).parent_keys == {ledger}
+    assert graph.get(postprocessed_key(ALONE)).parent_keys == {ledger}
     tables = {key for key in graph.get(ledger).parent_keys if "tables" in key.path}
     assert len(tables) == len(load_catalog().named_tables()) == 24
 
@@ -91,7 +92,7 @@ def test_without_a_transform_there_is_no_asset_and_no_sensor_for_it(
     (small_sites.folder / "catalog.toml").write_text('name = "small"\ntables = ["app_*"]\n')
     small_sites.environ |= {"AR_SYNC_CATALOG": str(small_sites.folder / "catalog.toml")}
     definitions = receiver_definitions(small_sites.settings)
-    assert postprocessed_key() not in definitions.resolve_asset_graph().get_all_asset_keys()
+    assert postprocessed_key(ALONE) not in definitions.resolve_asset_graph().get_all_asset_keys()
     assert {sensor.name for sensor in definitions.sensors or ()} == {
         "data_age",
         "new_complete_archives",
@@ -114,4 +115,4 @@ def test_a_catalog_of_another_application_is_told_at_load_that_it_has_no_builtin
     assert "set AR_SYNC_TRANSFORM to `none`, or to `command:<words>`" in told.value.remedy
     small_sites.environ["AR_SYNC_TRANSFORM"] = "command:true"
     definitions = receiver_definitions(small_sites.settings)
-    assert postprocessed_key() in definitions.resolve_asset_graph().get_all_asset_keys()
+    assert postprocessed_key(ALONE) in definitions.resolve_asset_graph().get_all_asset_keys()

@@ -15,13 +15,18 @@ from ar_sync_pipeline.operations.asset_keys import (
     applied_archives_key,
     receiver_media_key,
 )
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 PARENT = dg.AssetKey(["receiver", "tables", "app_parent"])
 CHILD = dg.AssetKey(["receiver", "tables", "app_child"])
-LEDGER, MEDIA, ADMITTED = applied_archives_key(), receiver_media_key(), admitted_key()
+LEDGER, MEDIA, ADMITTED = (
+    applied_archives_key(ALONE),
+    receiver_media_key(ALONE),
+    admitted_key(ALONE),
+)
 CHECKS = {
     "archives_loaded": LEDGER, "digests_equal": LEDGER, "no_holes": LEDGER, "no_drift": LEDGER,
     "tables_sent": LEDGER, "free_space": LEDGER,

@@ -17,6 +17,7 @@ from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.settings.model import load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
+from ar_sync_pipeline.sync.errors import ScratchMissingError
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 PARTIAL, COMPLETE = ArchiveKind.PARTIAL, ArchiveKind.COMPLETE
@@ -116,6 +117,24 @@ def test_short_disk_gives_back_what_no_run_works_on(sender: Sender) -> None:
     sender.instance.report_run_failed(ended)
     sender.settings = sender.settings.model_copy(update={"free_space_floor": 101})
     assert sender.left(PARTIAL) == {working.run_id}
+
+
+@pytest.mark.parametrize("kind", [PARTIAL, COMPLETE])
+@pytest.mark.parametrize("left", ["nothing", "dangling link", "file in its path"])
+def test_missing_scratch_folder_has_the_remedy_of_the_scratch_folder(
+    sender: Sender, kind: ArchiveKind, left: str
+) -> None:
+    """For example because its disk is not mounted."""
+    missing = sender.scratch.parent / "unmounted"
+    if left == "dangling link":
+        missing.symlink_to("nowhere")
+    elif left == "file in its path":
+        missing.touch()
+        missing /= "scratch"
+    sender.settings = sender.settings.model_copy(update={"tmp_bkp_fldr": missing})
+    with pytest.raises(ScratchMissingError, match="mount its disk") as caught:
+        sender.left(kind)
+    assert str(missing) in caught.value.problem
 
 
 @pytest.mark.long

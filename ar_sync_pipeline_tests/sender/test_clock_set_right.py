@@ -42,7 +42,7 @@ from ar_sync_pipeline.sender.window_requests import WindowRequests
 from ar_sync_pipeline.settings.model import load_sender_settings
 from ar_sync_pipeline_tests.fix_dagster import Deployment, stop_schedule
 
-KEY = archive_key(ArchiveKind.PARTIAL)
+KEY = archive_key(ArchiveKind.PARTIAL, ALONE)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TRUE = datetime(2026, 11, 29, 10, 0, tzinfo=UTC)
 SENDER = {"ar_sync/side": "sender"}

@@ -28,7 +28,7 @@ from ar_sync_pipeline.sender.jobs import partial_dump
 from ar_sync_pipeline.sender.window_requests import WindowRequests
 from ar_sync_pipeline_tests.fix_dagster import stop_schedule
 
-KEY = archive_key(ArchiveKind.PARTIAL)
+KEY = archive_key(ArchiveKind.PARTIAL, ALONE)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 INTERVAL = 5 * MINUTE
 OPENED = datetime(2026, 11, 29, 10, 0, tzinfo=UTC)
@@ -54,9 +54,10 @@ class Sender:
     def early_tick(self, instance: dg.DagsterInstance | None = None) -> object:
         windows = self._windows()
         sensor = early_sensor(
-            partial_dump(),
+            partial_dump(ALONE),
             windows,
             lambda: self.now,
+            ALONE,
             interval=INTERVAL,
             early=30 * SECOND,
         )

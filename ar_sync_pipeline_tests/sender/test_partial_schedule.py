@@ -13,12 +13,13 @@ from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import KEY_FORMAT, window_partitions
 from ar_sync_pipeline.sender.jobs import partial_dump
 from ar_sync_pipeline.sender.missing_windows import MissingWindows
 from ar_sync_pipeline.sender.schedules import partial_schedule
 
-KEY = archive_key(ArchiveKind.PARTIAL)
+KEY = archive_key(ArchiveKind.PARTIAL, ALONE)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 SENDER = {"ar_sync/side": "sender"}
@@ -36,7 +37,7 @@ class Ticks:
         windows = window_partitions(
             self.now, days_back=14, interval_minutes=5, first=self.installed
         )
-        schedule = partial_schedule(partial_dump(), windows, lambda: self.now)
+        schedule = partial_schedule(partial_dump(ALONE), windows, lambda: self.now, ALONE)
         with dg.build_schedule_context(
             instance=self.instance, scheduled_execution_time=self.now - late
         ) as context:

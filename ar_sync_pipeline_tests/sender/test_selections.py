@@ -10,14 +10,18 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key, media_bundle_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import keys_of
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 PARENT = dg.AssetKey(["complete", "tables", "app_parent"])
 CHILD = dg.AssetKey(["complete", "tables", "app_child"])
-MEDIA, ARCHIVE = media_bundle_key(ArchiveKind.COMPLETE), archive_key(ArchiveKind.COMPLETE)
+MEDIA, ARCHIVE = (
+    media_bundle_key(ArchiveKind.COMPLETE, ALONE),
+    archive_key(ArchiveKind.COMPLETE, ALONE),
+)
 CHANGED_ROWS = dg.AssetKey(["partial", "tables", "app_child"])
-PARTIAL = archive_key(ArchiveKind.PARTIAL)
+PARTIAL = archive_key(ArchiveKind.PARTIAL, ALONE)
 SELECTIONS = {
     "one table": [PARENT],
     "media only": [MEDIA],

@@ -13,11 +13,12 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import KEY_FORMAT
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 
-KEY = archive_key(ArchiveKind.PARTIAL)
+KEY = archive_key(ArchiveKind.PARTIAL, ALONE)
 MINUTE = timedelta(minutes=1)
 
 

@@ -19,7 +19,7 @@ from ar_sync_pipeline.sftp import starting
 from ar_sync_pipeline.sftp.errors import ConnectionLostError, NoSftpError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
-from ar_sync_pipeline.sftp.publish import publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish_with_retries
 from ar_sync_pipeline_tests.fix_sftp import configured_server
 from ar_sync_pipeline_tests.missing_parts import only_root, skip_unless_in_ci
 from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
@@ -54,9 +54,7 @@ def refusal(server: OpensshTestServer, *, step: str = "sftp") -> str:
         publish_with_retries(
             server.endpoint(),
             some_archive(),
-            spool=server.spool,
-            folder="partial",
-            filename=NAME,
+            SpoolPlace(server.spool, "partial", NAME),
             on_retry=retries.append,
         )
     assert retries == []

@@ -12,7 +12,7 @@ import pytest
 from ar_sync_pipeline.sftp.errors import RefusedByServerError, SpoolNotWritableError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
-from ar_sync_pipeline.sftp.publish import publish
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 from ar_sync_pipeline_tests.fix_sftp import configured_server
 from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
@@ -38,7 +38,7 @@ def now() -> datetime:
 def publish_one(server: SftpTestServer) -> Path:
     source = some_archive()
     with open_session(server.endpoint()) as session:
-        publish(session, source, spool=server.spool, folder="partial", filename=NAME)
+        publish(session, source, SpoolPlace(server.spool, "partial", NAME))
     arrived = server.spool_path / "partial" / NAME
     assert arrived.read_bytes() == source.content
     assert list((server.spool_path / ".incoming").iterdir()) == []

@@ -18,7 +18,7 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import DamagedUploadError, NoSftpError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import probe
-from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish, publish_with_retries
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.session import SftpSession
@@ -54,7 +54,7 @@ def test_it_publishes_and_reads_receipts(
 ) -> None:
     (documented_spool / "receipts" / "position.json").write_text("{}")
     source = some_archive()
-    publish(session, source, spool=chrooted_server.spool, folder="partial", filename=NAME)
+    publish(session, source, SpoolPlace(chrooted_server.spool, "partial", NAME))
     arrived = documented_spool / "partial" / NAME
     assert arrived.read_bytes() == source.content
     # Readable for the receiver's account, which is in the group, and for nobody else.
@@ -184,9 +184,7 @@ class TestAccountWithAShell:
     def test_receiver_confirms_the_sha256(self, shell_server: ShellTestServer) -> None:
         source = some_archive()
         with open_session(shell_server.endpoint()) as session:
-            result = publish(
-                session, source, spool=shell_server.spool, folder="partial", filename=NAME
-            )
+            result = publish(session, source, SpoolPlace(shell_server.spool, "partial", NAME))
         assert result.sha256_confirmed
 
     def test_archive_whose_source_is_gone_after_the_upload_is_published(
@@ -194,9 +192,7 @@ class TestAccountWithAShell:
     ) -> None:
         source = GoneAfterwards(some_archive().content)
         with open_session(shell_server.endpoint()) as session:
-            result = publish(
-                session, source, spool=shell_server.spool, folder="partial", filename=NAME
-            )
+            result = publish(session, source, SpoolPlace(shell_server.spool, "partial", NAME))
         assert not result.sha256_confirmed
         assert (shell_server.spool_path / "partial" / NAME).read_bytes() == source.content
 
@@ -221,8 +217,8 @@ class TestAccountWithAShell:
         part.write_bytes(bytes(1000) + source.content[1000:])
         with open_session(shell_server.endpoint()) as session:
             with pytest.raises(DamagedUploadError, match="other content"):
-                publish(session, source, spool=shell_server.spool, folder="partial", filename=NAME)
-            publish(session, source, spool=shell_server.spool, folder="partial", filename=NAME)
+                publish(session, source, SpoolPlace(shell_server.spool, "partial", NAME))
+            publish(session, source, SpoolPlace(shell_server.spool, "partial", NAME))
         assert (shell_server.spool_path / "partial" / NAME).read_bytes() == source.content
 
     def test_receiver_that_damages_data_gets_two_uploads_and_no_more(
@@ -233,9 +229,7 @@ class TestAccountWithAShell:
             publish_with_retries(
                 shell_server.endpoint(),
                 source,
-                spool=shell_server.spool,
-                folder="partial",
-                filename=NAME,
+                SpoolPlace(shell_server.spool, "partial", NAME),
                 plan=RetryPlan(first_wait_seconds=0.01),
                 on_retry=told.append,
             )
@@ -261,7 +255,5 @@ class _DamagedSource(MemorySource):
 def test_account_without_commands_is_not_confirmed_and_published_all_the_same(
     chrooted_server: ChrootedTestServer, session: SftpSession
 ) -> None:
-    result = publish(
-        session, some_archive(), spool=chrooted_server.spool, folder="partial", filename=NAME
-    )
+    result = publish(session, some_archive(), SpoolPlace(chrooted_server.spool, "partial", NAME))
     assert not result.sha256_confirmed

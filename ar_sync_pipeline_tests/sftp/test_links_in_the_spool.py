@@ -9,7 +9,7 @@ import pytest
 from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.sftp.errors import RefusedByServerError, SpoolMissingError
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import publish
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool, read_small_file
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 
@@ -37,7 +37,7 @@ def test_link_instead_of_a_subfolder_is_reported(
         open_session(sftp_server.endpoint()) as session,
         pytest.raises(SpoolMissingError, match=f"{name} .* is a symbolic link"),
     ):
-        publish(session, some_archive(), spool=sftp_server.spool, folder="partial", filename=NAME)
+        publish(session, some_archive(), SpoolPlace(sftp_server.spool, "partial", NAME))
     assert [path.name for path in outside.iterdir()] == ["file"]
 
 
@@ -50,7 +50,7 @@ def test_link_in_place_of_a_part_is_not_written_through(
         part = sftp_server.spool_path / INCOMING / f"{NAME}.{source.fingerprint[:16]}.part"
         part.symlink_to(outside / "file")
         with pytest.raises(RefusedByServerError, match="not a regular file"):
-            publish(session, source, spool=sftp_server.spool, folder="partial", filename=NAME)
+            publish(session, source, SpoolPlace(sftp_server.spool, "partial", NAME))
     assert (outside / "file").read_bytes() == b"precious"
 
 
@@ -61,9 +61,7 @@ def test_link_in_place_of_an_archive_is_not_taken_for_it(
         prepare_spool(session, sftp_server.spool)
         (sftp_server.spool_path / "partial" / NAME).symlink_to(outside / "file")
         with pytest.raises(RefusedByServerError, match="not a regular file"):
-            publish(
-                session, some_archive(), spool=sftp_server.spool, folder="partial", filename=NAME
-            )
+            publish(session, some_archive(), SpoolPlace(sftp_server.spool, "partial", NAME))
     assert (outside / "file").read_bytes() == b"precious"
 
 

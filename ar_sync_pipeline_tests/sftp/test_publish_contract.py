@@ -23,7 +23,7 @@ from ar_sync_pipeline.sftp.errors import (
     SpoolNotWritableError,
 )
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import Publication, publish
+from ar_sync_pipeline.sftp.publish import Publication, SpoolPlace, publish
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
     SPOOL_FOLDERS,
@@ -49,7 +49,7 @@ def publish_to(
     folder: str = "partial",
     filename: str = NAME,
 ) -> Publication:
-    return publish(session, source, spool=server.spool, folder=folder, filename=filename)
+    return publish(session, source, SpoolPlace(server.spool, folder, filename))
 
 
 @pytest.fixture
@@ -71,9 +71,7 @@ def test_archive_arrives_whole_and_leaves_no_part(
     result = publish(
         session,
         source,
-        spool=any_sftp_server.spool,
-        folder="partial",
-        filename=NAME,
+        SpoolPlace(any_sftp_server.spool, "partial", NAME),
         progress=lambda done, total: seen.append((done, total)),
     )
     spool = any_sftp_server.spool_path
@@ -260,9 +258,7 @@ def test_disk_that_fills_during_the_upload_is_reported(
             publish(
                 session_with_extensions,
                 some_archive(6 * MIB),
-                spool=any_server_with_extensions.spool,
-                folder="partial",
-                filename=NAME,
+                SpoolPlace(any_server_with_extensions.spool, "partial", NAME),
                 progress=fill,
             )
         assert not (spool / "partial" / NAME).exists()

@@ -22,7 +22,7 @@ from ar_sync_pipeline.sftp.errors import (
 )
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish, publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
@@ -51,11 +51,8 @@ def publish_hard(
     return publish_with_retries(
         endpoint,
         source,
-        spool=server.spool,
-        folder="partial",
-        filename=NAME,
-        limits=IMPATIENT,
-        plan=plan,
+        SpoolPlace(server.spool, "partial", NAME),
+        plan=replace(plan, session=IMPATIENT),
         on_retry=on_retry,
     )
 
@@ -141,9 +138,7 @@ def test_connection_thought_dead_cannot_write_into_a_new_beginning(
             publish(
                 session,
                 source,
-                spool=any_sftp_server.spool,
-                folder="partial",
-                filename=NAME,
+                SpoolPlace(any_sftp_server.spool, "partial", NAME),
                 progress=write_late,
             )
     assert final_bytes(any_sftp_server) == source.content
@@ -168,13 +163,7 @@ def test_black_hole_ends_within_the_limit(
         open_session(endpoint, IMPATIENT) as session,
         pytest.raises(ConnectionLostError, match="no progress for 1 s"),
     ):
-        publish(
-            session,
-            some_archive(12 * MIB),
-            spool=any_sftp_server.spool,
-            folder="partial",
-            filename=NAME,
-        )
+        publish(session, some_archive(12 * MIB), SpoolPlace(any_sftp_server.spool, "partial", NAME))
 
 
 @pytest.mark.parametrize("swallow_after", [0, 30, 1500, 2600])
@@ -199,7 +188,7 @@ def test_frozen_server_ends_within_the_limit(sftp_server: AsyncsshTestServer) ->
         open_session(sftp_server.endpoint(), IMPATIENT) as session,
         pytest.raises(ConnectionLostError, match="no progress"),
     ):
-        publish(session, some_archive(), spool=sftp_server.spool, folder="partial", filename=NAME)
+        publish(session, some_archive(), SpoolPlace(sftp_server.spool, "partial", NAME))
 
 
 def publish_slowly(
@@ -221,14 +210,7 @@ def publish_slowly(
 
     try:
         with open_session(endpoint, limits) as session:
-            publish(
-                session,
-                source,
-                spool=server.spool,
-                folder="partial",
-                filename=NAME,
-                progress=progress,
-            )
+            publish(session, source, SpoolPlace(server.spool, "partial", NAME), progress=progress)
     except ConnectionLostError:
         pass
     return time.monotonic() - started
@@ -439,5 +421,5 @@ def test_part_whose_source_can_no_longer_be_read_is_removed(
     source = GoneSource(some_archive().content)
     leave_part(sftp_server, source, source.content[: 2 * MIB])
     with pytest.raises(MemberChangedError), open_session(sftp_server.endpoint()) as session:
-        publish(session, source, spool=sftp_server.spool, folder="partial", filename=NAME)
+        publish(session, source, SpoolPlace(sftp_server.spool, "partial", NAME))
     assert list((sftp_server.spool_path / INCOMING).iterdir()) == []

@@ -14,9 +14,9 @@ import pytest
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import publish
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, write_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, receipt_filename, write_receipt
@@ -61,13 +61,7 @@ class TwoAccounts:
         return self.session.client
 
     def publish(self) -> SpooledArchive:
-        publish(
-            self.session,
-            some_archive(),
-            spool=self.server.spool,
-            folder="partial",
-            filename=NAME,
-        )
+        publish(self.session, some_archive(), SpoolPlace(self.server.spool, "partial", NAME))
         with as_receiver(self.server):
             (archive,) = list_waiting(self.spool)
         return archive
@@ -156,7 +150,7 @@ def test_receipts_and_the_checkpoint_can_be_read_and_not_changed(accounts: TwoAc
     receipt = Receipt(archive=archive.name.applied, state=ReceiptState.APPLIED, at=now())
     with as_receiver(accounts.server):
         write_receipt(accounts.spool, receipt)
-        write_checkpoint(accounts.spool, Checkpoint(at=now()))
+        Checkpoint(at=now()).write(accounts.spool)
     for name in (receipt_filename(archive.name), "position.json"):
         path = accounts.spool / "receipts" / name
         accounts.cannot_harm(path)
@@ -199,11 +193,7 @@ def test_published_again_after_it_was_admitted_or_applied_nothing_is_sent(
     for step in (accounts.admitted, accounts.applied):
         step()
         again = publish(
-            accounts.session,
-            some_archive(),
-            spool=accounts.server.spool,
-            folder="partial",
-            filename=NAME,
+            accounts.session, some_archive(), SpoolPlace(accounts.server.spool, "partial", NAME)
         )
         assert again.already_there
         for path in (accounts.spool / "partial").iterdir():

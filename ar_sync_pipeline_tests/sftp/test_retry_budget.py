@@ -66,7 +66,8 @@ def test_new_bytes_give_the_whole_time_and_the_first_wait_again(clock: StoppedCl
 
 
 def test_an_attempt_may_take_what_is_left_of_the_plans_time(clock: StoppedClock) -> None:
-    budget = RetryBudget(RetryPlan(fruitless_seconds=9), None)
+    session = SessionLimits(opening_seconds=30, silence_seconds=60)
+    budget = RetryBudget(RetryPlan(fruitless_seconds=9, session=session), None)
     clock.now += 6
-    limits = budget.limits(SessionLimits(opening_seconds=30, silence_seconds=60))
+    limits = budget.limits()
     assert (limits.opening_seconds, limits.silence_seconds) == pytest.approx((1, 2))

@@ -15,7 +15,7 @@ from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.sftp import segments as segments_module
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import TransferLimits, publish, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits, publish, publish_with_retries
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.segments import END, LEAD_BYTES, NOT_YET, Segments
@@ -44,9 +44,7 @@ def test_short_line_has_one_connection(openssh_server: OpensshTestServer) -> Non
         result = publish(
             session,
             some_archive(40 * MIB),
-            spool=openssh_server.spool,
-            folder="partial",
-            filename=NAME,
+            SpoolPlace(openssh_server.spool, "partial", NAME),
             transfer=THREE,
         )
     assert result.connections == 1
@@ -60,10 +58,7 @@ def test_long_line_has_several_and_the_archive_is_the_same(
     result = publish_with_retries(
         any_sftp_server.endpoint(),
         source,
-        spool=any_sftp_server.spool,
-        folder="partial",
-        filename=NAME,
-        # So slow that the workers have opened their connections before it is over.
+        SpoolPlace(any_sftp_server.spool, "partial", NAME),
         transfer=replace(THREE, bytes_per_second=60 * MIB),
         progress=lambda done, _total: seen.append(done),
     )
@@ -84,9 +79,7 @@ def test_interrupted_upload_by_several_resumes_before_its_possible_gaps(
     result = publish_with_retries(
         proxy.endpoint(sftp_server, tmp_path / "k"),
         source,
-        spool=sftp_server.spool,
-        folder="partial",
-        filename=NAME,
+        SpoolPlace(sftp_server.spool, "partial", NAME),
         plan=RetryPlan(first_wait_seconds=0.01),
         transfer=replace(THREE, bytes_per_second=60 * MIB),
     )
@@ -106,12 +99,7 @@ def test_helpers_that_cannot_connect_are_done_without(
     with open_session(sftp_server.endpoint()) as session:
         monkeypatch.setattr("ar_sync_pipeline.sftp.publish.open_session", refuse)
         result = publish(
-            session,
-            source,
-            spool=sftp_server.spool,
-            folder="partial",
-            filename=NAME,
-            transfer=THREE,
+            session, source, SpoolPlace(sftp_server.spool, "partial", NAME), transfer=THREE
         )
     assert result.connections == 1
     assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
@@ -129,12 +117,7 @@ def test_part_of_one_connection_is_taken_over_by_several(
     monkeypatch.setattr(SftpSession, "round_trip_seconds", 0.05)
     with open_session(sftp_server.endpoint()) as session:
         result = publish(
-            session,
-            source,
-            spool=sftp_server.spool,
-            folder="partial",
-            filename=NAME,
-            transfer=THREE,
+            session, source, SpoolPlace(sftp_server.spool, "partial", NAME), transfer=THREE
         )
     assert result.resumed_bytes == 70 * MIB - LEAD_BYTES
     assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
@@ -154,12 +137,7 @@ def test_part_with_every_gap_that_several_can_leave_is_completed(
     )
     with open_session(sftp_server.endpoint()) as session:
         result = publish(
-            session,
-            source,
-            spool=sftp_server.spool,
-            folder="partial",
-            filename=NAME,
-            transfer=THREE,
+            session, source, SpoolPlace(sftp_server.spool, "partial", NAME), transfer=THREE
         )
     assert result.resumed_bytes == whole_bytes
     assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
@@ -240,9 +218,7 @@ def test_bandwidth_limit_holds(sftp_server: AsyncsshTestServer) -> None:
     result = publish_with_retries(
         sftp_server.endpoint(),
         source,
-        spool=sftp_server.spool,
-        folder="partial",
-        filename=NAME,
+        SpoolPlace(sftp_server.spool, "partial", NAME),
         transfer=TransferLimits(bytes_per_second=4 * MIB),
     )
     assert result.seconds > 0.9

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
-from ar_sync_pipeline.sftp.publish import TransferLimits, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits, publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline_tests.archive.building import make_source
 
@@ -23,15 +23,18 @@ def main() -> None:
     endpoint = SftpEndpoint(
         given["host"], given["port"], given["user"], Path(given["key"]), Path(given["known_hosts"])
     )
+    place = SpoolPlace(PurePosixPath(given["spool"]), "complete", source.manifest.name.waiting)
     failures = list[str]()
     result = publish_with_retries(
         endpoint,
         source,
-        spool=PurePosixPath(given["spool"]),
-        folder="complete",
-        filename=source.manifest.name.waiting,
-        limits=SessionLimits(connect_seconds=1, opening_seconds=3, silence_seconds=1),
-        plan=RetryPlan(fruitless_seconds=30, first_wait_seconds=0.2, longest_wait_seconds=0.5),
+        place,
+        plan=RetryPlan(
+            fruitless_seconds=30,
+            first_wait_seconds=0.2,
+            longest_wait_seconds=0.5,
+            session=SessionLimits(connect_seconds=1, opening_seconds=3, silence_seconds=1),
+        ),
         transfer=TransferLimits(bytes_per_second=given["bytes_per_second"]),
         on_retry=lambda error: failures.append(type(error).__name__),
     )

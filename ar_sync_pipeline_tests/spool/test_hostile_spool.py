@@ -20,12 +20,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.legacy.spooled_archives import list_old_archives, written_within
-from ar_sync_pipeline.spool.checkpoint import (
-    CHECKPOINT_FILE,
-    Checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError, SpoolLayoutError
 from ar_sync_pipeline.spool.layout import FOLDERS, prepare_spool
 from ar_sync_pipeline.spool.reasons import VerifiedFile, read_reason, reason_path, write_reason
@@ -90,7 +85,7 @@ def fill(spool: Path) -> None:
     for state in (SpoolState.PARKED, SpoolState.QUARANTINED):
         write_reason(archive_in(spool, state).path, BEHIND, NOON)
     write_receipt(spool, RECEIPT)
-    write_checkpoint(spool, CHECKPOINT)
+    CHECKPOINT.write(spool)
     for folder in (".incoming", "parked", "quarantine"):
         (spool / folder / ".writing-0123456789abcdef").write_bytes(b"left")
 
@@ -129,8 +124,8 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "read a receipt": ("receipts", lambda s: read_receipt(s, NAME)),
     "list receipts": ("receipts", list_receipts),
     "clean receipts": ("receipts", lambda s: clean_receipts(s, older_than=OLD)),
-    "write the checkpoint": ("receipts", lambda s: write_checkpoint(s, CHECKPOINT)),
-    "read the checkpoint": ("receipts", read_checkpoint),
+    "write the checkpoint": ("receipts", CHECKPOINT.write),
+    "read the checkpoint": ("receipts", Checkpoint.read),
     "write a reason": ("parked", lambda s: write_reason(archive_in(s, PARKED).path, BEHIND, NOON)),
     "read a reason": ("parked", lambda s: read_reason(archive_in(s, PARKED).path)),
     "look whether it was read": ("parked", lambda s: VerifiedFile.of(archive_in(s, PARKED).path)),
@@ -265,7 +260,7 @@ def test_all_folders_are_tried_here() -> None:
 
 
 def link_to_a_file(path: Path, outside: Path) -> None:
-    path.symlink_to(outside / "receipts" / CHECKPOINT_FILE)
+    path.symlink_to(outside / "receipts" / Checkpoint.FILE)
 
 
 def link_to_endless_zeros(path: Path, _outside: Path) -> None:
@@ -351,13 +346,13 @@ class TestSmallFilesThatAreNone:
     def test_checkpoint_is_unreadable_and_written_again(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
     ) -> None:
-        put_there(spool / "receipts" / CHECKPOINT_FILE, outside)
+        put_there(spool / "receipts" / Checkpoint.FILE, outside)
         if put_there is link_to_a_file:
-            assert read_checkpoint(outside) == CHECKPOINT
+            assert Checkpoint.read(outside) == CHECKPOINT
         with pytest.raises(ReceiptError, match="delete the file"):
-            read_checkpoint(spool)
-        write_checkpoint(spool, CHECKPOINT)
-        assert read_checkpoint(spool) == CHECKPOINT
+            Checkpoint.read(spool)
+        CHECKPOINT.write(spool)
+        assert Checkpoint.read(spool) == CHECKPOINT
 
     def test_archive_is_none_and_nothing_waits_for_it(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
@@ -428,13 +423,13 @@ def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside
     linked = [
         reason_path(archive.path),
         spool / "receipts" / receipt_filename(NAME),
-        spool / "receipts" / CHECKPOINT_FILE,
+        spool / "receipts" / Checkpoint.FILE,
     ]
     for path in linked:
         os.link(target, path)
     park(spool, archive, BEHIND, at=NOON)
     write_receipt(spool, RECEIPT.model_copy(update={"state": ReceiptState.SUPERSEDED}))
-    write_checkpoint(spool, CHECKPOINT)
+    CHECKPOINT.write(spool)
     assert target.read_bytes() == content
     assert [path.stat().st_nlink for path in linked] == [1, 1, 1]
 

@@ -13,11 +13,7 @@ from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.errors import ParkedError
-from ar_sync_pipeline.spool.capabilities import (
-    Capabilities,
-    parse_capabilities,
-    write_capabilities,
-)
+from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.reasons import read_reason, write_reason
@@ -131,8 +127,8 @@ def test_earlier_sender_reads_a_receipt_without_a_list() -> None:
 
 def test_capabilities_of_the_receiver_are_signed(spool: Path) -> None:
     said = Capabilities(at=NOON, archive_formats=(1, 2), digest_probe="7")
-    write_capabilities(spool, said, signing_keys=[KEY])
+    said.write(spool, signing_keys=[KEY])
     content = (spool / "receipts" / "capabilities.json").read_bytes()
-    assert parse_capabilities(content, signing_keys=[KEY]).archive_formats == (1, 2)
+    assert Capabilities.parse(content, signing_keys=[KEY]).archive_formats == (1, 2)
     with pytest.raises(ReceiptError, match="not signed"):
-        parse_capabilities(content, signing_keys=[b"another"])
+        Capabilities.parse(content, signing_keys=[b"another"])

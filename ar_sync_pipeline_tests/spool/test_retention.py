@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ar_sync_pipeline_tests.spool.conftest import PutArchive
 
 COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
-POLICY = RetentionPolicy()
+POLICY = RetentionPolicy(timedelta(days=4))
 Ledger = dict[ArchiveName, datetime]
 
 

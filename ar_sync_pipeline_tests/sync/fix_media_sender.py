@@ -58,10 +58,8 @@ class MediaSender:
         sites = self.sites
         start = starting_point(self.settings, sites.clock())
         dump_complete(
-            sites.sender,
-            sites.catalog,
+            sites.database,
             build,
-            sites.clock,
             CompleteRequest(
                 start.acknowledged,
                 start.base,
@@ -84,7 +82,7 @@ class MediaSender:
         request = PartialRequest(
             window, timedelta(minutes=15), start.since, start.after, start.claimed
         )
-        dump_partial(sites.sender, sites.catalog, build, sites.clock, request)
+        dump_partial(sites.database, build, request)
         return self._bundled(build)
 
     def publish(self, build: BuildFolder) -> Manifest:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
@@ -62,12 +62,12 @@ class WrongClocks:
         return [archive.name.waiting for archive in list_parked(self.sites.spool)]
 
     def gaps(self) -> int:
-        checkpoint = read_checkpoint(self.sites.spool)
+        checkpoint = Checkpoint.read(self.sites.spool)
         assert checkpoint is not None
         return checkpoint.gaps
 
     def watermark(self) -> Watermark:
-        checkpoint = read_checkpoint(self.sites.spool)
+        checkpoint = Checkpoint.read(self.sites.spool)
         assert checkpoint is not None
         assert checkpoint.watermark is not None
         return checkpoint.watermark

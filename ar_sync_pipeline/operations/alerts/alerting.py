@@ -1,12 +1,12 @@
 """Adds the hooks to every step and the alert sensor to the definitions."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 from dagster_shared.record import replace
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.alerts.alert_scope import scope_of
 from ar_sync_pipeline.operations.alerts.alert_sensor import alert_sensor
 from ar_sync_pipeline.operations.alerts.problem_areas import RECEIVER_AREAS, SENDER_AREAS, Area
@@ -21,7 +21,7 @@ _WITH_STEPS = (dg.AssetsDefinition, dg.JobDefinition)
 def with_alerts(
     definitions: dg.Definitions,
     settings: SenderSettings | ReceiverSettings,
-    clock: Callable[[], datetime],
+    clock: Clock,
     *,
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] | None = None,
     muted: Mapping[dg.AssetCheckKey, str] | None = None,

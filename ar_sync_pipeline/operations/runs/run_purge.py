@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.check_history import delete_old_evaluations
 from ar_sync_pipeline.operations.dagster_internals import (
     AssetCheckExecutionsTable,
@@ -59,7 +60,7 @@ class Purged:
 def purge_runs(
     instance: dg.DagsterInstance,
     lifetimes: Lifetimes,
-    clock: Callable[[], datetime],
+    clock: Clock,
     is_own: Callable[[dg.DagsterRun], bool],
     names: PairNames | None = None,
 ) -> Purged:

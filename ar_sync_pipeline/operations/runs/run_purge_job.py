@@ -1,12 +1,13 @@
 """Job and schedule that delete old runs; each code location has its own."""
 
-from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
+from collections.abc import Collection
+from datetime import timedelta
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.owners import OWNERS
-from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames, queue_of
+from ar_sync_pipeline.operations.pair_names import SIDE_TAG, PairNames, queue_of
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
 NAME = "purge_runs"
@@ -18,8 +19,8 @@ def purge_job(
     side: str,
     days: int,
     job_names: Collection[str],
-    clock: Callable[[], datetime],
-    names: PairNames = ALONE,
+    clock: Clock,
+    names: PairNames,
 ) -> dg.JobDefinition:
     """Return a job that deletes runs of this code location, whose output is stored on this host.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.catalog.model import Catalog
@@ -29,68 +31,93 @@ from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialReques
 from ar_sync_pipeline.sync.dump.table_manifests import PartialRows, whole_tables
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
-_WORK = "the dump"
 _EVERYTHING = CompleteRequest()
 
 
+@dataclass(frozen=True)
+class SenderDatabase:
+    """The database that a dump reads, and what each of its sessions needs.
+
+    Attributes:
+        url: URL of the database.
+        max_blocking_seconds: How long another session may wait for the dump before the dump is
+            terminated.
+        pseudonym_key: Secret of the catalog's pseudonyms.
+    """
+
+    url: str = field(repr=False)
+    catalog: Catalog
+    clock: Clock
+    max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS
+    pseudonym_key: str | None = field(default=None, repr=False)
+
+    @contextmanager
+    def begin(
+        self,
+        build: BuildFolder,
+        request: CompleteRequest | PartialRequest,
+        stopwatch: Stopwatch,
+        *,
+        workers: int = 0,
+        with_keys: bool = False,
+    ) -> Iterator[Reading]:
+        """Keep a dump's sessions open for the length of a block, and compare with earlier archives.
+
+        Args:
+            workers: Number of connections in addition to the first one.
+            with_keys: Whether rows will be chosen, as in a partial.
+
+        Raises:
+            BlockingEndedError: Another session waited longer for the dump than it may.
+            LockWaitError: Another session holds a lock on a table.
+            TablesChangingError: Migrations are still changing the tables after all attempts.
+            DatabaseUnreachableError: The database cannot be reached.
+            DatabaseRefusedError: It refuses the connection, or hides rows from the role.
+            SchemaError: A table cannot be exported, the catalog names a missing column, or a column
+                rule cannot be applied.
+            ScratchFullError: The disk of the build folder is full, also inside the block.
+        """
+        clean_members(build)
+        with (
+            space_for(build),
+            end_when_blocking(self.url, self.max_blocking_seconds, work="the dump") as watch,
+            DumpStart(
+                self.url,
+                self.catalog,
+                self.clock,
+                watch,
+                after=request.after,
+                workers=workers,
+                with_keys=with_keys,
+                pseudonym_key=self.pseudonym_key,
+            ).begin() as session,
+        ):
+            stopwatch.lap("snapshot")
+            rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
+            yield Reading.begin(session, build.path.parent, rules, request.since, request.claimed)
+
+
 def dump_complete(
-    url: str,
-    catalog: Catalog,
-    build: BuildFolder,
-    clock: Clock,
-    request: CompleteRequest = _EVERYTHING,
-    *,
-    max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
-    pseudonym_key: str | None = None,
+    database: SenderDatabase, build: BuildFolder, request: CompleteRequest = _EVERYTHING
 ) -> TableDump:
     """Describe every row of every table of the catalog, and write what the receiver may lack.
 
     Two connections read the same snapshot in parallel, the largest tables first.
 
-    Args:
-        max_blocking_seconds: How long another session may wait for the dump before the dump is
-            terminated.
-        pseudonym_key: Secret of the catalog's pseudonyms.
-
     Raises:
-        BlockingEndedError: Another session waited longer than that.
-        LockWaitError: Another session holds a lock on a table.
-        TablesChangingError: Migrations are still changing the tables after all attempts.
-        DatabaseUnreachableError: The database cannot be reached.
-        DatabaseRefusedError: It refuses the connection, or hides rows from the role.
-        SchemaError: A table cannot be exported, or a column rule cannot be applied.
-        ScratchFullError: The disk of the build folder is full.
+        ArSyncError: See `SenderDatabase.begin`.
     """
-    stopwatch = Stopwatch()
-    clean_members(build)
-    with space_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
-        start = DumpStart(
-            url,
-            catalog,
-            clock,
-            watch,
-            after=request.after,
-            workers=1,
-            pseudonym_key=pseudonym_key,
+    catalog, stopwatch = database.catalog, Stopwatch()
+    with database.begin(build, request, stopwatch, workers=1) as reading:
+        session = reading.session
+        compared = Comparison.of(reading, catalog, request.base, request.verify_after)
+        writer = WholeTables(
+            session.connections, build.members, reading.since, reading.redefined(), compared.held
         )
-        with start.begin() as session:
-            stopwatch.lap("snapshot")
-            rules = rule_digests(catalog, session.tables, pseudonym_key)
-            reading = Reading.begin(
-                session, build.path.parent, rules, request.since, request.claimed
-            )
-            compared = Comparison.of(reading, catalog, request.base, request.verify_after)
-            writer = WholeTables(
-                session.connections,
-                build.members,
-                reading.since,
-                reading.redefined(),
-                compared.held,
-            )
-            manifests, misjudged = whole_tables(session, catalog, writer)
-            stopwatch.lap("tables")
-            dump = _describe(reading, catalog, manifests)
-            omissions = find_omissions(session.connection, catalog, session.tables)
+        manifests, misjudged = whole_tables(session, catalog, writer)
+        stopwatch.lap("tables")
+        dump = _describe(reading, catalog, manifests)
+        omissions = find_omissions(session.connection, catalog, session.tables)
     digests = compared.digests(dump.watermark.snapshot_at, misjudged)
     dump = dump.model_copy(
         update=compared.described
@@ -108,57 +135,22 @@ def dump_complete(
 
 
 def dump_partial(
-    url: str,
-    catalog: Catalog,
-    build: BuildFolder,
-    clock: Clock,
-    request: PartialRequest,
-    *,
-    max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
-    pseudonym_key: str | None = None,
+    database: SenderDatabase, build: BuildFolder, request: PartialRequest
 ) -> TableDump:
     """Write what changed in a window or since a watermark, and all that it refers to.
 
-    Args:
-        max_blocking_seconds: How long another session may wait for the dump before the dump is
-            terminated.
-        pseudonym_key: Secret of the catalog's pseudonyms.
-
     Raises:
-        BlockingEndedError: Another session waited longer than that.
-        LockWaitError: Another session holds a lock on a table.
-        TablesChangingError: Migrations are still changing the tables after all attempts.
-        DatabaseUnreachableError: The database cannot be reached.
-        DatabaseRefusedError: It refuses the connection, or hides rows from the role.
-        SchemaError: A table cannot be exported, the catalog names a missing column, or a column
-            rule cannot be applied.
-        ScratchFullError: The disk of the build folder is full.
+        ArSyncError: See `SenderDatabase.begin`.
     """
-    stopwatch = Stopwatch()
-    clean_members(build)
-    with space_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
-        start = DumpStart(
-            url,
-            catalog,
-            clock,
-            watch,
-            after=request.after,
-            with_keys=True,
-            pseudonym_key=pseudonym_key,
+    catalog, stopwatch = database.catalog, Stopwatch()
+    with database.begin(build, request, stopwatch, with_keys=True) as reading:
+        found = PartialRows(
+            reading.session, catalog, build, request, reading.since, reading.redefined()
         )
-        with start.begin() as session:
-            stopwatch.lap("snapshot")
-            rules = rule_digests(catalog, session.tables, pseudonym_key)
-            reading = Reading.begin(
-                session, build.path.parent, rules, request.since, request.claimed
-            )
-            found = PartialRows(
-                session, catalog, build, request, reading.since, reading.redefined()
-            )
-            found.select()
-            stopwatch.lap("selection")
-            manifests = found.write()
-            dump = _describe(reading, catalog, manifests)
+        found.select()
+        stopwatch.lap("selection")
+        manifests = found.write()
+        dump = _describe(reading, catalog, manifests)
     stopwatch.lap("tables")
     dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
     reading.remember()

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import WHOLE_FORMAT, Watermark
-from ar_sync_pipeline.spool.capabilities import Capabilities, parse_capabilities
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, parse_checkpoint
+from ar_sync_pipeline.spool.capabilities import Capabilities
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.sent_archives import read_points
@@ -47,7 +47,7 @@ def current(said: Capabilities | None, checkpoint: Checkpoint | None) -> Capabil
 def capabilities_before(scratch: Path) -> Capabilities | None:
     """Return the capabilities that were accepted last, whatever key signed them."""
     try:
-        return parse_capabilities((scratch / CACHED_CAPABILITIES).read_bytes())
+        return Capabilities.parse((scratch / CACHED_CAPABILITIES).read_bytes())
     except (FileNotFoundError, ReceiptError):
         return None
 
@@ -55,7 +55,7 @@ def capabilities_before(scratch: Path) -> Capabilities | None:
 def believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
     """Return the checkpoint that was accepted last, whatever key signed it, if still possible."""
     try:
-        checkpoint = parse_checkpoint(cache.read_bytes())
+        checkpoint = Checkpoint.parse(cache.read_bytes())
     except (FileNotFoundError, ReceiptError):
         return None
     point = checkpoint.watermark

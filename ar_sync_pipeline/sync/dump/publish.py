@@ -15,7 +15,12 @@ from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_with_retries
+from ar_sync_pipeline.sftp.publish import (
+    Publication,
+    SpoolPlace,
+    TransferLimits,
+    publish_with_retries,
+)
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
@@ -121,9 +126,7 @@ def _publish_as_it_is(
     publication = publish_with_retries(
         endpoint(settings),
         source,
-        spool=settings.remote_bkp_fldr,
-        folder=str(name.kind),
-        filename=name.waiting,
+        SpoolPlace(settings.remote_bkp_fldr, str(name.kind), name.waiting),
         plan=PLAN,
         transfer=transfer_limits(settings),
         on_retry=on_retry,

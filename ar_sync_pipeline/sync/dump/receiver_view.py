@@ -31,8 +31,8 @@ from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import list_names, prepare_spool, read_small_file
-from ar_sync_pipeline.spool.capabilities import CAPABILITIES_FILE, Capabilities, parse_capabilities
-from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
+from ar_sync_pipeline.spool.capabilities import Capabilities
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, Receipt, ReceiptState, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
@@ -190,14 +190,14 @@ class _Look:
 
     def checkpoint_file(self, session: SftpSession) -> bytes | None:
         """Return the bytes of the checkpoint in the spool."""
-        return self._read(session, self._folder / CHECKPOINT_FILE)
+        return self._read(session, self._folder / Checkpoint.FILE)
 
     def believed(
         self, content: bytes, known: Sequence[Watermark], now: datetime
     ) -> Checkpoint | None:
         """Return the checkpoint if it is the receiver's and possible."""
         try:
-            checkpoint = parse_checkpoint(content, signing_keys=self._keys)
+            checkpoint = Checkpoint.parse(content, signing_keys=self._keys)
         except ReceiptError as error:
             self.problems.append(f"{error}")
             return None
@@ -212,18 +212,18 @@ class _Look:
         self.claimed = point
         self.problems.append(
             f"the receiver's checkpoint is not believed, because it {problem}: delete"
-            f" {RECEIPTS}/{CHECKPOINT_FILE} at the receiver, whose next run writes it again, and"
+            f" {RECEIPTS}/{Checkpoint.FILE} at the receiver, whose next run writes it again, and"
             " start a complete_dump"
         )
         return None
 
     def capabilities(self, session: SftpSession) -> Capabilities | None:
         """Return what the receiver can read; None if it does not say so in an accepted file."""
-        content = self._read(session, self._folder / CAPABILITIES_FILE)
+        content = self._read(session, self._folder / Capabilities.FILE)
         if content is None:
             return None
         try:
-            return parse_capabilities(content, signing_keys=self._keys)
+            return Capabilities.parse(content, signing_keys=self._keys)
         except ReceiptError as error:
             self.problems.append(f"{error}")
             return None

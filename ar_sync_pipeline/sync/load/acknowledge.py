@@ -27,15 +27,13 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_w
 from ar_sync_pipeline.postgres.ledger_tables import has_ledger, load_lock
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings, SchemaDrift
-from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings
-from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
+from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
+from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.checkpoint import (
     MOST_PARKED,
     MOST_UNVERIFIED,
     Checkpoint,
     ParkedArchive,
-    read_checkpoint,
-    write_checkpoint,
 )
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.reasons import read_reason
@@ -79,7 +77,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     chain, waiting = chain_in(ledger), list_waiting(spool)
     promised = promised_chain(ledger, waiting)
     at = clock()
-    write_capabilities(spool, _capabilities(settings, connection, at), signing_keys=keys)
+    _capabilities(settings, connection, at).write(spool, signing_keys=keys)
     checkpoint = Checkpoint(
         at=at,
         watermark=read_watermark(connection, chain.end) if chain else None,
@@ -89,14 +87,14 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         quarantined=len(lost_in_quarantine(spool, ledger)),
         unverified=read_unverified(connection)[:MOST_UNVERIFIED],
     )
-    write_checkpoint(spool, checkpoint, signing_keys=keys)
+    checkpoint.write(spool, signing_keys=keys)
     agreed = AgreedSettings(
         pair=settings.pair,
         sender_name=settings.sender_name,
         partial_interval=settings.partial_interval,
         time=settings.time,
     )
-    write_agreed_settings(spool, agreed, signing_keys=keys)
+    agreed.write(spool, signing_keys=keys)
     clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME, kept=receipts)
 
 
@@ -132,7 +130,7 @@ def acknowledge_moved_files(settings: ReceiverSettings, clock: Clock) -> bool:
 def _written(settings: ReceiverSettings, clock: Clock) -> Checkpoint | None:
     keys = settings.signing_keys.accepted(clock())
     try:
-        return read_checkpoint(settings.remote_bkp_fldr, signing_keys=keys)
+        return Checkpoint.read(settings.remote_bkp_fldr, signing_keys=keys)
     except ReceiptError:
         return None
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.spool.states import list_waiting
+from ar_sync_pipeline.spool.states import is_waiting
 
 _POLL_SECONDS = 0.1
 _LONGEST = timedelta(minutes=3)
@@ -19,7 +19,7 @@ def wait_for_partial(spool: Path, left: timedelta) -> bool:
     The time that passes is measured, so a clock that is set back does not make it wait longer.
     """
     limit = time.monotonic() + min(left, _LONGEST).total_seconds()
-    while not any(archive.name.kind is ArchiveKind.PARTIAL for archive in list_waiting(spool)):
+    while not is_waiting(spool, ArchiveKind.PARTIAL):
         if time.monotonic() > limit:
             return False
         time.sleep(_POLL_SECONDS)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveName
@@ -80,29 +79,22 @@ def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock
     abandoned = clean_incoming(settings.remote_bkp_fldr, older_than=clock() - _ABANDONED_UPLOAD)
     summarize_ledger(
         connection,
-        present=[_applied_name(decision.archive) for decision in decisions],
+        present=[_converted(decision.archive).applied for decision in decisions],
         applied_before=clock() - _LINES_LIFETIME,
     )
     return Retention(tuple(decisions), tuple(abandoned), freed_bytes)
 
 
-def _applied_name(archive: SpooledArchive) -> str:
+def _converted(archive: SpooledArchive) -> ArchiveName:
     """Return the name in the ledger; for an archive of the old system, that of its conversion."""
-    return ArchiveName(archive.name.kind, archive.name.snapshot_at).applied
+    return ArchiveName(archive.name.kind, archive.name.snapshot_at)
 
 
 def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) -> list[Decision]:
     ledger = read_ledger(connection)
-    applied_at = {
-        name: line.applied_at
-        for line in ledger
-        if (name := ArchiveName.parse(line.name)) is not None
-    }
-    superseded = {
-        name
-        for line in ledger
-        if line.superseded and (name := ArchiveName.parse(line.name)) is not None
-    }
+    lines = [(name, line) for line in ledger if (name := ArchiveName.parse(line.name))]
+    applied_at = {name: line.applied_at for name, line in lines}
+    superseded = {name for name, line in lines if line.superseded}
     spool = settings.remote_bkp_fldr
     archives = [
         *list_applied(spool),
@@ -111,15 +103,7 @@ def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) ->
         *list_quarantined(spool),
     ]
     old = other_archives(settings)
-    applied_at |= _old_applied_at(old, applied_at)
+    applied_at |= {a.name: at for a in old if (at := applied_at.get(_converted(a)))}
     archives += old
     policy = RetentionPolicy(complete_lifetime=timedelta(days=settings.bkps_lifetime))
     return plan_retention(archives, applied_at, policy, clock(), superseded)
-
-
-def _old_applied_at(
-    old: Sequence[SpooledArchive], applied_at: Mapping[ArchiveName, datetime]
-) -> dict[ArchiveName, datetime]:
-    """Return when the conversion of each archive of the old system was applied."""
-    found = {a.name: applied_at.get(ArchiveName(a.name.kind, a.name.snapshot_at)) for a in old}
-    return {name: at for name, at in found.items() if at is not None}

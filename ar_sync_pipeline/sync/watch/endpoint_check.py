@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
-from ar_sync_pipeline.spool.agreed_settings import (
-    AGREED_SETTINGS_FILE,
-    AgreedSettings,
-    parse_agreed_settings,
-)
-from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
+from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.sync.dump.publish import endpoint
 
@@ -80,7 +75,7 @@ class EndpointCheck:
         }
 
 
-def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> EndpointCheck:
+def check_endpoint(settings: SenderSettings, clock: Clock) -> EndpointCheck:
     """Publish a test file like an archive, remove it, and read the receiver's files.
 
     It ends within two minutes even if a server hangs. A problem is a failed step, not an error.
@@ -91,10 +86,10 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
 
     def judge(name: str, content: bytes) -> None:
         nonlocal checkpoint, agreed
-        if name == CHECKPOINT_FILE:
-            checkpoint = parse_checkpoint(content, signing_keys=keys)
-        elif name == AGREED_SETTINGS_FILE:
-            agreed = parse_agreed_settings(content, signing_keys=keys)
+        if name == Checkpoint.FILE:
+            checkpoint = Checkpoint.parse(content, signing_keys=keys)
+        elif name == AgreedSettings.FILE:
+            agreed = AgreedSettings.parse(content, signing_keys=keys)
         elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:
             parse_receipt(content, signing_keys=keys)
 
@@ -104,7 +99,7 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
         clock=clock,
         judge_receipt=judge,
         free_floor_percent=settings.free_space_floor,
-        read_also=(AGREED_SETTINGS_FILE, CHECKPOINT_FILE),
+        read_also=(AgreedSettings.FILE, Checkpoint.FILE),
     )
     return EndpointCheck(tuple(steps), checkpoint, agreed)
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from ar_sync_pipeline.alerts.outbox import Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
-from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.states import list_applied
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.arrived_archives import Arrived

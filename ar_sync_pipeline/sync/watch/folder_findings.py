@@ -15,14 +15,13 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
+from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
 from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.spool.errors import SpoolAccessError
-from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 
@@ -243,7 +242,7 @@ def _owner(folder: Path) -> Iterator[Finding]:
 def _free_space(folder: Path, floor_percent: int) -> Iterator[Finding]:
     try:
         space = measure_free_space(folder)
-    except SpoolAccessError as error:
+    except DiskFailedError as error:
         yield Finding(Level.ERROR, error.problem, error.remedy)
         return
     if space.is_below(floor_percent):

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from ar_sync_pipeline.files import free_space
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SenderSettings
-from ar_sync_pipeline.spool.errors import SpoolAccessError
-from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.spool.errors import SpoolAccessError, access_to
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.visible_text import visible
@@ -155,7 +155,8 @@ def _conversion(settings: ReceiverSettings, waiting: list[SpooledArchive]) -> It
             "set it to the TIME of ANDROID_REQUESTS_BACKUPS in the old sender's settings",
         )
     largest = max(waiting, key=lambda archive: archive.size_bytes)
-    space = measure_free_space(settings.remote_bkp_fldr)
+    with access_to(settings.remote_bkp_fldr):
+        space = free_space(settings.remote_bkp_fldr)
     if space.is_too_small_for(_TIMES * largest.size_bytes):
         yield Finding(
             Level.ERROR,

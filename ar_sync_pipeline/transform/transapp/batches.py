@@ -7,14 +7,14 @@ alone. That row is recorded as rejected, and the others are handled (old system,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.transform.errors import TransformRefusedError
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity, record_rejections
@@ -50,7 +50,7 @@ class Progress:
         refused: Number of rows that the database refused, or on which the rules failed.
     """
 
-    clock: Callable[[], datetime]
+    clock: Clock
     timer: StepTimer
     handled: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)

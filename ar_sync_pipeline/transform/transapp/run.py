@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Final
 
 import psycopg
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import HIDDEN_ROWS, Connection, connect
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.transform.errors import (
@@ -52,7 +52,7 @@ _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ar_sync.transform', 0
 def run_transapp(
     connection_url: str,
     *,
-    clock: Callable[[], datetime],
+    clock: Clock,
     batch_rows: int = DEFAULT_BATCH_ROWS,
     timeout_seconds: float = math.inf,
     stopwatch: Callable[[], float] = time.perf_counter,

@@ -46,7 +46,7 @@ def pictures(sites: TwoSites) -> dict[str, bytes]:
 def bundled(sites: TwoSites) -> BuildFolder:
     """Return a complete's build folder, with its media files hashed."""
     build = open_build(sites.folder / "scratch", "run")
-    dump_complete(sites.sender, sites.catalog, build, sites.clock)
+    dump_complete(sites.database, build)
     bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
     return build
 

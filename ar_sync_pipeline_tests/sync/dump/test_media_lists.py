@@ -25,7 +25,7 @@ from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.held import is_checked_by_content
 from ar_sync_pipeline.media.media_file import MediaFile
-from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
+from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump import assemble, receiver_view
@@ -92,7 +92,7 @@ def said(pair: MediaSender, *formats: int) -> None:
     capabilities = Capabilities(
         at=datetime.now(UTC) + timedelta(seconds=2), archive_formats=formats, digest_probe="7"
     )
-    write_capabilities(pair.sites.spool, capabilities)
+    capabilities.write(pair.sites.spool)
     starting_point(pair.settings, datetime.now(UTC))
 
 

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.known_objects import OBJECTS_FILE
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -66,7 +66,7 @@ def databases(pair: MediaSender) -> Iterator[Databases]:
 
 
 def data_until(pair: MediaSender) -> object:
-    checkpoint = read_checkpoint(pair.sites.spool)
+    checkpoint = Checkpoint.read(pair.sites.spool)
     assert checkpoint is not None
     assert checkpoint.watermark is not None
     return checkpoint.watermark.snapshot_at

@@ -18,7 +18,7 @@ from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
@@ -155,7 +155,7 @@ def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come
 
 
 def acknowledged_by(sites: TwoSites) -> Watermark:
-    checkpoint = read_checkpoint(sites.spool)
+    checkpoint = Checkpoint.read(sites.spool)
     assert checkpoint is not None
     assert checkpoint.watermark is not None
     return checkpoint.watermark

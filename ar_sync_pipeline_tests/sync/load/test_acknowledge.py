@@ -9,7 +9,7 @@ import pytest
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger_tables import load_lock
-from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, Checkpoint
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
 from ar_sync_pipeline.spool.reasons import Reason, reason_path
 from ar_sync_pipeline.spool.receipts import ReceiptState, list_receipts, read_receipt
@@ -31,7 +31,7 @@ def test_checkpoint_names_many_parked_archives_with_the_longest_reasons(filled: 
         reason_path(archive).write_text(reason.model_dump_json())
     with connect(filled.receiver, application="test") as connection:
         acknowledge(filled.settings, connection, lambda: NOW)
-    checkpoint = read_checkpoint(filled.spool)
+    checkpoint = Checkpoint.read(filled.spool)
     assert checkpoint is not None
     assert len(checkpoint.parked) == MOST_PARKED
     assert checkpoint.parked[0].reason.startswith("\x01")
@@ -95,6 +95,6 @@ def test_receipts_of_archives_in_the_spool_stay_whatever_the_clocks_show(
 
 
 def quarantined(sites: TwoSites) -> int:
-    checkpoint = read_checkpoint(sites.spool)
+    checkpoint = Checkpoint.read(sites.spool)
     assert checkpoint is not None
     return checkpoint.quarantined

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from backports import zstd
 
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
 from ar_sync_pipeline.sync.load import stage_archives
@@ -338,7 +338,7 @@ def damage(path: Path) -> None:
 
 def quarantined(sites: TwoSites) -> tuple[int, int, str]:
     """Return the number by the checkpoint and by the status, and the state in the list."""
-    checkpoint = read_checkpoint(sites.spool)
+    checkpoint = Checkpoint.read(sites.spool)
     assert checkpoint is not None
     status = receiver_status(sites.settings, sites.catalog, sites.clock())
     (count,) = (one.count for one in status.archives if one.state == "quarantined")

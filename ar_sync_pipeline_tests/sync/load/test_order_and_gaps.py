@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -27,7 +27,7 @@ from ar_sync_pipeline_tests.fix_sites import (
 
 
 def checkpoint(sites: TwoSites) -> Checkpoint:
-    found = read_checkpoint(sites.spool)
+    found = Checkpoint.read(sites.spool)
     assert found is not None
     return found
 

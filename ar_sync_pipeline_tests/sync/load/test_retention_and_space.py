@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.media.errors import MediaSpaceError
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
@@ -145,7 +145,7 @@ class TestScratch:
         )
         build = open_build(small_disk, "run")
         with pytest.raises(ScratchFullError, match="is full") as caught:
-            dump_complete(filled.sender, filled.catalog, build, filled.clock)
+            dump_complete(filled.database, build)
         assert "AR_SYNC_TMP_BKP_FLDR" in caught.value.remedy
         assert list(build.members.iterdir()) == []
 
@@ -209,7 +209,7 @@ class TestFullSpool:
         assert [archive.manifest.name.applied for archive in report.loaded] == [newest]
         assert names(list_applied(sites.spool)) == [newest]
         assert (sites.spool / "receipts" / f"{newest}.json").exists()
-        checkpoint = read_checkpoint(sites.spool)
+        checkpoint = Checkpoint.read(sites.spool)
         assert checkpoint is not None
         assert checkpoint.watermark is not None
         assert checkpoint.watermark.snapshot_at == report.loaded[0].manifest.snapshot_at

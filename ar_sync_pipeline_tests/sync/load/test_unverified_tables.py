@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_applied, list_parked
 from ar_sync_pipeline.sync.load.empty_archives import load_empty_archives
 from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive
@@ -71,7 +71,7 @@ def test_unverified_table_that_leaves_the_catalog_is_no_longer_reported(loaded: 
     assert partial_loads(without, CHANGE_A_PARENT) == ()
     shown = receiver_status(without.settings, without.catalog, without.clock())
     assert (shown.ok, shown.unverified) == (True, ())
-    written = read_checkpoint(without.spool)
+    written = Checkpoint.read(without.spool)
     assert written is not None
     assert written.unverified == ()
     assert partial_loads(loaded) == ()
@@ -200,7 +200,7 @@ def test_table_is_unverified_until_a_complete(
     assert not shown.ok
     assert shown.lag.because.startswith("app_child was altered, truncated or created again")
     assert "launch `complete_dump`" in shown.lag.because
-    written = read_checkpoint(loaded.spool)
+    written = Checkpoint.read(loaded.spool)
     assert written is not None
     assert written.unverified == ("app_child",)
     loaded.complete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_both_clocks_were_ahead_and_are_set_right(clocks: WrongClocks) -> None:
     seen = ReceiverView(Checkpoint(at=now, watermark=reached), frozenset())
     after = newest_snapshot(seen, (), now)
     request = PartialRequest(window, 2 * HOUR, reached, after)
-    dump_partial(clocks.sites.sender, clocks.sites.catalog, build, datetime_now, request)
+    dump_partial(replace(clocks.sites.database, clock=datetime_now), build, request)
     path = clocks.sites.seal(build)
     assert watermark_of(path).snapshot_at == reached.snapshot_at + timedelta(microseconds=1)
     assert clocks.load() == [path.name]

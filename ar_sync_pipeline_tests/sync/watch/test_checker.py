@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline.sftp.probe import STEPS
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, smtp_server
@@ -43,7 +44,7 @@ def latest_test(deployment: Deployment, *, passed: bool) -> dict[str, dg.Metadat
     """Return what the job recorded for the endpoint."""
     with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
         fetch = instance.fetch_materializations if passed else instance.fetch_observations
-        (record,) = fetch(endpoint_key(), limit=1).records
+        (record,) = fetch(endpoint_key(ALONE), limit=1).records
         found = record.asset_materialization if passed else record.asset_observation
         assert found is not None
         return dict(found.metadata)
@@ -196,7 +197,7 @@ def test_job_fails_with_the_step_and_its_remedy_and_fails_the_check(
     assert not outcome.succeeded
     assert outcome.failures[0].startswith("host key: no host key of [127.0.0.1]:")
     with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
-        check_key = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
+        check_key = dg.AssetCheckKey(endpoint_key(ALONE), "archives_can_be_published")
         (record,) = instance.event_log_storage.get_asset_check_execution_history(check_key, limit=1)
     assert record.event is not None
     evaluation = record.event.asset_check_evaluation

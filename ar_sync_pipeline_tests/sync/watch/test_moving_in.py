@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.files import free_space
 from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
-from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
 from ar_sync_pipeline_tests.fix_rights import permissions_count
@@ -122,7 +122,7 @@ def test_old_archives_that_would_be_refused_or_not_fit_are_errors(environ: dict[
     wait_in(environ)
     (refused,) = found(environ)
     assert "AR_SYNC_OLD_ARCHIVES=accept" in refused
-    free = measure_free_space(Path(environ["AR_SYNC_REMOTE_BKP_FLDR"])).free_bytes
+    free = free_space(Path(environ["AR_SYNC_REMOTE_BKP_FLDR"])).free_bytes
     wait_in(environ, free // 2)
     signed = {
         "AR_SYNC_OLD_ARCHIVES": "accept",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.files import FreeSpace
-from ar_sync_pipeline.spool.free_space import measure_free_space
 
 
 def test_floor_is_crossed_below_it_and_not_at_it() -> None:
@@ -36,5 +38,22 @@ def test_real_disk_is_measured(tmp_path: Path) -> None:
 
 
 def test_missing_disk_is_one_sentence() -> None:
-    with pytest.raises(ParkedError, match="cannot be used"):
+    with pytest.raises(ParkedError, match="cannot be used") as caught:
         measure_free_space(Path("/no/such/disk"))
+    assert "/no/such/disk" in caught.value.problem
+    assert "spool" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOTCONN, "mount the file system"), (errno.EACCES, "may read it")]
+)
+def test_disk_that_cannot_be_measured_names_its_own_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(os, "statvfs", refuse)
+    with pytest.raises(DiskFailedError, match=remedy) as caught:
+        measure_free_space(tmp_path)
+    assert str(tmp_path) in caught.value.problem
