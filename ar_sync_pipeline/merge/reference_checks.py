@@ -202,9 +202,9 @@ class ReferenceChecks:
             LoadRefusedError: A unique key of the receiver-only table prevents it.
         """
         for key, left in self._following():
-            own_table = key.table not in self.references.targets
+            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if own_table else nullcontext():
+                with effects.allowed() if receiver_only else nullcontext():
                     self._follow(key, left)
             except psycopg.errors.UniqueViolation as error:
                 constraint = printable(error.diag.constraint_name or "a unique key")

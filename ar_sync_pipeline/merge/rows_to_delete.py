@@ -165,9 +165,9 @@ class RowsToDelete:
             LoadRefusedError: A constraint forbids NULL.
         """
         for key in self._to_clear:
-            own_table = key.table not in self.references.targets
+            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if own_table else nullcontext():
+                with effects.allowed() if receiver_only else nullcontext():
                     self._clear(key)
             except psycopg.IntegrityError as error:
                 constraint = printable(error.diag.constraint_name or "a constraint")

@@ -17,7 +17,7 @@ PARENTS = "SELECT id, code, label FROM app_parent WHERE id IN (1, 77) ORDER BY i
 
 
 @pytest.mark.long
-def test_new_sender_goes_on_where_the_old_one_stopped(deployment: Deployment) -> None:
+def test_new_sender_continues_where_the_old_one_stopped(deployment: Deployment) -> None:
     """With a partial first: no watermark joins the two, so its window alone counts."""
     deployment.receiver_changes["AR_SYNC_OLD_ARCHIVES"] = "accept"
     sql = dump({"parent": (("id", "code", "label"), [["1", "c1", "old"], ["77", "gone", "\\N"]])})

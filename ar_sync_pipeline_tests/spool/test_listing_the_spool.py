@@ -47,7 +47,7 @@ def test_applied_archives_are_not_waiting(spool: Path, put: PutArchive) -> None:
     assert [archive.path for archive in list_applied(spool)] == [path]
 
 
-def test_d10_upload_that_goes_on_is_not_seen(spool: Path, put: PutArchive) -> None:
+def test_d10_unfinished_upload_is_not_seen(spool: Path, put: PutArchive) -> None:
     """Old system, D10: half an archive was taken under its final name."""
     uploading = put(folder=INCOMING)
     part = spool / INCOMING / f"{uploading.name}.0123456789abcdef.part"

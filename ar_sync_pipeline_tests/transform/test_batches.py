@@ -206,7 +206,7 @@ def test_a_killed_session_is_tried_again_and_keeps_finished_batches(receiver: Re
     assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 3}
 
 
-def test_a_run_that_has_had_its_time_keeps_finished_batches_and_the_next_goes_on(
+def test_a_run_that_has_had_its_time_keeps_finished_batches_and_the_next_continues(
     receiver: Receiver,
 ) -> None:
     for _ in range(5):
