@@ -42,7 +42,7 @@ _PAGES = {_SOUND: "archive_quarantined", _FITTING: "archive_parked"}
 
 
 class Intake(dg.Config):
-    """Which archives a run looks at.
+    """Which archives a run verifies.
 
     Attributes:
         kinds: ``partial``, or both kinds.
