@@ -358,7 +358,7 @@ class ReferenceChecks:
 
     def _written_orphans(self, difference: TableDifference, key: ForeignKey) -> sql.Composed:
         target = difference.target
-        if {*key.columns} <= {*target.shared} - {*target.rewritten}:
+        if {*key.columns} <= {*target.shared} - {*target.transformed}:
             # The archive's values are what was written; to find the rows in a large table costs
             # far more than all else that the check does.
             return self._orphans(key, difference.rows(WRITTEN), "n")

@@ -208,7 +208,7 @@ class RowsToDelete:
         A row that takes the place of a deleted one may have the same referenced values.
         """
         staged = self.staged.get(key.referenced_table)
-        sent = {*staged.target.shared} - {*staged.target.rewritten} if staged else set[str]()
+        sent = {*staged.target.shared} - {*staged.target.transformed} if staged else set[str]()
         if staged is None or not sent.issuperset(key.referenced_columns):
             return sql.Composed([sql.SQL("false")])
         return sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(
@@ -230,7 +230,7 @@ class RowsToDelete:
         """Delete the stored sender's values of transformed columns of rows to delete."""
         for table in self.tables() & self.references.targets.keys():
             target = self.references.targets[table]
-            if target.rewritten:
+            if target.transformed:
                 self.connection.execute(
                     sql.SQL("DELETE FROM {} AS t USING {} AS d WHERE {}").format(
                         target.source_values,

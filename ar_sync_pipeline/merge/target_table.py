@@ -86,7 +86,7 @@ class TargetTable:
         return tuple(c.name for c in self.facts.columns if c.always_identity and c.name in shared)
 
     @property
-    def rewritten(self) -> tuple[str, ...]:
+    def transformed(self) -> tuple[str, ...]:
         """Shared columns that the transform changes in place.
 
         The sender's values are stored by the key, so there are none without one or in it.
