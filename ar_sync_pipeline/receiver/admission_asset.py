@@ -144,9 +144,8 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         description="Every archive was whole, and made by this receiver's sender. If not: it is"
         " in the spool's quarantine folder with the reason beside it; the next partial carries"
         " what a partial held, the next complete what a complete held, and this passes again when"
-        " it has come. If it does not"
-        " pass by itself, do what the result says. Blocks only a load that has no good archive."
-        + see(_PAGES[_SOUND]),
+        " it has come. If it does not pass by itself, do what the result says. Blocks only a load"
+        " that has no good archive." + see(_PAGES[_SOUND]),
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(

@@ -64,9 +64,9 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             DIGESTS,
             asset=key,
             description="What was written is what the archives hold, compared chunk by chunk"
-            " before the load's transaction is committed. If not: nothing was changed, and no"
-            " load continues; look for a trigger, a rule or somebody else that writes to the"
-            " named table." + see(_PAGES[DIGESTS]),
+            " before the load's transaction is committed. If not: nothing was changed, and"
+            " further loads fail until this is corrected; look for a trigger, a rule or somebody"
+            " else that writes to the named table." + see(_PAGES[DIGESTS]),
             blocking=True,
         ),
         dg.AssetCheckSpec(
@@ -89,10 +89,9 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             _NO_DRIFT,
             asset=key,
             description="The newest complete found nothing that partials should have brought; later"
-            " partials change nothing about it. If not: look"
-            " for large tables without a time stamp (catalog: `changed_at`, `watermark`), for a"
-            " failover of the sender, or for somebody who writes to the receiver's shared columns."
-            + see(_PAGES[_NO_DRIFT]),
+            " partials change nothing about it. If not: look for large tables without a time stamp"
+            " (catalog: `changed_at`, `watermark`), for a failover of the sender, or for somebody"
+            " who writes to the receiver's shared columns." + see(_PAGES[_NO_DRIFT]),
         ),
     ]
 
