@@ -28,7 +28,7 @@ UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
 LOADED = dg.AssetCheckKey(applied_archives_key(), "archives_loaded")
 
 
-NO_HOLES = dg.AssetCheckKey(applied_archives_key(), "no_holes")
+NO_GAPS = dg.AssetCheckKey(applied_archives_key(), "no_holes")
 
 
 NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL), "no_gap_in_windows")
