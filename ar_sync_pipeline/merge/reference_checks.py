@@ -124,8 +124,8 @@ class ReferenceChecks:
     def _keeps_references(self, key: ForeignKey) -> bool:
         """Return whether rows refer to replaced values, and the archive does not write theirs."""
         difference, written = self.differences.get(key.table), sql.SQL("false").format()
-        own = self.references.receiver_only_columns(key)
-        if difference is not None and difference.changed and not own:
+        receiver_only = self.references.receiver_only_columns(key)
+        if difference is not None and difference.changed and not receiver_only:
             written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
                 difference.relation, difference.identity.matches("c", "w")
             )
@@ -216,14 +216,14 @@ class ReferenceChecks:
                 ) from error
 
     def _follow(self, key: ForeignKey, left: sql.Identifier) -> None:
-        own = self.references.receiver_only_columns(key)
-        values = [_followed(key, name) for name in own]
+        receiver_only = self.references.receiver_only_columns(key)
+        values = [_followed(key, name) for name in receiver_only]
         self.connection.execute(
             sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
                 self.references.tables[key.table].rows,
                 sql.SQL(", ").join(
                     sql.SQL("{} = {}").format(sql.Identifier(name), value)
-                    for name, value in zip(own, values, strict=True)
+                    for name, value in zip(receiver_only, values, strict=True)
                 ),
                 left,
                 self._refers(key),

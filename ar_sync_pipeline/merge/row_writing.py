@@ -110,7 +110,9 @@ def _insert(difference: TableDifference, action: str) -> sql.Composed:
     """Return the insert of new rows, or of replaced ones with their receiver-only columns."""
     target = difference.target
     resets = target.defaults()
-    kept = [name for name in target.own if name not in resets] if action == REPLACE else []
+    kept = (
+        [name for name in target.receiver_only if name not in resets] if action == REPLACE else []
+    )
     names = [*target.shared, *resets, *kept]
     values: list[sql.Composable] = [sql.Identifier("n", name) for name in target.shared]
     values += resets.values()

@@ -87,9 +87,9 @@ class RowsToDelete:
 
     def _keeps_shared_rows(self, key: ForeignKey) -> bool:
         """Return whether only the receiver has a key of a replicated table that cannot be NULL."""
-        own = self.references.receiver_only_columns(key)
+        receiver_only = self.references.receiver_only_columns(key)
         return (
-            bool(own)
+            bool(receiver_only)
             and key.table in self.references.targets
             and not self.references.cleared_columns(key)
         )
@@ -112,9 +112,9 @@ class RowsToDelete:
 
     def _add_dependents(self, key: ForeignKey) -> int:
         count = self.add(key.table, self._dependents(key))
-        own = self.references.receiver_only_columns(key)
+        receiver_only = self.references.receiver_only_columns(key)
         known = self.sender_references is None or key.definition in self.sender_references
-        if count and not own and (self.complete or not known):
+        if count and not receiver_only and (self.complete or not known):
             raise LoadRefusedError(
                 f"rows of {key.table} exist at the sender and refer to deleted rows of"
                 f" {key.referenced_table}, which the receiver's constraint {key.name}"

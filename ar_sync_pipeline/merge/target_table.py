@@ -71,7 +71,7 @@ class TargetTable:
         return tuple(column.name for column in self.columns)
 
     @property
-    def own(self) -> tuple[str, ...]:
+    def receiver_only(self) -> tuple[str, ...]:
         """Names of the receiver-only columns, without generated ones."""
         return tuple(
             column.name
@@ -129,7 +129,7 @@ class TargetTable:
             name: sql.Literal(value) for name, value in sorted(self.rules.reset_on_change.items())
         }
         resets |= {name: sql.SQL("NULL") for name in self.rules.clear_on_change}
-        return {name: value for name, value in resets.items() if name in self.own}
+        return {name: value for name, value in resets.items() if name in self.receiver_only}
 
 
 def target_tables(
