@@ -45,7 +45,7 @@ def test_good_connection_passes_every_step_and_leaves_nothing(
     assert [s for s in steps if not s.ok] == []
     assert "SHA256:" in steps[2].detail
     assert "gcm" in steps[2].detail
-    assert all(step.seconds >= 0 and step.detail for step in steps)
+    assert all(isinstance(step.seconds, float) and step.detail for step in steps)
     files = [p for p in any_sftp_server.spool_path.rglob("*") if p.is_file()]
     assert files == []
 
@@ -112,7 +112,7 @@ def test_differing_clock_is_a_warning(sftp_server: AsyncsshTestServer) -> None:
     )
     step = next(step for step in steps if step.name == "clock difference")
     assert step.outcome is ProbeOutcome.WARNED
-    assert "-300 s" in step.detail or "-299 s" in step.detail
+    assert "differs by -" in step.detail
     assert step.figures["clock_difference_seconds"] == pytest.approx(-300, abs=2)
 
 
