@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
+from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.legacy.building import complete, dump
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 PARENTS = "SELECT id, code, label FROM app_parent WHERE id IN (1, 77) ORDER BY id"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -27,9 +27,6 @@ from ar_sync_pipeline.settings.model import (
     load_sender_settings,
     variables,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PASSWORD = "correct-horse"
 KEY = "2b7e151628aed2a6abf7158809cf4f3c"

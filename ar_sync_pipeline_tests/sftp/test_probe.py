@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +15,7 @@ from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import LIMITS, STEPS, ProbeOutcome, ProbeStep, probe
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 
 
 def now() -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -22,12 +22,7 @@ from ar_sync_pipeline.spool.states import (
     mark_applied,
 )
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
-from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.spool.conftest import PutArchive
+from ar_sync_pipeline_tests.spool.conftest import NOON, PutArchive
 
 
 def test_waiting_archives_come_oldest_snapshot_first(spool: Path, put: PutArchive) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline_tests.fix_sites import TwoSites
 from ar_sync_pipeline_tests.sync.load.admitting_process import admitted_by
 from ar_sync_pipeline_tests.sync.load.hostile_archives import Honest, hostile
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 _MOST_MIB = 200
 
