@@ -16,11 +16,11 @@ from ar_sync_pipeline.settings.values import Side
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What the side of the environment defines.
+    """Return the definitions of the side that the environment sets.
 
     Raises:
-        SideError: the environment does not say which side it is of.
-        SettingsError: a setting of the side is missing, wrong or unknown.
+        SideError: The environment does not say which side it is of.
+        SettingsError: A setting of the side is missing, wrong or unknown.
     """
     side = sender if infer_side(os.environ) is Side.SENDER else receiver
     found: dg.Definitions = side.defs()

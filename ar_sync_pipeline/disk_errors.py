@@ -30,7 +30,7 @@ class DiskFailedError(ParkedError):
 
 
 def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError | None:
-    """Return the disk's failure behind an error; None if there is none.
+    """Return the disk's failure that caused an error; None if none did.
 
     Causes count too: closing a database connection may fail after it.
     """
@@ -43,7 +43,7 @@ def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError |
 
 
 def is_full(error: BaseException) -> bool:
-    """Return whether a full disk, or a quota that is used up, is behind an error."""
+    """Return whether a full disk, or a quota that is used up, caused an error."""
     return isinstance(disk_error(error), DiskFullError)
 
 

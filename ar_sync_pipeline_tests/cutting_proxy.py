@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-import asyncssh
+from typing import Self
 
 from ar_sync_pipeline.demo.sftp_server import HOST
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline_tests.faulty_sftp import SftpTestServer
-
-if TYPE_CHECKING:
-    VfsAttributes = os.statvfs_result | asyncssh.SFTPVFSAttrs
 
 
 class CuttingProxy:

@@ -8,19 +8,15 @@ import io
 import os
 import struct
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import asyncssh
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    VfsAttributes = os.statvfs_result | asyncssh.SFTPVFSAttrs
 
 
 class SftpTestServer(Protocol):

@@ -8,9 +8,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import psycopg
 import pytest
@@ -18,9 +19,6 @@ import pytest
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.schema import create_receiver_schema, create_sender_schema
 from ar_sync_pipeline_tests.open_sessions import close_sessions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SAMPLE_VARIABLE = "AR_SYNC_SAMPLE"
 _REPOSITORY = Path(__file__).resolve().parents[1]

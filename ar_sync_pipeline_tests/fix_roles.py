@@ -22,6 +22,12 @@ Roles belong to the whole server, so each database gets its own, named after it.
 """
 
 
+def superuser(url: str) -> str:
+    """Return the URL of the same database for its superuser."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"postgres@{parts.hostname}:{parts.port}").geturl()
+
+
 @pytest.fixture
 def role_script(postgres_server: EmbeddedPostgres) -> RoleScript:
     def run(side: str, url: str, *, warning: str = "", **variables: str) -> str:

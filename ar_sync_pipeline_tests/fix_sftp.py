@@ -13,8 +13,9 @@ import contextlib
 import functools
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -29,9 +30,6 @@ from ar_sync_pipeline_tests.openssh_servers import (
     OpensshTestServer,
     ShellTestServer,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _Server = TypeVar("_Server", bound="OpensshTestServer")
 

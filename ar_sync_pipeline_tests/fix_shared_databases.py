@@ -5,16 +5,12 @@ Creating a database takes a third of a second, emptying one a hundredth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import psycopg
 import pytest
 
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.open_sessions import close_sessions
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 
 _HAS_POSTGIS = "SELECT FROM pg_available_extensions WHERE name = 'postgis'"
 # The schema after migrations 0907 to 0910.

@@ -5,15 +5,12 @@ from __future__ import annotations
 import atexit
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import psycopg
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Session = psycopg.Connection[tuple[object, ...]]
+Session = psycopg.Connection[tuple[object, ...]]
 
 _MOST_OPEN = 6
 

@@ -33,7 +33,7 @@ IMAGES = Path(__file__).with_name("images")
 _SIZE = (1600, 1000)
 _COLOURS = 128
 _ENOUGH_LOADS = 4
-_PATIENCE_SECONDS = 1200
+_LONGEST_WAIT_SECONDS = 1200
 _PAGE_SECONDS = 60
 
 _UNREADY = re.compile(r"Loading|fetching|In Progress|Not Evaluated")
@@ -157,7 +157,7 @@ class Browser:
         return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def until(wanted: Callable[[], T], what: str, seconds: float = _PATIENCE_SECONDS) -> T:
+def until(wanted: Callable[[], T], what: str, seconds: float = _LONGEST_WAIT_SECONDS) -> T:
     """Ask again and again until the answer is true.
 
     Raises:
@@ -190,7 +190,7 @@ def live_demo(folder: Path, port: int) -> Iterator[DagsterUi]:
         yield DagsterUi(f"http://127.0.0.1:{port}")
     finally:
         demo.send_signal(signal.SIGINT)
-        demo.wait(_PATIENCE_SECONDS)
+        demo.wait(_LONGEST_WAIT_SECONDS)
 
 
 @contextmanager
@@ -277,7 +277,7 @@ def damage_an_archive(folder: Path) -> str:
 
     Its name is of an instant that is still to come, so no good archive makes up for it meanwhile.
     """
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() + _PATIENCE_SECONDS))
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() + _LONGEST_WAIT_SECONDS))
     name = f"backup_partial_{stamp}.000000Z.tar"
     spool = folder / "demo" / "receiver" / "sftp" / "spool" / "partial"
     (spool / f"NEW_{name}").write_bytes(b"damaged" * 1000)

@@ -106,7 +106,7 @@ class Chunk(Strict):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An older receiver reads an archive that carries everything."""
+        """Leave out defaults: an older receiver reads an archive that carries everything."""
         fields: dict[str, Any] = handler(self)
         if self.carried:
             fields.pop("carried", None)
@@ -157,7 +157,7 @@ class TableManifest(Strict):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An older receiver reads a table without rules and changes."""
+        """Leave out what is empty: an older receiver reads a table without rules and changes."""
         fields: dict[str, Any] = handler(self)
         for name in ("absent_keys", "column_rules"):
             if not getattr(self, name):

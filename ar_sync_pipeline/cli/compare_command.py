@@ -37,9 +37,8 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
     values, with the secret of AR_SYNC_PSEUDONYM_KEY for pseudonyms. The output has a line for each
     table: how many rows are equal, missing in the second, only in the second, or different, and up
     to ten keys of each. Receiver-only and excluded columns are ignored; columns that the transform
-    changes in place are compared as the sender sent them. For a partial only its rows are
-    compared. All rows are read under one
-    snapshot of each side, and nothing is changed.
+    changes in place are compared as the sender sent them. For a partial only its rows are compared.
+    All rows are read under one snapshot of each side, and nothing is changed.
 
     A receiver is always some minutes behind: for an exact answer compare it with the archive that
     it applied last.

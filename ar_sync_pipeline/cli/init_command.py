@@ -13,8 +13,8 @@ from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import DescribedVariable, SettingsError
 from ar_sync_pipeline.sync.setup.init_side import (
+    BUILT_IN,
     DRAFT,
-    SHIPPED,
     FirstFiles,
     SideName,
     asked_variables,
@@ -61,7 +61,7 @@ def init(
         refuse_existing([folder / ".env"])
         if not no_input:
             _ask(side, values)
-        default = values.get("AR_SYNC_CATALOG") or (DRAFT if side == "sender" else SHIPPED)
+        default = values.get("AR_SYNC_CATALOG") or (DRAFT if side == "sender" else BUILT_IN)
         if catalog is None and not no_input and "AR_SYNC_CATALOG" not in values:
             choice = "Catalog: a file, `draft` for a proposal, or `android_requests`"
             catalog = click.prompt(choice, default=default, err=True)

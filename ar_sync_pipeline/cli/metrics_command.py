@@ -50,7 +50,7 @@ def metrics(side: str | None, output: Path | None) -> None:
 
 
 def open_metrics(figures: Figures) -> Iterator[str]:
-    """Lines of the OpenMetrics text format, which Prometheus' older format can also read."""
+    """Return lines of the OpenMetrics text format, which Prometheus' older format can also read."""
     common = {"side": figures.side} | ({"pair": figures.pair} if figures.pair else {})
     for figure in figures.measured:
         yield f"# TYPE {figure.name} gauge\n# HELP {figure.name} {figure.meaning}\n"

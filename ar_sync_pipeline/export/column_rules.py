@@ -159,7 +159,7 @@ def _other_than_pseudonym(column: ColumnFacts | None) -> str:
 
 
 def _refers_to_nothing(rules: TableRules, key: ForeignKey) -> bool:
-    """Return whether no masked row refers to another: with NULL, PostgreSQL looks for none."""
+    """Return whether a mask sets the reference to NULL, which PostgreSQL does not check."""
     nulls = [
         name in rules.mask and rules.mask[name].function is MaskFunction.NULL
         for name in key.columns

@@ -78,7 +78,7 @@ class ComparedChunk(ChunkQuery):
 
     @property
     def is_worth_a_change(self) -> bool:
-        """Whether the changed rows and the absent keys take less than half of the whole chunk.
+        """Whether the changed rows and the absent keys are smaller than half of the chunk.
 
         A range of absent keys is counted as a quarter of a row.
         """

@@ -108,7 +108,10 @@ def select_rows(
 
 
 def _is_sent(key: ForeignKey, rules: TableRules, facts: TableFacts) -> bool:
-    """Return whether the receiver learns to what rows refer; else what comes along would tell."""
+    """Return whether a foreign key's columns are exported.
+
+    Otherwise the rows that it selects would reveal them.
+    """
     read = {*key.columns} <= {*columns_read(rules, facts)}
     return read and not any(rules.emptied(column) for column in key.columns)
 

@@ -170,8 +170,8 @@ def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError
                 remedy="name the column in `receiver_columns` of the catalog, or"
                 f" {leave_out(catalog, facts.name)}",
             )
-    own = catalog.rules(facts.name).receiver_columns
-    lost = [name for name in facts.key if name in own]
+    withheld = catalog.rules(facts.name).receiver_columns
+    lost = [name for name in facts.key if name in withheld]
     if lost:
         yield SchemaError(
             f"the catalog keeps key column {lost[0]} of {facts.name} from being replicated",

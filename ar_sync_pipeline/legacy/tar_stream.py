@@ -20,6 +20,7 @@ from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.microseconds import nearest_instant
 
 if TYPE_CHECKING:
+    # Of the standard library from Python 3.12; not a dependency of this package.
     from typing_extensions import Buffer
 
 _BLOCK = 512

@@ -3,8 +3,8 @@
 Each of its steps returns the input of the next: `FoundChanges` (what differs, which rows are to be
 deleted), `PlannedMerge` (what it will do, and what it remembers of the rows before), `WrittenMerge`
 and `MergeResult`. The types ensure that every written row was planned and every result verified.
-Unchanged rows are never written, receiver-only columns keep their values,
-and the result is compared with the archive's digests before commit.
+Unchanged rows are never written, receiver-only columns keep their values, and the result is
+compared with the archive's digests before commit.
 """
 
 from __future__ import annotations

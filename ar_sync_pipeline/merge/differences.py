@@ -35,14 +35,14 @@ class TableDifference:
             columns. This is done only where PostgreSQL allows no update: for a ``GENERATED ALWAYS``
             identity that differs, or for a unique value that must move and for which no placeholder
             exists.
-        aside: Name of the temporary table for the rows that are replaced.
+        replaced: Name of the temporary table for the rows that are replaced.
         fills: Whether the target was empty. Every staged row is then added, or was added during
             staging if the staging table is the target itself.
     """
 
     staged: StagedTable
     relation: sql.Identifier
-    aside: sql.Identifier
+    replaced: sql.Identifier
     added: int
     changed: int
     fills: bool = False
@@ -81,13 +81,13 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
         prefix: Prefix of the names of temporary tables, unique within the transaction.
     """
     relation = sql.Identifier("pg_temp", f"{prefix}_diff")
-    aside = sql.Identifier("pg_temp", f"{prefix}_aside")
+    replaced = sql.Identifier("pg_temp", f"{prefix}_replaced")
     if not staged.differing:
-        return TableDifference(staged, relation, aside, added=0, changed=0)
+        return TableDifference(staged, relation, replaced, added=0, changed=0)
     target = staged.target
     if staged.direct or is_empty(connection, target):
         rows = sum(chunk.member_rows for chunk in staged.differing)
-        return TableDifference(staged, relation, aside, added=rows, changed=0, fills=True)
+        return TableDifference(staged, relation, replaced, added=rows, changed=0, fills=True)
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
     target.identity.fill(connection, f"{prefix}_diff", query)
     connection.execute(sql.SQL("ANALYZE {}").format(relation))
@@ -97,7 +97,7 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
         )
     ).fetchone()
     added, total = row or (0, 0)
-    return TableDifference(staged, relation, aside, added, total - added)
+    return TableDifference(staged, relation, replaced, added, total - added)
 
 
 def _differing_rows(staged: StagedTable) -> sql.Composed:
@@ -209,7 +209,7 @@ def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
     """Return the receiver's rows as ``t``, and their shared columns as last sent."""
     target = staged.target
     source = sql.SQL("{} AS t").format(target.rows)
-    if not target.rewritten:
+    if not target.transformed:
         return source, row_of(target.shared, "t")
     joined = sql.SQL("({} LEFT JOIN {} AS s ON {})").format(
         source, target.source_values, target.same_row("t", "s")
@@ -220,7 +220,7 @@ def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
             held=sql.Identifier("t", name),
             sent=sql.Identifier("s", name),
         )
-        if name in target.rewritten
+        if name in target.transformed
         else sql.Identifier("t", name)
         for name in target.shared
     ]

@@ -125,7 +125,7 @@ def _takes_rows_as_they_are(target: TargetTable, table: TableManifest) -> bool:
     return (
         bool(target.key)
         and len(target.columns) == len(table.columns)
-        and not (target.defaults() or target.rewritten)
+        and not (target.defaults() or target.transformed)
         and target.rules.triggers != "fire"
         and not (facts.partitioned or facts.triggers or facts.policies)
         and not any(unique.deferrable or unique.exclusion for unique in facts.unique_keys)

@@ -49,12 +49,12 @@ def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql
     load stores them.
     """
     source = sql.SQL("{} AS t").format(target.rows)
-    if not target.rewritten:
+    if not target.transformed:
         return source, {}
     joined = sql.SQL("{} JOIN {} AS s ON {}").format(
         source, target.source_values, target.same_row("t", "s")
     )
-    return joined, {name: sql.Identifier("s", name) for name in target.rewritten}
+    return joined, {name: sql.Identifier("s", name) for name in target.transformed}
 
 
 def _held_digests(

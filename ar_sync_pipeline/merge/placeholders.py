@@ -65,7 +65,11 @@ def placeholders(
     They use only columns that the merge writes afterwards, except key columns.
     """
     target, facts = difference.target, difference.target.facts
-    written = {*target.shared, *target.defaults()} - {*target.key, *target.rewritten, *target.fixed}
+    written = {*target.shared, *target.defaults()} - {
+        *target.key,
+        *target.transformed,
+        *target.fixed,
+    }
     names = [name for name in target.columns_of(unique) if name in written]
     for name in names:
         column = facts.column(name)

@@ -148,13 +148,13 @@ class PreservedRows:
         derived = {*target.rules.reset_on_change, *target.rules.clear_on_change}
         # PostgreSQL refuses to update such an identity: the row keeps the one of its insertion.
         derived |= {c.name for c in target.facts.columns if c.always_identity}
-        own = [name for name in target.own if name not in derived]
-        references = [k for k in target.facts.foreign_keys if set(k.columns) & set(own)]
-        plain = [name for name in own if not any(name in key.columns for key in references)]
+        restored = [name for name in target.receiver_only if name not in derived]
+        references = [k for k in target.facts.foreign_keys if set(k.columns) & set(restored)]
+        plain = [name for name in restored if not any(name in key.columns for key in references)]
         if plain:
             self._update(target.name, plain, kept, sql.SQL("true"))
         for key in references:
-            names = [name for name in key.columns if name in own]
+            names = [name for name in key.columns if name in restored]
             self._update(target.name, names, kept, self._parent_is_there(key))
 
     def _update(

@@ -124,8 +124,8 @@ class ReferenceChecks:
     def _keeps_references(self, key: ForeignKey) -> bool:
         """Return whether rows refer to replaced values, and the archive does not write theirs."""
         difference, written = self.differences.get(key.table), sql.SQL("false").format()
-        own = self.references.receiver_only_columns(key)
-        if difference is not None and difference.changed and not own:
+        receiver_only = self.references.receiver_only_columns(key)
+        if difference is not None and difference.changed and not receiver_only:
             written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
                 difference.relation, difference.identity.matches("c", "w")
             )
@@ -202,9 +202,9 @@ class ReferenceChecks:
             LoadRefusedError: A unique key of the receiver-only table prevents it.
         """
         for key, left in self._following():
-            own_table = key.table not in self.references.targets
+            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if own_table else nullcontext():
+                with effects.allowed() if receiver_only else nullcontext():
                     self._follow(key, left)
             except psycopg.errors.UniqueViolation as error:
                 constraint = printable(error.diag.constraint_name or "a unique key")
@@ -216,14 +216,14 @@ class ReferenceChecks:
                 ) from error
 
     def _follow(self, key: ForeignKey, left: sql.Identifier) -> None:
-        own = self.references.receiver_only_columns(key)
-        values = [_followed(key, name) for name in own]
+        receiver_only = self.references.receiver_only_columns(key)
+        values = [_followed(key, name) for name in receiver_only]
         self.connection.execute(
             sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
                 self.references.tables[key.table].rows,
                 sql.SQL(", ").join(
                     sql.SQL("{} = {}").format(sql.Identifier(name), value)
-                    for name, value in zip(own, values, strict=True)
+                    for name, value in zip(receiver_only, values, strict=True)
                 ),
                 left,
                 self._refers(key),
@@ -358,7 +358,7 @@ class ReferenceChecks:
 
     def _written_orphans(self, difference: TableDifference, key: ForeignKey) -> sql.Composed:
         target = difference.target
-        if {*key.columns} <= {*target.shared} - {*target.rewritten}:
+        if {*key.columns} <= {*target.shared} - {*target.transformed}:
             # The archive's values are what was written; to find the rows in a large table costs
             # far more than all else that the check does.
             return self._orphans(key, difference.rows(WRITTEN), "n")

@@ -33,7 +33,7 @@ class RestoredRows:
         """Copy rows that are about to be deleted; the first copy is the state before the load."""
         self._copies.add(table, rows)
         target = self._references.targets.get(table)
-        if target is None or not target.rewritten:
+        if target is None or not target.transformed:
             return
         if table not in self._source_values:
             self._source_values[table] = self._copies.create(

@@ -17,9 +17,9 @@ def ensure_source_values(connection: Connection, target: TargetTable) -> None:
     A table whose columns or key are no longer those of the target is created again, without rows:
     the next complete stores the values again. Call it in a transaction.
     """
-    if not target.rewritten:
+    if not target.transformed:
         return
-    columns = (*target.key, *target.rewritten)
+    columns = (*target.key, *target.transformed)
     if _exists(connection, target.source_values):
         if _fits(connection, target, columns):
             return
@@ -44,7 +44,7 @@ def take_out_replaced_rows(connection: Connection, difference: TableDifference) 
             "CREATE TEMP TABLE {} ON COMMIT DROP AS"
             " SELECT t.* FROM {} AS t JOIN {} AS d ON {} WHERE d.action = {}"
         ).format(
-            difference.aside,
+            difference.replaced,
             target.rows,
             difference.relation,
             identity.matches("t", "d"),
@@ -84,12 +84,14 @@ def _update(difference: TableDifference) -> sql.Composed | None:
     """Return the update; it includes key columns, since equal keys can differ in bytes."""
     target = difference.target
     plain = [
-        name for name in target.shared if name not in target.rewritten and name not in target.fixed
+        name
+        for name in target.shared
+        if name not in target.transformed and name not in target.fixed
     ]
     assignments = [
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("n", name)) for name in plain
     ]
-    assignments += [_unless_unchanged(target, name) for name in target.rewritten]
+    assignments += [_unless_unchanged(target, name) for name in target.transformed]
     assignments += [
         sql.SQL("{} = {}").format(sql.Identifier(name), value)
         for name, value in target.defaults().items()
@@ -108,7 +110,9 @@ def _insert(difference: TableDifference, action: str) -> sql.Composed:
     """Return the insert of new rows, or of replaced ones with their receiver-only columns."""
     target = difference.target
     resets = target.defaults()
-    kept = [name for name in target.own if name not in resets] if action == REPLACE else []
+    kept = (
+        [name for name in target.receiver_only if name not in resets] if action == REPLACE else []
+    )
     names = [*target.shared, *resets, *kept]
     values: list[sql.Composable] = [sql.Identifier("n", name) for name in target.shared]
     values += resets.values()
@@ -116,7 +120,7 @@ def _insert(difference: TableDifference, action: str) -> sql.Composed:
     source: sql.Composable = difference.rows((action,))
     if action == REPLACE:
         source = sql.SQL("{} JOIN {} AS k ON {}").format(
-            source, difference.aside, target.same_row("k", "n")
+            source, difference.replaced, target.same_row("k", "n")
         )
     return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(
         target.relation, column_list(names), sql.SQL(", ").join(values), source
@@ -142,9 +146,9 @@ def _unless_unchanged(target: TargetTable, name: str) -> sql.Composed:
 def remember_source_values(connection: Connection, difference: TableDifference) -> None:
     """Store the sender's values of the columns that the transform changes in place."""
     target = difference.target
-    if not target.rewritten or not difference.staged.differing:
+    if not target.transformed or not difference.staged.differing:
         return
-    columns = (*target.key, *target.rewritten)
+    columns = (*target.key, *target.transformed)
     connection.execute(
         sql.SQL(
             "INSERT INTO {known} AS s ({columns}) SELECT {values} FROM {stage} AS n"

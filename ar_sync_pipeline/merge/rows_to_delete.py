@@ -87,9 +87,9 @@ class RowsToDelete:
 
     def _keeps_shared_rows(self, key: ForeignKey) -> bool:
         """Return whether only the receiver has a key of a replicated table that cannot be NULL."""
-        own = self.references.receiver_only_columns(key)
+        receiver_only = self.references.receiver_only_columns(key)
         return (
-            bool(own)
+            bool(receiver_only)
             and key.table in self.references.targets
             and not self.references.cleared_columns(key)
         )
@@ -112,9 +112,9 @@ class RowsToDelete:
 
     def _add_dependents(self, key: ForeignKey) -> int:
         count = self.add(key.table, self._dependents(key))
-        own = self.references.receiver_only_columns(key)
+        receiver_only = self.references.receiver_only_columns(key)
         known = self.sender_references is None or key.definition in self.sender_references
-        if count and not own and (self.complete or not known):
+        if count and not receiver_only and (self.complete or not known):
             raise LoadRefusedError(
                 f"rows of {key.table} exist at the sender and refer to deleted rows of"
                 f" {key.referenced_table}, which the receiver's constraint {key.name}"
@@ -165,9 +165,9 @@ class RowsToDelete:
             LoadRefusedError: A constraint forbids NULL.
         """
         for key in self._to_clear:
-            own_table = key.table not in self.references.targets
+            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if own_table else nullcontext():
+                with effects.allowed() if receiver_only else nullcontext():
                     self._clear(key)
             except psycopg.IntegrityError as error:
                 constraint = printable(error.diag.constraint_name or "a constraint")
@@ -208,7 +208,7 @@ class RowsToDelete:
         A row that takes the place of a deleted one may have the same referenced values.
         """
         staged = self.staged.get(key.referenced_table)
-        sent = {*staged.target.shared} - {*staged.target.rewritten} if staged else set[str]()
+        sent = {*staged.target.shared} - {*staged.target.transformed} if staged else set[str]()
         if staged is None or not sent.issuperset(key.referenced_columns):
             return sql.Composed([sql.SQL("false")])
         return sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(
@@ -230,7 +230,7 @@ class RowsToDelete:
         """Delete the stored sender's values of transformed columns of rows to delete."""
         for table in self.tables() & self.references.targets.keys():
             target = self.references.targets[table]
-            if target.rewritten:
+            if target.transformed:
                 self.connection.execute(
                     sql.SQL("DELETE FROM {} AS t USING {} AS d WHERE {}").format(
                         target.source_values,

@@ -51,8 +51,8 @@ class StagedTable:
         complete: Whether the archive contains all rows of the table.
         skipped: Members of chunks that are left as they are, so not staged: unchanged ones, and
             `unverified` ones that are not carried.
-        unverified: Members of chunks that the archive does not carry whole and that later archives
-            have changed, so that the receiver's rows cannot be compared.
+        unverified: Members of chunks that cannot be compared with the receiver's rows: the archive
+            does not carry them whole, and later archives have changed them.
         direct: Whether the rows are copied directly into the target, which was empty; `relation` is
             then the target.
         changed_keys: Temporary table of the keys that were written since the receiver's checkpoint,

@@ -71,7 +71,7 @@ class TargetTable:
         return tuple(column.name for column in self.columns)
 
     @property
-    def own(self) -> tuple[str, ...]:
+    def receiver_only(self) -> tuple[str, ...]:
         """Names of the receiver-only columns, without generated ones."""
         return tuple(
             column.name
@@ -86,7 +86,7 @@ class TargetTable:
         return tuple(c.name for c in self.facts.columns if c.always_identity and c.name in shared)
 
     @property
-    def rewritten(self) -> tuple[str, ...]:
+    def transformed(self) -> tuple[str, ...]:
         """Shared columns that the transform changes in place.
 
         The sender's values are stored by the key, so there are none without one or in it.
@@ -129,7 +129,7 @@ class TargetTable:
             name: sql.Literal(value) for name, value in sorted(self.rules.reset_on_change.items())
         }
         resets |= {name: sql.SQL("NULL") for name in self.rules.clear_on_change}
-        return {name: value for name, value in resets.items() if name in self.own}
+        return {name: value for name, value in resets.items() if name in self.receiver_only}
 
 
 def target_tables(

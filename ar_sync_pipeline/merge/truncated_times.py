@@ -27,12 +27,12 @@ def give_back_microseconds(connection: Connection, staged: StagedTable) -> None:
         return
     assignments = [
         sql.SQL(
-            "{column} = CASE WHEN date_trunc('milliseconds', {held}) = {cut}"
-            " THEN {held} ELSE {cut} END"
+            "{column} = CASE WHEN date_trunc('milliseconds', {held}) = {sent}"
+            " THEN {held} ELSE {sent} END"
         ).format(
             column=sql.Identifier(name),
             held=sql.Identifier("t", name),
-            cut=sql.Identifier("n", name),
+            sent=sql.Identifier("n", name),
         )
         for name in names
     ]

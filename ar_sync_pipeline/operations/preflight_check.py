@@ -42,7 +42,7 @@ from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.sync.watch.preflight import PATIENCE_SECONDS, preflight
+from ar_sync_pipeline.sync.watch.preflight import PREFLIGHT_SECONDS, preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.visible_text import visible
 
@@ -90,7 +90,7 @@ def preflight_check(key: dg.AssetKey, examine: Examine) -> dg.AssetChecksDefinit
     )
     def check(_context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
-            yield _result(key, examine(PATIENCE_SECONDS))
+            yield _result(key, examine(PREFLIGHT_SECONDS))
 
     return check
 

@@ -9,7 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.visible_text import as_markdown
 
-_OWN = "Only the receiver has it."
+_RECEIVER_ONLY = "Only the receiver has it."
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ def column_schema(
     columns: Sequence[DescribedColumn],
     primary_key: Sequence[str] = (),
     *,
-    own: Callable[[str], bool] = lambda _: False,
+    is_receiver_only: Callable[[str], bool] = lambda _: False,
 ) -> dict[str, Any]:
     """Return the columns of a table, under the metadata key that Dagster displays as a schema.
 
     Args:
         columns: Columns of the table.
         primary_key: Names of its columns.
-        own: Whether only the receiver has a column of this name.
+        is_receiver_only: Whether only the receiver has a column of this name.
     """
     shown = [
         dg.TableColumn(
             column.name,
             column.type,
-            description=_OWN if own(column.name) else None,
+            description=_RECEIVER_ONLY if is_receiver_only(column.name) else None,
             constraints=dg.TableColumnConstraints(
                 nullable=column.nullable, unique=list(primary_key) == [column.name]
             ),

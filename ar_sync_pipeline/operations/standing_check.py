@@ -40,7 +40,7 @@ _INTERRUPTION, _INTERRUPTION_TICKS = timedelta(minutes=10), 3
 
 
 @dataclass(frozen=True)
-class Look:
+class Evaluation:
     """The result of one evaluation.
 
     Attributes:
@@ -72,8 +72,8 @@ class Look:
 
 
 # They get the instance, and the id of the code location's repository if there is one.
-LookAt = Callable[[dg.DagsterInstance, str | None], Look]
-LookAtAll = Callable[[dg.DagsterInstance, str | None], Sequence[Look]]
+Evaluate = Callable[[dg.DagsterInstance, str | None], Evaluation]
+EvaluateAll = Callable[[dg.DagsterInstance, str | None], Sequence[Evaluation]]
 
 
 class _Finding(BaseModel):
@@ -109,7 +109,7 @@ class _Memory(BaseModel):
         memory.ticked_at = now
         return memory
 
-    def since(self, name: str, found: Look) -> datetime:
+    def since(self, name: str, found: Evaluation) -> datetime:
         """Return when this finding was first made."""
         news = f"{found.result.passed} {found.news}"
         if name not in self.findings or self.findings[name].news != news:
@@ -118,14 +118,14 @@ class _Memory(BaseModel):
 
 
 def standing_check(
-    spec: dg.AssetCheckSpec, look: LookAt, clock: Clock, names: PairNames
+    spec: dg.AssetCheckSpec, evaluate: Evaluate, clock: Clock, names: PairNames
 ) -> dg.AssetChecksDefinition:
     """Return the check, which can also be executed from the UI."""
 
     @dg.multi_asset_check(name=names.name(f"{spec.name}_check"), specs=[spec])
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
-            found = look(context.instance, repository_of_run(context.run))
+            found = evaluate(context.instance, repository_of_run(context.run))
         delete_overtaken(context.instance, spec.key, context.run.run_id)
         yield found.with_times(clock(), None)
 
@@ -134,7 +134,7 @@ def standing_check(
 
 def standing_check_sensor(
     specs: Sequence[dg.AssetCheckSpec],
-    look: LookAtAll,
+    evaluate: EvaluateAll,
     clock: Clock,
     *,
     name: str,
@@ -145,7 +145,7 @@ def standing_check_sensor(
 
     Args:
         specs: Specifications of the checks.
-        look: Returns one finding for each specification, in their order.
+        evaluate: Returns one finding for each specification, in their order.
         clock: Returns the current time.
         name: Name of the sensor.
         description: Beginning of its description.
@@ -162,7 +162,7 @@ def standing_check_sensor(
     def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         memory = _Memory.at(clock(), context.cursor, timedelta(seconds=interval_seconds))
         here = repository_of_tick(context)
-        found, said = _found(lambda: look(context.instance, here), specs, memory)
+        found, said = _found(lambda: evaluate(context.instance, here), specs, memory)
         events = [
             event
             for spec, one in zip(specs, found, strict=False)
@@ -177,14 +177,16 @@ def standing_check_sensor(
 
 
 def _found(
-    look: Callable[[], Sequence[Look]], specs: Sequence[dg.AssetCheckSpec], memory: _Memory
-) -> tuple[Sequence[Look], str]:
+    evaluate: Callable[[], Sequence[Evaluation]],
+    specs: Sequence[dg.AssetCheckSpec],
+    memory: _Memory,
+) -> tuple[Sequence[Evaluation], str]:
     """Return the findings, none if nothing is known yet, and the message of the tick."""
     try:
-        found = look()
+        found = evaluate()
     except TransientError as error:
         if memory.ticked_at - memory.seen_at <= _UNKNOWN_AFTER:
-            return [], f"No look was possible. {error}"
+            return [], f"The checks could not be evaluated. {error}"
         found = [_cannot_tell(spec, error) for spec in specs]
     except ArSyncError as error:
         found = [_cannot_tell(spec, error) for spec in specs]
@@ -194,7 +196,7 @@ def _found(
 
 
 def _evaluations(
-    instance: dg.DagsterInstance, spec: dg.AssetCheckSpec, found: Look, memory: _Memory
+    instance: dg.DagsterInstance, spec: dg.AssetCheckSpec, found: Evaluation, memory: _Memory
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the evaluation to write; none if the UI already shows the same success.
 
@@ -212,7 +214,7 @@ def _evaluations(
         )
 
 
-def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Look:
+def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Evaluation:
     result = dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,
@@ -220,4 +222,4 @@ def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Look:
         description=str(error),
         metadata={ERROR: error.code, REMEDY: error.remedy},
     )
-    return Look(result, str(error))
+    return Evaluation(result, str(error))

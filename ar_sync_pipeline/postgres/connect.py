@@ -101,20 +101,19 @@ def database_label(url: str) -> str:
 def connect(url: str, *, application: str) -> Iterator[Connection]:
     """Open a connection for the length of a block.
 
+    Blocks can be nested: an error of another connection passes through unchanged.
+
     Args:
         url: libpq URL or keyword string.
         application: Application name, shown in ``pg_stat_activity``.
-
-    An error of another connection passes the block as it is, so that blocks can be nested.
 
     Raises:
         DatabaseUnreachableError: The server cannot be reached, or the connection broke inside the
             block.
         DatabaseFailedError: The server cancelled a statement inside the block.
-        DatabaseRefusedError: The server refused the role, password or database, the server is too
-            old, the role lacks a
-            right for a statement inside the block, a pooler in between does not assign whole
-            sessions, or the server is a standby and the block writes.
+        DatabaseRefusedError: The server refused the role, password or database; it is too old, or
+            it is a standby and the block writes; the role lacks a right for a statement inside the
+            block; or a pooler in between does not assign whole sessions.
     """
     label = database_label(url)
     connection = _open(url, application)

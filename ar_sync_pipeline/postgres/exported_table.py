@@ -25,7 +25,7 @@ class ExportedTable:
         primary_key: Columns of the key; empty if there is none.
         key_operators: Equality operator of each key column, as SQL.
         masks: Expression to read instead of each masked column.
-        costly: Masked columns whose expression costs more than to look an equal value up.
+        costly: Masked columns for which looking up an equal value is cheaper than the expression.
         size_bytes: Size of the table, with the columns that are not exported, in bytes.
     """
 

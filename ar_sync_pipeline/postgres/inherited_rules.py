@@ -33,11 +33,11 @@ def inherited_rule_findings(
         parent, child = by_place.get((places[0], places[1])), by_place.get((schema, name))
         if parent is None or child is None:
             continue
-        own = catalog.rules(child.name).column_rules
+        ruled = catalog.rules(child.name).column_rules
         left = [
             column
             for column in catalog.rules(parent.name).column_rules
-            if column not in own and child.column(column) is not None
+            if column not in ruled and child.column(column) is not None
         ]
         if left:
             yield Finding(

@@ -119,9 +119,9 @@ def _foreign_partition(catalog: Catalog, relation: _Relation, label: str) -> Ite
 
 
 def _omitted_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    own = catalog.rules(table.name).not_replicated
+    withheld = catalog.rules(table.name).not_replicated
     for column in table.columns:
-        if column.name not in own and not column.generated:
+        if column.name not in withheld and not column.generated:
             yield from _omitted_column(table, column)
 
 

@@ -33,16 +33,16 @@ from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
-_SOUND, _FITTING = "archives_sound", "archives_fit_schema"
+_VERIFIED, _FITTING = "archives_sound", "archives_fit_schema"
 _PASSING = {
-    _SOUND: "Every archive was whole, or another one has brought what it held.",
+    _VERIFIED: "Every archive was whole, or another one has brought what it held.",
     _FITTING: "No archive waits for a change of the receiver.",
 }
-_PAGES = {_SOUND: "archive_quarantined", _FITTING: "archive_parked"}
+_PAGES = {_VERIFIED: "archive_quarantined", _FITTING: "archive_parked"}
 
 
 class Intake(dg.Config):
-    """Which archives a run looks at.
+    """Which archives a run verifies.
 
     Attributes:
         kinds: ``partial``, or both kinds.
@@ -118,7 +118,7 @@ def admission_results(
     yield from admission_checks(key, admission)
     if not admission.admitted and (admission.quarantined or admission.parked):
         observe_unapplied(context, site)
-        fail_on_refusals(key, [*admission.quarantined, *admission.parked], _SOUND, _FITTING)
+        fail_on_refusals(key, [*admission.quarantined, *admission.parked], _VERIFIED, _FITTING)
     yield dg.MaterializeResult(
         asset_key=key,
         metadata=admission_metadata(admission) | settings_metadata(site.settings),
@@ -130,7 +130,7 @@ def record_made_good(
     context: dg.AssetExecutionContext, lost: Collection[Rejection], site: ReceiverSite
 ) -> None:
     """Record that the load has brought what damaged archives held, which the admission missed."""
-    check = dg.AssetCheckKey(admitted_key(site.names), _SOUND)
+    check = dg.AssetCheckKey(admitted_key(site.names), _VERIFIED)
     shown = shown_evaluation(context.instance, check)
     if shown is not None and not shown.passed and not lost:
         target = newest_target(context.instance, check.asset_key)
@@ -138,15 +138,14 @@ def record_made_good(
 
 
 def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    sound = dg.AssetCheckSpec(
-        _SOUND,
+    verified = dg.AssetCheckSpec(
+        _VERIFIED,
         asset=key,
         description="Every archive was whole, and made by this receiver's sender. If not: it is"
         " in the spool's quarantine folder with the reason beside it; the next partial carries"
         " what a partial held, the next complete what a complete held, and this passes again when"
-        " it has come. If it does not"
-        " pass by itself, do what the result says. Blocks only a load that has no good archive."
-        + see(_PAGES[_SOUND]),
+        " it has come. If it does not pass by itself, do what the result says. Blocks only a load"
+        " that has no good archive." + see(_PAGES[_VERIFIED]),
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(
@@ -157,13 +156,13 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         " itself. Blocks only a load that has no good archive." + see(_PAGES[_FITTING]),
         blocking=True,
     )
-    return [sound, fitting]
+    return [verified, fitting]
 
 
 def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """Yield what is wrong now, whichever run found it; an error only if this run admits nothing."""
     for name, found, refusals in (
-        (_SOUND, admission.lost, admission.quarantined),
+        (_VERIFIED, admission.lost, admission.quarantined),
         (_FITTING, admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*found] or [*refusals]

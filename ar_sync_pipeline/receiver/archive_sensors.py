@@ -25,7 +25,7 @@ _SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
 # A load of partials takes a waiting complete along.
 _COMPLETE_SECONDS = 120
 # An archive waits at most a small part of its window before a tick finds it.
-_LOOKS_PER_WINDOW = 15
+_TICKS_PER_WINDOW = 15
 
 
 LoadInTick = Callable[[dg.SensorEvaluationContext], dg.SensorResult | None]
@@ -66,7 +66,7 @@ def archive_sensor(
             return dg.SkipReason("No archive waits.")
         at_work = _load_under_way(context.instance, site)
         if at_work is not None:
-            return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
+            return dg.SkipReason(f"{at_work} is at work; the next tick checks again.")
         if early is not None:
             return early
         loaded = load_in_tick(context) if load_in_tick else None
@@ -122,7 +122,7 @@ def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:
     """
     if kind is ArchiveKind.COMPLETE:
         return _COMPLETE_SECONDS
-    part = 60 * site.settings.partial_interval // _LOOKS_PER_WINDOW
+    part = 60 * site.settings.partial_interval // _TICKS_PER_WINDOW
     return min(max(part, _FASTEST_SECONDS), _SLOWEST_SECONDS)
 
 

@@ -30,7 +30,7 @@ GUARD_CAUSE = "delete guard"
 # The next archives contain what a lost one or the receiver lacks: only what lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 
-LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
+LOADED, DIGESTS, _NO_GAPS, _NO_DRIFT, _ALL_SENT = (
     "archives_loaded",
     "digests_equal",
     "no_holes",
@@ -40,7 +40,7 @@ LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
 _PAGES = {
     LOADED: "archive_parked",
     DIGESTS: "digests_differ",
-    _NO_HOLES: "gap_in_windows",
+    _NO_GAPS: "gap_in_windows",
     _NO_DRIFT: "gap_in_windows",
     _ALL_SENT: "table_not_sent",
 }
@@ -64,19 +64,19 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             DIGESTS,
             asset=key,
             description="What was written is what the archives hold, compared chunk by chunk"
-            " before the load's transaction is committed. If not: nothing was changed, and no"
-            " load continues; look for a trigger, a rule or somebody else that writes to the"
-            " named table." + see(_PAGES[DIGESTS]),
+            " before the load's transaction is committed. If not: nothing was changed, and"
+            " further loads fail until this is corrected; look for a trigger, a rule or somebody"
+            " else that writes to the named table." + see(_PAGES[DIGESTS]),
             blocking=True,
         ),
         dg.AssetCheckSpec(
-            _NO_HOLES,
+            _NO_GAPS,
             asset=key,
             description="The applied archives join without a gap, or a complete that waits closes"
             " it. If not: an archive was lost on the way; the sender's next partial carries what it"
             " held, and the next complete repairs the rest. A gap that lasts for more than"
             f" {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
-            f" `{names.name('complete_dump')}` at the sender." + see(_PAGES[_NO_HOLES]),
+            f" `{names.name('complete_dump')}` at the sender." + see(_PAGES[_NO_GAPS]),
         ),
         dg.AssetCheckSpec(
             _ALL_SENT,
@@ -89,10 +89,9 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             _NO_DRIFT,
             asset=key,
             description="The newest complete found nothing that partials should have brought; later"
-            " partials change nothing about it. If not: look"
-            " for large tables without a time stamp (catalog: `changed_at`, `watermark`), for a"
-            " failover of the sender, or for somebody who writes to the receiver's shared columns."
-            + see(_PAGES[_NO_DRIFT]),
+            " partials change nothing about it. If not: look for large tables without a time stamp"
+            " (catalog: `changed_at`, `watermark`), for a failover of the sender, or for somebody"
+            " who writes to the receiver's shared columns." + see(_PAGES[_NO_DRIFT]),
         ),
     ]
 
@@ -121,7 +120,7 @@ def load_check_results(
     key = applied_archives_key(names)
     yield _archives_loaded(key, report, window_minutes)
     yield _digests_equal(key, report)
-    yield _no_holes(key, report, window_minutes)
+    yield _no_gaps(key, report, window_minutes)
     yield _result(
         key,
         _ALL_SENT,
@@ -176,7 +175,7 @@ def _digests_equal(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
     )
 
 
-def _no_holes(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.AssetCheckResult:
+def _no_gaps(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.AssetCheckResult:
     """Return the result about gaps; its mail is delayed, unless the sender was restored.
 
     Only a complete closes the gap after a restored sender, so it is mailed at once.
@@ -184,7 +183,7 @@ def _no_holes(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.A
     gaps = report.chain.gaps if report.chain else ()
     result = _result(
         key,
-        _NO_HOLES,
+        _NO_GAPS,
         "; ".join(listed([*map(str, gaps)])),
         _without_gap(report),
         gaps=len(gaps),

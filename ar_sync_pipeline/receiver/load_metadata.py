@@ -153,4 +153,6 @@ def _schema(report: LoadReport, facts: TableFacts) -> dict[str, Any]:
         if table.name == facts.name
         for column in table.columns
     }
-    return column_schema(facts.columns, facts.primary_key, own=lambda name: name not in shared)
+    return column_schema(
+        facts.columns, facts.primary_key, is_receiver_only=lambda name: name not in shared
+    )

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.standing_check import Look, standing_check_sensor
+from ar_sync_pipeline.operations.standing_check import Evaluation, standing_check_sensor
 from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 
@@ -22,7 +22,7 @@ def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     return standing_check_sensor(
         check_specs(site),
         lambda _instance, _repository: [
-            Look(result, result.description or "", settles=_SETTLES)
+            Evaluation(result, result.description or "", settles=_SETTLES)
             for result in check_results(site)
         ],
         site.clock,

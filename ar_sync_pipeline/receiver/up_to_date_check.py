@@ -10,7 +10,11 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
-from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
+from ar_sync_pipeline.operations.standing_check import (
+    Evaluation,
+    standing_check,
+    standing_check_sensor,
+)
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
@@ -58,20 +62,20 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check every minute."""
     return standing_check_sensor(
         [up_to_date_spec(site)],
-        lambda instance, _repository: _look(site, instance),
+        lambda instance, _repository: _evaluate(site, instance),
         site.clock,
         name=site.names.name("data_age"),
-        description="Looks how far behind the receiver is, also when nothing arrives. Tells the"
+        description="Shows how far behind the receiver is, also when nothing arrives. Tells the"
         " sender if rejected archives were moved by hand.",
     )
 
 
-def _look(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Look]:
+def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
     acknowledge_moved_files(site.settings, site.clock)
     return [check_lag(site, instance)]
 
 
-def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
+def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
     """Return the lag of the receiver now, and its reason.
 
     Raises:
@@ -101,11 +105,11 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     because = re.sub(r"\d+", "", lag.because)
     news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
     if lag.data_until is None:
-        return Look(result, news, settles=complete_due_within(site.settings, site.clock()))
+        return Evaluation(result, news, settles=complete_due_within(site.settings, site.clock()))
     if late and _is_loading(status, site, instance):
         late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
-        return Look(result, news, late_from + _LOAD_MAY_TAKE, _LOAD_MAY_TAKE)
-    return Look(result, news, settles=_SETTLES)
+        return Evaluation(result, news, late_from + _LOAD_MAY_TAKE, _LOAD_MAY_TAKE)
+    return Evaluation(result, news, settles=_SETTLES)
 
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:

@@ -121,7 +121,7 @@ def materialize_archive(
     The maximum runtime of the run does not end an upload that makes progress.
     """
     # Another run would remove a build folder that is days old.
-    longer = LongerRun(context.instance, context.run.run_id, on_look=build.path.touch)
+    longer = LongerRun(context.instance, context.run.run_id, on_progress=build.path.touch)
 
     def report(error: ArSyncError) -> None:
         context.log.warning("An attempt to upload the archive failed: %s", error)

@@ -1,4 +1,4 @@
-"""Windows whose archives a clock made that was ahead, and was set back since.
+"""Windows whose archives were made while the clock was ahead.
 
 The receiver parks such an archive until its date, and it is overtaken by then. Dagster shows its
 window as materialized all the same, so nothing would be dumped until the true time has passed it.

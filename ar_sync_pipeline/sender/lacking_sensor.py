@@ -60,7 +60,7 @@ def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
             return dg.SkipReason("The receiver lacks nothing that the last complete left out.")
         at_work = work_under_way(context.instance, job.name, key, site.clock())
         if at_work is not None:
-            return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
+            return dg.SkipReason(f"{at_work} is at work; the next tick checks again.")
         requested = _requested(context.instance, job.name)
         not_yet = _pause(context.instance, job.name, site.clock()) or _limit(
             requested, site.clock()

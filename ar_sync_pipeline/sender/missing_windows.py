@@ -21,8 +21,8 @@ class MissingWindows:
     """Closed windows without an archive, by their keys, oldest first.
 
     Attributes:
-        recent: Windows within the horizon. Those whose archives a clock made that was ahead and was
-            set back since are missing, too: the next archive has overtaken these.
+        recent: Windows within the horizon. A window whose archive was made while the clock was
+            ahead counts as missing, because the next archive overtakes it.
         older: Windows before it, as far back as the grid and the runs in the instance reach.
         archive: Asset whose partitions they are.
     """

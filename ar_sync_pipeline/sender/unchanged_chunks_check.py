@@ -20,8 +20,8 @@ def unchanged_chunks_check(site: SenderSite) -> dg.AssetCheckSpec:
         _NAME,
         asset=archive_key(ArchiveKind.COMPLETE, site.names),
         description="Chunks that a complete did not read because their row versions had not"
-        " changed were really unchanged: every AR_SYNC_COMPLETE_VERIFY_DAYS days a"
-        " complete reads all of them. If not: that complete carried what differed; set"
+        " changed were really unchanged: every AR_SYNC_COMPLETE_VERIFY_DAYS days a complete reads"
+        " all of them. If not: that complete carried what differed; set"
         " AR_SYNC_COMPLETE_VERIFY_DAYS=0, and look for what changes rows without a transaction."
         + see(_PAGE),
     )

@@ -17,7 +17,11 @@ from ar_sync_pipeline.operations.runs.run_state import (
     last_success,
     work_under_way,
 )
-from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
+from ar_sync_pipeline.operations.standing_check import (
+    Evaluation,
+    standing_check,
+    standing_check_sensor,
+)
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
 from ar_sync_pipeline.sender.missing_windows import (
@@ -81,7 +85,7 @@ def check_for_gaps(
     windows: dg.TimeWindowPartitionsDefinition,
     instance: dg.DagsterInstance,
     repository_id: str | None = None,
-) -> Look:
+) -> Evaluation:
     """Return which windows are missing in the grid now; pass if a run is about to fill them."""
     stopped = is_stopped(instance, site.names.name(SCHEDULE), repository_id)
     found = _Gaps.find(site, windows, instance, stopped=stopped)
@@ -103,7 +107,7 @@ def check_for_gaps(
     # those that no run follows any more.
     if found.failures and not stopped:
         told_of = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
-    return Look(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
+    return Evaluation(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
 
 
 @dataclass(frozen=True)

@@ -377,10 +377,10 @@ def web_address(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else _text(value)
     try:
         parts = urlsplit(text)
-        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # an invalid port, or an invalid address in brackets
-        sound = False
-    if not sound or not text.isascii() or not text.isprintable() or " " in text:
+        is_valid = False
+    if not is_valid or not text.isascii() or not text.isprintable() or " " in text:
         raise invalid_value(
             "is not a web address", "write https://host/path, with odd characters percent-encoded"
         )

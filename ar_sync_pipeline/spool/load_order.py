@@ -1,8 +1,8 @@
 """Order in which a load applies archives: a pure function of archives and ledger.
 
 The receiver's state is a function of the set of archives: the newest complete, then all later
-partials in the order of their snapshots. A load restores exactly this state,
-in whatever order the archives arrive.
+partials in the order of their snapshots. A load restores exactly this state, in whatever order the
+archives arrive.
 
 A late partial is skipped if the unbroken chain already ends after it: the receiver has all its
 rows, in the same or a newer version, and rows that the sender deleted since would only come back.

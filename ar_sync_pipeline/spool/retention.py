@@ -54,8 +54,7 @@ def plan_retention(
     """Decide for every archive, in the given order.
 
     Never deleted: an archive that is not applied; the newest applied complete in the spool; a
-    partial with a later snapshot than that complete. The receiver can always
-    be rebuilt from these.
+    partial with a later snapshot than that complete. The receiver can always be rebuilt from these.
 
     Args:
         archives: Archives in any state.

@@ -29,7 +29,7 @@ UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(ALONE), "up_to_date")
 LOADED = dg.AssetCheckKey(applied_archives_key(ALONE), "archives_loaded")
 
 
-NO_HOLES = dg.AssetCheckKey(applied_archives_key(ALONE), "no_holes")
+NO_GAPS = dg.AssetCheckKey(applied_archives_key(ALONE), "no_holes")
 
 
 NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL, ALONE), "no_gap_in_windows")

@@ -17,7 +17,7 @@ from ar_sync_pipeline_tests.alerts.operation import (
     LOADED,
     MINUTES,
     NO_GAP,
-    NO_HOLES,
+    NO_GAPS,
     UP_TO_DATE,
     Operation,
 )
@@ -34,11 +34,11 @@ def test_complete_that_waits_closes_the_gap_before_a_partial_that_overtook_it(
     with time_machine.travel(operation.now + 20 * MINUTES):
         operation.run("partial_loaddata")
     operation.tick()
-    assert operation.found(NO_HOLES).passed
+    assert operation.found(NO_GAPS).passed
     assert "1 archive waits for the next load" in str(operation.found(UP_TO_DATE).description)
     operation.run("complete_loaddata")
     operation.tick()
-    assert operation.found(NO_HOLES).passed
+    assert operation.found(NO_GAPS).passed
     assert "all is well" in str(operation.found(UP_TO_DATE).description)
     assert operation.subjects == []
 
@@ -57,7 +57,7 @@ def test_sensor_of_partials_has_a_waiting_complete_loaded_in_the_same_run(
         assert job.execute_in_process(run_config=asked.run_config, instance=instance).success
         assert list(operation.watched.deployment.spool.glob("*/NEW_*")) == []
     operation.tick()
-    assert operation.found(NO_HOLES).passed
+    assert operation.found(NO_GAPS).passed
     assert operation.subjects == []
 
 
@@ -236,7 +236,7 @@ def test_gap_is_shown_at_once_and_mailed_only_if_no_archive_closes_it(
     lost, *_ = sorted((operation.watched.deployment.spool / "partial").glob("NEW_*"))
     lost.unlink()
     operation.run("partial_loaddata")
-    found = operation.found(NO_HOLES)
+    found = operation.found(NO_GAPS)
     assert not found.passed
     assert "may be missing" in str(found.description)
     operation.tick()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
@@ -22,10 +24,6 @@ from ar_sync_pipeline.archive.media_list import ListedFile, write_media_list
 from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 SNAPSHOT_AT = datetime(2026, 11, 23, 15, 30, 0, 123456, tzinfo=UTC)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -20,10 +21,6 @@ from ar_sync_pipeline.archive.member_names import (
     name_problem,
     table_member_path,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 @given(blocks=st.lists(st.binary(max_size=2000), max_size=20), factor=st.sampled_from([1, 300]))

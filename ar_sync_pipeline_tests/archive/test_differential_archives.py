@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -25,9 +26,6 @@ from ar_sync_pipeline_tests.archive.building import (
     make_table,
     write_archive,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BASE = BaseArchive(archive_id=UUID(int=9), snapshot_at=SNAPSHOT_AT - timedelta(days=1))
 

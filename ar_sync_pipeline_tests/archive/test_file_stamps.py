@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.file_stamp import FileStamp, steady_stamp
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline_tests.archive.building import make_source
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Several blocks of a reader's buffer, so that the middle of the archive is in the member.
 CONTENT = bytes(range(256)) * 4 * 4096

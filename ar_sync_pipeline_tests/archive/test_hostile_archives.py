@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tarfile
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from backports import zstd
@@ -37,10 +39,6 @@ from ar_sync_pipeline_tests.archive.building import (
     make_table,
     write_archive,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 NAME = make_manifest().name.waiting
 KEY = b"shared secret"

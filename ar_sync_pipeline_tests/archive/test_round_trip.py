@@ -7,9 +7,9 @@ import os
 import subprocess
 import tarfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,9 +29,6 @@ from ar_sync_pipeline_tests.archive.building import (
     make_source,
     write_archive,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAMES = {
     "1234.jpeg": b"one",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline_tests.archive.building import make_source, write_archive
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MEGABYTE = 2**20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,9 +13,6 @@ from click.testing import CliRunner, Result
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline_tests.archive.building import make_source, write_archive
 from ar_sync_pipeline_tests.fix_rights import permissions_count
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

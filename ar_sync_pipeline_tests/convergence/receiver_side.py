@@ -28,7 +28,7 @@ from ar_sync_pipeline_tests.convergence.row_images import (
 from ar_sync_pipeline_tests.convergence.sender_side import Dumped, VirtualClock
 from ar_sync_pipeline_tests.waiting import until
 
-OWN_TABLES = ("app_note", "app_remark", "app_pin")
+RECEIVER_ONLY_TABLES = ("app_note", "app_remark", "app_pin")
 
 
 @dataclass
@@ -86,7 +86,7 @@ class ReceiverSide:
         for path in (self.media, self.spool):
             path.mkdir()
         prepare_spool(self.spool)
-        self.run(f"TRUNCATE {', '.join((*TABLES, *OWN_TABLES))}")
+        self.run(f"TRUNCATE {', '.join((*TABLES, *RECEIVER_ONLY_TABLES))}")
         self.run("DROP SCHEMA IF EXISTS ar_sync CASCADE")
 
     @property

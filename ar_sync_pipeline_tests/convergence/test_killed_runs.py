@@ -141,6 +141,7 @@ def test_killed_dump_is_made_good_by_the_next_one(
     assert line.dump(killable_runs, kind, point) == KILLED
     assert list_waiting(line.receiver.spool) == []
     half_sent = line.files() - files
+    assert bool(half_sent) is (point == "in the middle of the upload")
     assert all("/.incoming/" in path for path in half_sent)
     assert line.load(killable_runs) == 0
     line.change()

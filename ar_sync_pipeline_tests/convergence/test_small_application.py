@@ -136,7 +136,7 @@ def test_row_that_commits_after_the_dump_of_its_window_arrives_with_the_next(
     assert equal(filled)
 
 
-def test_d21_receivers_own_columns_survive_and_changed_rows_are_reset(filled: TwoSites) -> None:
+def test_d21_receiver_only_columns_survive_and_changed_rows_are_reset(filled: TwoSites) -> None:
     filled.complete()
     filled.load()
     filled.at_receiver("UPDATE app_parent SET seen = true, transformed = true")

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import psycopg
 import pytest
 
 from ar_sync_pipeline.demo.city import fill_city
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline_tests.demo.test_city import NOW
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-    from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 
 @pytest.fixture(scope="session")

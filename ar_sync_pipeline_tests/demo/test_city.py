@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString
+from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -13,11 +14,7 @@ from ar_sync_pipeline.demo.equality import prove_equal_tables
 from ar_sync_pipeline.demo.fake_data import EAST, NORTH, SOUTH, WEST
 from ar_sync_pipeline.demo.pictures import make_pictures
 from ar_sync_pipeline.demo.receiver_city import ZoneCounts, fill_receiver
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 NOW = datetime(2026, 11, 24, 4, 5, 6, 123456, tzinfo=UTC)
 REPORT_TIME = 'SELECT max("timeStamp"), min("timeStamp") FROM "AndroidRequests_report"'

@@ -50,7 +50,7 @@ def test_named_folder_is_cleared_of_an_earlier_demo_only(tmp_path: Path) -> None
         assert not (folder / "file").exists()
 
 
-def test_folder_of_a_running_demo_is_refused_and_its_database_goes_on(tmp_path: Path) -> None:
+def test_folder_of_a_running_demo_is_refused_and_its_database_keeps_running(tmp_path: Path) -> None:
     with (
         demo_folder(tmp_path / "demo") as folder,
         EmbeddedPostgres(folder / "postgres") as postgres,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -8,11 +8,7 @@ from rich.console import Console
 
 from ar_sync_pipeline.demo.equality import TableComparison, compare_media, prove_equal_tables
 from ar_sync_pipeline.demo.report import database_table, media_line
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 EVENTS = "AndroidRequests_eventforbusv2"
 BUSES = "AndroidRequests_busv2"

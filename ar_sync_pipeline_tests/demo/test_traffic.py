@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,11 +11,7 @@ from ar_sync_pipeline.demo.pictures import make_pictures
 from ar_sync_pipeline.demo.traffic import BurstSummary, Traffic
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline_tests.demo.test_city import NOW
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 LATER = NOW + timedelta(minutes=5)
 

@@ -282,8 +282,8 @@ def test_row_that_a_table_outside_the_catalog_refers_to_stays_until_somebody_dec
     filled.at_receiver("INSERT INTO favourites (child_id) VALUES (7)")
     filled.at_sender("DELETE FROM app_child WHERE id = 7")
     sites.complete()
-    (put_aside,) = sites.load().refused
-    assert "permission denied for table favourites" in str(put_aside)
+    (rejected,) = sites.load().refused
+    assert "permission denied for table favourites" in str(rejected)
     assert rows(filled.receiver, "SELECT child_id FROM favourites") == [(7,)]
     assert rows(filled.receiver, "SELECT id FROM app_child WHERE id = 7") == [(7,)]
     filled.at_receiver("DELETE FROM favourites")

@@ -17,7 +17,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
-from ar_sync_pipeline_tests.fix_roles import SCRIPTS, RoleScript
+from ar_sync_pipeline_tests.fix_roles import SCRIPTS, RoleScript, superuser
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -86,11 +86,6 @@ def shop(database_factory: DatabaseFactory, role_script: RoleScript, tmp_path: P
     (sites.sender_media / "invoices").mkdir()
     (sites.sender_media / "invoices" / "7.pdf").write_bytes(b"invoice")
     return sites
-
-
-def superuser(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"postgres@{parts.hostname}:{parts.port}").geturl()
 
 
 @pytest.mark.long

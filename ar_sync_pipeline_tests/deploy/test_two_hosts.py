@@ -35,8 +35,8 @@ from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 ADDRESSES = {SENDER: "127.0.0.2", RECEIVER: "127.0.0.3"}
 CHILDREN = "SELECT * FROM app_child ORDER BY id"
 STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
-# A run waits behind the one that a sensor has launched, on a machine that may be busy.
-_PATIENCE_SECONDS = 150
+# A run waits for the one that a sensor has launched, on a machine that may be busy.
+_RUN_SECONDS = 150
 LAUNCH = """
 mutation ($selector: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
   launchRun(executionParams: {selector: $selector, executionMetadata: {tags: $tags}}) {
@@ -64,7 +64,7 @@ class TwoHosts(LiveInstance):
     def run(self, host: str, job: str, **tags: str) -> dg.DagsterRun:
         """Launch a job as the UI does; returns its finished run."""
         run_id = self.launch(host, job, **tags)
-        return self.until(lambda: self.finished(run_id), f"end of {job}", _PATIENCE_SECONDS)
+        return self.until(lambda: self.finished(run_id), f"end of {job}", _RUN_SECONDS)
 
     def launch(self, host: str, job: str, **tags: str) -> str:
         """Launch a job as the UI does; returns the run's id."""
@@ -182,9 +182,9 @@ def test_control_plane_runs_dumps_and_loads_on_the_hosts_that_they_belong_to(
     assert {"new_complete_archives", "new_partial_archives"} <= ticked
     # An upgrade of the receiver in the middle of a load waits for it.
     load = hosts.launch(RECEIVER, "complete_loaddata")
-    hosts.until(lambda: hosts.at_work(load), "the load has begun", _PATIENCE_SECONDS)
+    hosts.until(lambda: hosts.at_work(load), "the load has begun", _RUN_SECONDS)
     hosts.ask_to_end(RECEIVER)
-    loaded = hosts.until(lambda: hosts.finished(load), "end of the load", _PATIENCE_SECONDS)
+    loaded = hosts.until(lambda: hosts.finished(load), "end of the load", _RUN_SECONDS)
     assert [run.status.value for run in (complete, partial, loaded)] == ["SUCCESS"] * 3
     assert rows(deployment.receiver_url, CHILDREN) == rows(deployment.sender_url, CHILDREN)
     # What runs print stays on their hosts; what they record is in the shared storage.

@@ -191,7 +191,7 @@ def run_whose_process_was_killed_is_retried(line: CeleryLine) -> None:
         run_id, pid = line.at_work("partial_dump", line.sender)
         os.kill(pid, signal.SIGKILL)
         line.ends(run_id, dg.DagsterRunStatus.FAILURE)
-    line.is_made_again(run_id)
+    line.is_retried(run_id)
 
 
 def run_whose_worker_was_killed_is_retried(line: CeleryLine) -> None:
@@ -203,5 +203,5 @@ def run_whose_worker_was_killed_is_retried(line: CeleryLine) -> None:
         line.workers[SENDER].kill()
     line.workers[SENDER].start()
     line.ends(run_id, dg.DagsterRunStatus.FAILURE)
-    line.is_made_again(run_id)
+    line.is_retried(run_id)
     line.live.until(line.is_equal, "what was dumped is loaded", _SENSOR_AND_LOAD_SECONDS)

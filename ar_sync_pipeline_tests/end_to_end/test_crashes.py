@@ -62,7 +62,7 @@ class Line:
         what = f"run {run_id} is {' or '.join(map(str, statuses))}"
         return self.live.until(lambda: self._ended(run_id, statuses), what)
 
-    def is_made_again(self, run_id: str) -> dg.DagsterRun:
+    def is_retried(self, run_id: str) -> dg.DagsterRun:
         """Return the successful retry of a run that lost its worker."""
         return self.live.until(lambda: self._second(run_id), f"run {run_id} is launched again")
 
@@ -119,8 +119,8 @@ def line(live: LiveInstance) -> Line:
 @pytest.mark.timeout(600)  # on a machine that does much else
 def test_whatever_dies_in_the_middle_is_made_good_without_a_person(line: Line) -> None:
     """One deployment for all cases, because its start takes longer than the cases."""
-    killed_dump_is_made_again(line)
-    killed_load_is_made_again(line)
+    killed_dump_is_retried(line)
+    killed_load_is_retried(line)
     stuck_run_is_ended(line)
     failed_step_is_no_reason_for_a_second_run(line)
     reboot_recovers(line)
@@ -128,25 +128,25 @@ def test_whatever_dies_in_the_middle_is_made_good_without_a_person(line: Line) -
     assert rows(line.receiver, APPLIED) == []
 
 
-def killed_dump_is_made_again(line: Line) -> None:
+def killed_dump_is_retried(line: Line) -> None:
     line.change()
     with held_up(line.sender):
         line.ask_for_dump()
         run_id, pid = line.at_work("partial_dump", line.sender)
         os.kill(pid, signal.SIGKILL)
         line.ends(run_id, dg.DagsterRunStatus.FAILURE)
-    again = line.is_made_again(run_id)
+    again = line.is_retried(run_id)
     assert windows_of_yesterday().items() <= again.tags.items()
 
 
-def killed_load_is_made_again(line: Line) -> None:
+def killed_load_is_retried(line: Line) -> None:
     line.change()
     with held_up(line.receiver):
         line.ends(line.ask_for_dump(), dg.DagsterRunStatus.SUCCESS)
         run_id, pid = line.at_work("partial_loaddata", line.receiver)
         os.kill(pid, signal.SIGKILL)
         line.ends(run_id, dg.DagsterRunStatus.FAILURE)
-    line.is_made_again(run_id)
+    line.is_retried(run_id)
     line.live.until(line.is_equal, "what was dumped is loaded")
 
 
@@ -162,7 +162,7 @@ def stuck_run_is_ended(line: Line) -> None:
         # The monitor reports a failure, its process a cancellation; the last one wins.
         line.ends(run_id, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
         line.live.until(lambda: not is_running(pid), "its process is gone")
-    line.is_made_again(run_id)
+    line.is_retried(run_id)
 
 
 def failed_step_is_no_reason_for_a_second_run(line: Line) -> None:
@@ -187,7 +187,7 @@ def reboot_recovers(line: Line) -> None:
             waiting = line.ask_for_dump()
             line.live.kill()
     line.live.start()
-    line.is_made_again(load)
-    line.is_made_again(dump)
+    line.is_retried(load)
+    line.is_retried(dump)
     line.ends(waiting, dg.DagsterRunStatus.SUCCESS)
     line.live.until(line.is_equal, "what was dumped is loaded")

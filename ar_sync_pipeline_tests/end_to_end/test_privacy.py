@@ -12,7 +12,6 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -20,7 +19,7 @@ from click.testing import CliRunner
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_dagster import Deployment, dagster_command
-from ar_sync_pipeline_tests.fix_roles import RoleScript
+from ar_sync_pipeline_tests.fix_roles import RoleScript, superuser
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 if sys.version_info >= (3, 14):
@@ -137,11 +136,6 @@ def everything(private: Deployment) -> dict[str, bytes]:
 
 def places_of(needle: bytes, found: dict[str, bytes]) -> list[str]:
     return [name for name, content in found.items() if needle.lower() in content.lower()]
-
-
-def superuser(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"postgres@{parts.hostname}:{parts.port}").geturl()
 
 
 @pytest.mark.long

@@ -109,7 +109,7 @@ def test_partitions_count_towards_the_size(source: Source) -> None:
         source.complete()
 
 
-def test_row_that_refers_to_its_own_table_brings_its_parents(source: Source) -> None:
+def test_self_referencing_row_brings_its_parents(source: Source) -> None:
     source.run(
         "CREATE TABLE t_s (id integer PRIMARY KEY, parent integer REFERENCES t_s)",
         "INSERT INTO t_s VALUES (1, NULL), (2, 1), (3, 2), (4, 3)",

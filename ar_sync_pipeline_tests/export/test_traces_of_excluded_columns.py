@@ -70,7 +70,7 @@ def test_change_of_the_type_of_a_replicated_column_parks(sites: TwoSites) -> Non
     assert "lacks the label tram" in str(parked)
 
 
-def test_sequences_of_the_receiver_s_own_columns_are_not_advanced(sites: TwoSites) -> None:
+def test_sequences_of_the_receiver_only_columns_are_not_advanced(sites: TwoSites) -> None:
     archive = sites.complete()
     (table,) = verify_archive(archive).tables
     # As an earlier version made it.

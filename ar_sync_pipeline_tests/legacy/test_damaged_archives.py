@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -27,6 +24,7 @@ from ar_sync_pipeline_tests.legacy.building import (
     some_rows,
 )
 from ar_sync_pipeline_tests.legacy.conftest import OldReceiver
+from ar_sync_pipeline_tests.sync.load.admitting_process import admitted_by
 
 _MOST_MIB = 200
 
@@ -286,27 +284,13 @@ def test_memory_stays_small_with_any_content(receiver: OldReceiver) -> None:
     ]
     for day, content in enumerate(worst, start=1):
         receiver.offer(content, stamp=f"2017-09-{day:02d}__03_30_00")
-    given = {
-        "environment": {
-            "AR_SYNC_RECEIVER_DATABASE_URL": receiver.receiver,
-            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(receiver.receiver_media),
-            "AR_SYNC_REMOTE_BKP_FLDR": str(receiver.spool),
-            "AR_SYNC_OLD_ARCHIVES": "accept",
-        },
-        "catalog": receiver.catalog.model_dump(mode="json", by_alias=True),
+    environment = {
+        "AR_SYNC_RECEIVER_DATABASE_URL": receiver.receiver,
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(receiver.receiver_media),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(receiver.spool),
+        "AR_SYNC_OLD_ARCHIVES": "accept",
     }
-    measured = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "ar_sync_pipeline_tests.sync.load.admitting_process",
-            json.dumps(given),
-        ],
-        stdout=subprocess.PIPE,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    quarantined, peak_kib = json.loads(measured.stdout)
+    quarantined, peak_kib = admitted_by(environment, receiver.catalog)
     assert quarantined == 3
     assert peak_kib < _MOST_MIB * 1024
     assert "backup_2017-09-01__03_30_00.tar.gz" in receiver.files("complete")

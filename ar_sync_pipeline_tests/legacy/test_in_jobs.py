@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
+from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.legacy.building import complete, dump
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 PARENTS = "SELECT id, code, label FROM app_parent WHERE id IN (1, 77) ORDER BY id"
 
 
 @pytest.mark.long
-def test_new_sender_goes_on_where_the_old_one_stopped(deployment: Deployment) -> None:
+def test_new_sender_continues_where_the_old_one_stopped(deployment: Deployment) -> None:
     """With a partial first: no watermark joins the two, so its window alone counts."""
     deployment.receiver_changes["AR_SYNC_OLD_ARCHIVES"] = "accept"
     sql = dump({"parent": (("id", "code", "label"), [["1", "c1", "old"], ["77", "gone", "\\N"]])})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,9 +20,6 @@ from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline_tests.archive.building import make_entry, make_source, write_archive
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.media.loading import ARCHIVE, OWNER, install, new_stage, put_in_place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_work_with_a_limit_of_its_own_is_not_ended_before_it(instance: dg.Dagste
 def test_upload_of_a_dump_reports_progress(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(longer_runs, "_LOOK_EVERY_SECONDS", 0)
+    monkeypatch.setattr(longer_runs, "_REPORT_EVERY_SECONDS", 0)
     outcome = deployment.succeed("partial_dump")
     with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
         run = instance.get_run_by_id(outcome.run_id)

@@ -114,7 +114,7 @@ def test_forked_process_leaves_the_connections_of_its_parent_alone(home: str) ->
 
 
 @pytest.mark.long
-def test_each_storage_of_a_process_has_its_own_tables(
+def test_each_storage_of_a_process_has_its_tables(
     home: str, database_factory: DatabaseFactory
 ) -> None:
     del home

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
-from ar_sync_pipeline.operations.standing_check import Look, standing_check_sensor
+from ar_sync_pipeline.operations.standing_check import Evaluation, standing_check_sensor
 
 SPEC = dg.AssetCheckSpec("rows_are_transformed", asset="rows")
 SETTLES = timedelta(minutes=20)
@@ -36,7 +36,7 @@ def mailed_from(instance: dg.DagsterInstance, seconds: int, *ticks: datetime) ->
     for now in ticks:
         sensor = standing_check_sensor(
             [SPEC],
-            lambda _instance, _repository: [Look(found, settles=SETTLES)],
+            lambda _instance, _repository: [Evaluation(found, settles=SETTLES)],
             partial(_at, now),
             name="untransformed_rows",
             description="Looks.",

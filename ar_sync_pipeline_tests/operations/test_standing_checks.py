@@ -212,7 +212,7 @@ def test_a_database_that_does_not_answer_is_no_verdict_and_no_secret(
     )
     said = Receiver(deployment, instance).tick(0)
     assert isinstance(said, str)
-    assert said.startswith("No look was possible. ")
+    assert said.startswith("The checks could not be evaluated. ")
     assert "127.0.0.1:1/nowhere" in said
     assert "secret-word" not in said
 

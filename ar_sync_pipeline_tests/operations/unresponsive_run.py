@@ -21,7 +21,7 @@ def unresponsive() -> None:
 
 @dg.job(
     executor_def=dg.ExecutorDefinition.hardcoded_executor(
-        WatchedExecutor(look_every_seconds=0.2, grace_seconds=1)
+        WatchedExecutor(check_every_seconds=0.2, grace_seconds=1)
     )
 )
 def stuck_job() -> None:

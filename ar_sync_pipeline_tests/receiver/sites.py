@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -16,12 +16,10 @@ from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
 from ar_sync_pipeline.receiver.postprocess_builtin import BuiltinPostprocessor
 from ar_sync_pipeline.receiver.postprocess_command import CommandPostprocessor
+from ar_sync_pipeline.receiver.postprocessor import Postprocessor
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.transform.specification import CommandTransform, parse_transform
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.receiver.postprocessor import Postprocessor
 
 MARKED = ("busstop", "busv2", "eventforbusstop", "eventforbusv2", "report")
 COMMAND = f"""

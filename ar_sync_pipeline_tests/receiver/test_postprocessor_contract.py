@@ -100,7 +100,7 @@ def test_all_waiting_rows_are_transformed_and_a_second_run_finds_nothing(kind: K
     for _ in range(2):
         done = kind.run()
         assert done.succeeded
-        assert done.metadata["seconds"] >= 0
+        assert isinstance(done.metadata["seconds"], float)
         assert done.check("rows_transformed_in_time").metadata["rows_waiting"].value == 0
         assert kind.sites.waiting() == 0
     assert kind.sites.shared_rows() == before

@@ -34,7 +34,7 @@ from ar_sync_pipeline.operations.runs.run_state import (
     last_success,
     work_under_way,
 )
-from ar_sync_pipeline.operations.standing_check import Look
+from ar_sync_pipeline.operations.standing_check import Evaluation
 from ar_sync_pipeline.operations.windows import KEY_FORMAT, window_partitions
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import check_for_gaps
@@ -108,7 +108,7 @@ class Sender:
     def newest(self, at: datetime) -> str:
         return (at - self.interval).strftime(KEY_FORMAT)
 
-    def check(self) -> Look:
+    def check(self) -> Evaluation:
         return check_for_gaps(self.site, self.windows(), self.instance)
 
 

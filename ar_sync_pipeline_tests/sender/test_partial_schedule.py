@@ -159,7 +159,7 @@ def test_nothing_is_requested_while_a_backfill_has_no_run_yet(ticks: Ticks) -> N
     assert "of_operator" in ticks.waits_because()
 
 
-def test_nothing_is_requested_before_a_lost_run_is_made_again(ticks: Ticks) -> None:
+def test_nothing_is_requested_before_a_lost_run_is_retried(ticks: Ticks) -> None:
     lost = ticks.run(dg.DagsterRunStatus.STARTED)
     ticks.instance.report_run_failed(lost)
     ticks.instance.add_run_tags(lost.run_id, {"dagster/will_retry": "true"})

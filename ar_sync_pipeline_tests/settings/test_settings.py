@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -27,9 +27,6 @@ from ar_sync_pipeline.settings.model import (
     load_sender_settings,
     variables,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PASSWORD = "correct-horse"
 KEY = "2b7e151628aed2a6abf7158809cf4f3c"
@@ -210,9 +207,7 @@ def test_variable_of_the_other_side_and_of_the_tooling_is_no_error(
 def test_value_of_an_unknown_variable_is_never_shown(receiver_environ: Environ) -> None:
     found = receiver_errors(receiver_environ | {"AR_SYNC_DATABASE_URL": PASSWORD})
     assert PASSWORD not in found["AR_SYNC_DATABASE_URL"]
-    assert "AR_SYNC_SENDER_DATABASE_URL" in found["AR_SYNC_DATABASE_URL"] or (
-        "AR_SYNC_RECEIVER_DATABASE_URL" in found["AR_SYNC_DATABASE_URL"]
-    )
+    assert "AR_SYNC_RECEIVER_DATABASE_URL" in found["AR_SYNC_DATABASE_URL"]
 
 
 @pytest.mark.parametrize("time", ["9", "2", None])

@@ -7,12 +7,9 @@ import pwd
 import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline_tests.fix_rights import acting_as
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer
+from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer
 
 RECEIVER = "daemon"
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,8 +24,7 @@ from ar_sync_pipeline_tests.missing_parts import only_root, skip_unless_in_ci
 from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 
-if TYPE_CHECKING:
-    Configured = Callable[..., OpensshTestServer]
+Configured = Callable[..., OpensshTestServer]
 
 _EXTERNAL = "/usr/lib/openssh/sftp-server"
 SUBSYSTEM = f"Subsystem sftp {_EXTERNAL}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import asyncssh
 import pytest
@@ -17,9 +17,6 @@ from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServe
 from ar_sync_pipeline_tests.fix_sftp import configured_server
 from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ALL = "posix-rename,fsync@openssh.com,statvfs@openssh.com,limits@openssh.com"
 REFUSALS = {

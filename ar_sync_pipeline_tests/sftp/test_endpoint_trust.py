@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from paramiko import HostKeys, PKey
@@ -25,11 +25,7 @@ from ar_sync_pipeline.sftp.errors import (
 from ar_sync_pipeline.sftp.known_hosts import load_known_hosts
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 
 HOST, PORT = "sync.example.org", 2222
 LABEL = f"[{HOST}]:{PORT}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import paramiko
 import pytest
@@ -22,16 +23,11 @@ from ar_sync_pipeline.sftp.publish import SpoolPlace, publish, publish_with_retr
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.session import SftpSession
+from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer, ShellTestServer
 from ar_sync_pipeline_tests.sftp.documented_account import make_documented_folders
 from ar_sync_pipeline_tests.sftp.sources import NAME, MemorySource, some_archive
 from ar_sync_pipeline_tests.sftp.test_endpoint_trust import make_key
 from ar_sync_pipeline_tests.sftp.test_probe import now
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer, ShellTestServer
 
 CLOSED = ("receipts", "parked", "quarantine")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +11,8 @@ from ar_sync_pipeline.sftp.errors import RefusedByServerError, SpoolMissingError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool, read_small_file
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer
 
 
 @pytest.fixture

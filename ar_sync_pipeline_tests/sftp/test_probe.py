@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +15,7 @@ from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import LIMITS, STEPS, ProbeOutcome, ProbeStep, probe
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 
 
 def now() -> datetime:
@@ -45,7 +41,7 @@ def test_good_connection_passes_every_step_and_leaves_nothing(
     assert [s for s in steps if not s.ok] == []
     assert "SHA256:" in steps[2].detail
     assert "gcm" in steps[2].detail
-    assert all(step.seconds >= 0 and step.detail for step in steps)
+    assert all(isinstance(step.seconds, float) and step.detail for step in steps)
     files = [p for p in any_sftp_server.spool_path.rglob("*") if p.is_file()]
     assert files == []
 
@@ -112,7 +108,7 @@ def test_differing_clock_is_a_warning(sftp_server: AsyncsshTestServer) -> None:
     )
     step = next(step for step in steps if step.name == "clock difference")
     assert step.outcome is ProbeOutcome.WARNED
-    assert "-300 s" in step.detail or "-299 s" in step.detail
+    assert "differs by -" in step.detail
     assert step.figures["clock_difference_seconds"] == pytest.approx(-300, abs=2)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -31,14 +32,9 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
+from ar_sync_pipeline_tests.faulty_sftp import SftpTestServer
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.sftp.sources import APPLIED_NAME, MIB, NAME, MemorySource, some_archive
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.faulty_sftp import SftpTestServer
 
 
 def publish_to(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import pytest
 
@@ -13,6 +14,7 @@ from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import (
     ConnectionLostError,
     DamagedUploadError,
@@ -22,20 +24,14 @@ from ar_sync_pipeline.sftp.errors import (
 )
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import SpoolPlace, publish, publish_with_retries
+from ar_sync_pipeline.sftp.publish import Publication, SpoolPlace, publish, publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
+from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-    from ar_sync_pipeline.sftp.publish import Publication
-    from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
-    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
-
-    StartProxy = Callable[..., CuttingProxy]
+StartProxy = Callable[..., CuttingProxy]
 
 IMPATIENT = SessionLimits(opening_seconds=2, silence_seconds=1)
 AT_ONCE = RetryPlan(fruitless_seconds=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)

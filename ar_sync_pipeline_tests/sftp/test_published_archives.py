@@ -6,10 +6,12 @@ Two accounts, the documented folders, OpenSSH; the receiver's side works as an o
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from paramiko import SFTPClient
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ParkedError, TerminalError
@@ -30,17 +32,10 @@ from ar_sync_pipeline.spool.states import (
     quarantine,
     unpark,
 )
+from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer
 from ar_sync_pipeline_tests.sftp.documented_account import as_receiver, make_documented_folders
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 from ar_sync_pipeline_tests.sftp.test_probe import now
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from paramiko import SFTPClient
-
-    from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer
 
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 CORRUPT = TerminalError("member 3 has a wrong sha256", remedy="look at the sender's disk")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,15 +21,10 @@ from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.segments import END, LEAD_BYTES, NOT_YET, Segments
 from ar_sync_pipeline.sftp.session import SftpSession
+from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
+from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, some_archive
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
-    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
-    from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 
 THREE = TransferLimits(max_connections=3)
 

@@ -11,10 +11,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,6 @@ from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.openssh_servers import SSHD, OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import MIB
 from ar_sync_pipeline_tests.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _SENDER_ADDRESS, _RECEIVER_ADDRESS = "10.231.7.1", "10.231.7.2"
 _ROOT = Path(__file__).parents[2]

@@ -297,7 +297,7 @@ QUIET = (
         ),
     ),
     Situation(
-        "own_tables_have_triggers_on_deletion",
+        "receiver_only_tables_have_triggers_on_deletion",
         TABLE,
         rows=ROWS,
         receiver="CREATE TABLE own (id serial PRIMARY KEY, a int NOT NULL REFERENCES t_a"

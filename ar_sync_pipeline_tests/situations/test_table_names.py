@@ -166,7 +166,7 @@ NAMES = (
         modes=TWO,
     ),
     Situation(
-        "own_tables_in_another_schema",
+        "receiver_only_tables_in_another_schema",
         "CREATE TABLE t_a (id int PRIMARY KEY, u text UNIQUE)",
         rows="INSERT INTO t_a VALUES (1, 'a'), (2, 'b'), (3, 'c')",
         receiver="CREATE SCHEMA mine; CREATE TABLE mine.own (id serial PRIMARY KEY,"

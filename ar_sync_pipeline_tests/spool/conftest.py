@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.spool.layout import prepare_spool
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PutArchive = Callable[..., "Path"]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

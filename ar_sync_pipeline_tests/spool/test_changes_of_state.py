@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -26,13 +28,7 @@ from ar_sync_pipeline.spool.states import (
     unpark,
 )
 from ar_sync_pipeline_tests.missing_parts import require_root
-from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.spool.conftest import PutArchive
+from ar_sync_pipeline_tests.spool.conftest import NOON, PutArchive
 
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 CORRUPT = TerminalError("member 3 has a wrong sha256", remedy="look at the sender's disk")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -47,12 +48,7 @@ from ar_sync_pipeline.spool.states import (
     quarantine,
     unpark,
 )
-from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ar_sync_pipeline_tests.spool.conftest import PutArchive
+from ar_sync_pipeline_tests.spool.conftest import NOON, PutArchive
 
 pytestmark = pytest.mark.timeout(30)
 

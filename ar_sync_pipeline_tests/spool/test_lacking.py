@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,9 +20,6 @@ from ar_sync_pipeline.spool.reasons import read_reason, write_reason
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = ArchiveName(ArchiveKind.COMPLETE, NOON)
 KEY = b"shared by both sides"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -22,12 +22,7 @@ from ar_sync_pipeline.spool.states import (
     mark_applied,
 )
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
-from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.spool.conftest import PutArchive
+from ar_sync_pipeline_tests.spool.conftest import NOON, PutArchive
 
 
 def test_waiting_archives_come_oldest_snapshot_first(spool: Path, put: PutArchive) -> None:
@@ -47,7 +42,7 @@ def test_applied_archives_are_not_waiting(spool: Path, put: PutArchive) -> None:
     assert [archive.path for archive in list_applied(spool)] == [path]
 
 
-def test_d10_upload_that_goes_on_is_not_seen(spool: Path, put: PutArchive) -> None:
+def test_d10_unfinished_upload_is_not_seen(spool: Path, put: PutArchive) -> None:
     """Old system, D10: half an archive was taken under its final name."""
     uploading = put(folder=INCOMING)
     part = spool / INCOMING / f"{uploading.name}.0123456789abcdef.part"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,13 +21,7 @@ from ar_sync_pipeline.spool.states import (
     unpark,
 )
 from ar_sync_pipeline_tests.missing_parts import only_root
-from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ar_sync_pipeline_tests.spool.conftest import PutArchive
+from ar_sync_pipeline_tests.spool.conftest import NOON, PutArchive
 
 pytestmark = only_root("give a file away")
 

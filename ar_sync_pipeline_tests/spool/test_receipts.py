@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -25,9 +25,6 @@ from ar_sync_pipeline.spool.receipts import (
 )
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY = b"shared by both sides"
 NAME = ArchiveName(ArchiveKind.PARTIAL, NOON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,12 +17,7 @@ from ar_sync_pipeline.spool.retention import (
     plan_retention,
 )
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, list_applied, list_waiting
-from ar_sync_pipeline_tests.spool.conftest import NOON
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from ar_sync_pipeline_tests.spool.conftest import PutArchive
+from ar_sync_pipeline_tests.spool.conftest import NOON, PutArchive
 
 COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
 POLICY = RetentionPolicy(timedelta(days=4))

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import csv
 import gzip
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 import shapely
 from psycopg import sql
 
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_shared_databases import SharedDatabases, convert_to_postgis
 from ar_sync_pipeline_tests.transform.receiver import PREFIX, Receiver
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-    from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 _COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
 

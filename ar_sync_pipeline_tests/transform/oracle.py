@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -20,11 +22,7 @@ import shapely
 from psycopg import sql
 from psycopg.rows import dict_row
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime, time
-
-    Row = dict[str, Any]
+Row = dict[str, Any]
 
 SANTIAGO = ZoneInfo("America/Santiago")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.rows import DictRow
 
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
 from ar_sync_pipeline.transform.errors import (
@@ -27,11 +28,6 @@ from ar_sync_pipeline.transform.transapp.plates import bus_stage
 from ar_sync_pipeline.transform.transapp.run import run_transapp
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Connection, Stage, StepTimer
 from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOW, Receiver
-
-if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
-
-    from psycopg.rows import DictRow
 
 TABLES = ("busv2", "busstop", "eventforbusv2", "eventforbusstop", "report")
 
@@ -206,7 +202,7 @@ def test_a_killed_session_is_tried_again_and_keeps_finished_batches(receiver: Re
     assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 3}
 
 
-def test_a_run_that_has_had_its_time_keeps_finished_batches_and_the_next_goes_on(
+def test_a_run_that_has_had_its_time_keeps_finished_batches_and_the_next_continues(
     receiver: Receiver,
 ) -> None:
     for _ in range(5):

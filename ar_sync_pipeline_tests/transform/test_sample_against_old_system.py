@@ -7,19 +7,15 @@ one, the difference is counted, so that nothing differs unnoticed.
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 import shapely
 
 from ar_sync_pipeline_tests.transform import oracle
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from ar_sync_pipeline_tests.transform.receiver import Receiver, Row
+from ar_sync_pipeline_tests.transform.receiver import Receiver, Row
 
 KINDS = {
     "eventforbusv2": "stadisticdatafromregistrationbus",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import shapely
 
 from ar_sync_pipeline_tests.transform import oracle
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline_tests.transform.receiver import Receiver, Row
+from ar_sync_pipeline_tests.transform.receiver import Receiver, Row
 
 
 def _by_key(rows: list[Row], key: str) -> dict[Any, list[Row]]:

@@ -19,7 +19,7 @@ from ar_sync_pipeline.sync.watch.alerting import Alerts
 _INTERVAL_SECONDS = 60
 # A tick may take 60 seconds; each part has a share of them.
 _SECONDS_TO_SEND = 20
-_FIRST_LOOK = timedelta(hours=1)
+_FIRST_PERIOD = timedelta(hours=1)
 
 
 class _Seen(BaseModel):
@@ -46,7 +46,7 @@ def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
     ) -> dg.SkipReason:
         seen = _read(context.cursor)
-        findings, now_seen = _look(context, scope, alerts, seen)
+        findings, now_seen = _new_findings(context, scope, alerts, seen)
         for finding in sorted(findings, key=lambda finding: finding.at):
             alerts.note(finding)
         alerts.store.remind(alerts.clock())
@@ -66,11 +66,11 @@ def _read(cursor: str | None) -> _Seen:
         return _Seen()
 
 
-def _look(
+def _new_findings(
     context: dg.SensorEvaluationContext, scope: AlertScope, alerts: Alerts, seen: _Seen
 ) -> tuple[list[Problem | Success], _Seen]:
     instance, now = context.instance, alerts.clock()
-    runs, runs_seen = finished_runs(instance, scope, seen.runs, now - _FIRST_LOOK, now)
+    runs, runs_seen = finished_runs(instance, scope, seen.runs, now - _FIRST_PERIOD, now)
     findings: list[Problem | Success] = []
     for run, end in runs:
         findings += run_findings(instance, scope, run, end)

@@ -32,10 +32,10 @@ class Sentence:
 
 def of_step_failure(data: StepFailureData | None) -> Sentence:
     """Return the message of a failed step; errors of the engine contain problem and remedy."""
-    told = data.user_failure_data if data else None
-    if told is not None and told.description:
-        metadata = {name: str(value.value) for name, value in told.metadata.items()}
-        problem = metadata.get("problem") or told.description.rstrip(".")
+    given = data.user_failure_data if data else None
+    if given is not None and given.description:
+        metadata = {name: str(value.value) for name, value in given.metadata.items()}
+        problem = metadata.get("problem") or given.description.rstrip(".")
         return Sentence(
             problem,
             metadata.get("remedy", ""),

@@ -13,11 +13,11 @@ from ar_sync_pipeline.operations.runs.longer_runs import max_runtime_seconds
 TOO_LONG = timedelta(hours=1)
 # A run may wait for another run of its pool until the monitor ends that one: after six hours, or
 # after the time in its tag.
-TOO_LONG_BEHIND_ANOTHER = timedelta(hours=7)
+TOO_LONG_IN_POOL = timedelta(hours=7)
 # A limit in a tag may be larger than any span of time.
 _LONGEST = timedelta(days=365)
 _MINUTE = timedelta(minutes=1)
-# The runs of all pairs of the instance are read.
+# A pair's runs are chosen afterwards, so that the limit is for all pairs of the instance.
 _MOST = 1000
 _NOT_STARTED = [
     dg.DagsterRunStatus.QUEUED,
@@ -37,7 +37,7 @@ def waiting_runs(
     waiting = _covered(instance, scope, _NOT_STARTED, now - TOO_LONG)
     if not waiting:
         return
-    too_long = _behind(_covered(instance, scope, _AT_WORK))
+    too_long = _longest_wait(_covered(instance, scope, _AT_WORK))
     for run in _covered(instance, scope, _NOT_STARTED, now - too_long):
         yield Problem(
             cause=run_source(run),
@@ -55,13 +55,13 @@ def waiting_runs(
         )
 
 
-def _behind(at_work: Sequence[dg.DagsterRun]) -> timedelta:
+def _longest_wait(at_work: Sequence[dg.DagsterRun]) -> timedelta:
     """Return how long a run may wait for these runs: until the monitor ends the longest one."""
     if not at_work:
         return TOO_LONG
     limit = max(max_runtime_seconds(run) for run in at_work)
     longest = timedelta(seconds=min(limit, _LONGEST.total_seconds()))
-    return max(TOO_LONG_BEHIND_ANOTHER, longest + TOO_LONG)
+    return max(TOO_LONG_IN_POOL, longest + TOO_LONG)
 
 
 def _covered(

@@ -19,7 +19,7 @@ from ar_sync_pipeline.operations.runs.watched_launcher import SilentWorkers, gon
 
 
 class WatchedK8sRunLauncher(K8sRunLauncher):
-    """Launches runs as Jobs, and asks the cluster patiently whether a run still exists."""
+    """Launches runs as Jobs, and retries the question whether a run still exists."""
 
     def __init__(self, *args: Any, **config: Any) -> None:  # noqa: ANN401  as its base
         super().__init__(*args, **config)

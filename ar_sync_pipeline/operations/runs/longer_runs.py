@@ -11,7 +11,7 @@ from contextlib import suppress
 import dagster as dg
 
 _SPARE_SECONDS = 3600.0
-_LOOK_EVERY_SECONDS = 300.0
+_REPORT_EVERY_SECONDS = 300.0
 # Run monitoring reads it, too.
 _OTHER_TAG = "dagster/max_runtime_seconds"
 
@@ -75,7 +75,7 @@ class LongerRun:
         instance: Dagster instance.
         run_id: Id of the run.
         clock: Returns the current time in seconds since the epoch.
-        on_look: Called a few times an hour while there is progress.
+        on_progress: Called a few times an hour while there is progress.
     """
 
     def __init__(
@@ -84,20 +84,20 @@ class LongerRun:
         run_id: str,
         *,
         clock: Callable[[], float] = time.time,
-        on_look: Callable[[], object] = lambda: None,
+        on_progress: Callable[[], object] = lambda: None,
     ) -> None:
         self._instance, self._run_id = instance, run_id
-        self._clock, self._on_look = clock, on_look
-        self._looked_at = clock()
+        self._clock, self._on_progress = clock, on_progress
+        self._reported_at = clock()
 
     def progress(self) -> None:
         """Report progress, as often as there is any."""
         now = self._clock()
         # Also if the clock was set back: the next report would be waited for until then.
-        if abs(now - self._looked_at) < _LOOK_EVERY_SECONDS:
+        if abs(now - self._reported_at) < _REPORT_EVERY_SECONDS:
             return
-        self._looked_at = now
+        self._reported_at = now
         with suppress(OSError):
-            self._on_look()
+            self._on_progress()
         # Each change of a tag writes the whole run, so there is one an hour.
         allow_for(self._instance, self._run_id, 0, now=now, more_seconds=_SPARE_SECONDS)

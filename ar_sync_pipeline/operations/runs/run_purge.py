@@ -104,11 +104,11 @@ def _old_runs(
         runs = instance.get_runs(filters, limit=_BATCH, ascending=True)
         while runs:
             # Read the next page before deleting: a deleted run cannot be a cursor.
-            behind = instance.get_runs(
+            next_page = instance.get_runs(
                 filters, limit=_BATCH, cursor=runs[-1].run_id, ascending=True
             )
             yield list(runs)
-            runs = behind
+            runs = next_page
 
 
 def _delete_check_evaluations(instance: dg.DagsterInstance, run_ids: list[str]) -> None:

@@ -21,7 +21,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 # The daemon retries a lost run some seconds after it detects the loss.
-_MADE_AGAIN_WITHIN = timedelta(minutes=2)
+_RETRIED_WITHIN = timedelta(minutes=2)
 _MANY = 100
 
 
@@ -44,9 +44,9 @@ def work_under_way(
             job_name=job_name,
             statuses=[dg.DagsterRunStatus.FAILURE],
             tags={"dagster/will_retry": "true"},
-            updated_after=now - _MADE_AGAIN_WITHIN,
+            updated_after=now - _RETRIED_WITHIN,
             # Not by a clock that was ahead: it would be waited for until that time.
-            updated_before=now + _MADE_AGAIN_WITHIN,
+            updated_before=now + _RETRIED_WITHIN,
         )
     ):
         if "dagster/auto_retry_run_id" not in run.tags:

@@ -25,7 +25,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
 )
 from ar_sync_pipeline.operations.runs.own_process import name_process
 
-_LOOK_EVERY_SECONDS = 5.0
+_CHECK_EVERY_SECONDS = 5.0
 # Longer than the time that the transform command has to end.
 _GRACE_SECONDS = 30.0
 _ENDED = frozenset(
@@ -49,11 +49,11 @@ class WatchedExecutor(InProcessExecutor):
     def __init__(
         self,
         *,
-        look_every_seconds: float = _LOOK_EVERY_SECONDS,
+        check_every_seconds: float = _CHECK_EVERY_SECONDS,
         grace_seconds: float = _GRACE_SECONDS,
     ) -> None:
         super().__init__(RetryMode.ENABLED)
-        self._look_every_seconds = look_every_seconds
+        self._check_every_seconds = check_every_seconds
         self._grace_seconds = grace_seconds
 
     def execute(
@@ -67,7 +67,7 @@ class WatchedExecutor(InProcessExecutor):
             run = instance.get_run_by_id(run_id)
             return run is None or run.status in _ENDED
 
-        with _watching(is_ended, self._look_every_seconds, self._grace_seconds):
+        with _watching(is_ended, self._check_every_seconds, self._grace_seconds):
             yield from super().execute(plan_context, execution_plan)
 
 
@@ -99,12 +99,12 @@ def refuse_spread_steps() -> None:
 
 @contextmanager
 def _watching(
-    is_ended: Callable[[], bool], look_every_seconds: float, grace_seconds: float
+    is_ended: Callable[[], bool], check_every_seconds: float, grace_seconds: float
 ) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(look_every_seconds):
+        while not done.wait(check_every_seconds):
             if _looked(is_ended) and not done.wait(grace_seconds):
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -112,17 +112,17 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
     cache = scratch / CACHED_CHECKPOINT
     known, sent = read_points(scratch), read_sent(scratch)
     heard = frozenset(archive.name for archive in sent if archive.heard)
-    look = _Look(settings, clock())
+    files = _ReceiverFiles(settings, clock())
     try:
         claim_scratch(settings, endpoint(settings), LIMITS)
         with open_session(endpoint(settings), LIMITS) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
-            waiting = look.waiting(session)
-            content = look.checkpoint_file(session)
+            waiting = files.waiting(session)
+            content = files.checkpoint_file(session)
             # After the checkpoint, before which the receiver writes it.
-            can_read = look.capabilities(session)
-            checkpoint = look.believed(content, known, clock()) if content is not None else None
-            new = look.receipts(session, unsettled(sent, checkpoint))
+            can_read = files.capabilities(session)
+            checkpoint = files.believed(content, known, clock()) if content is not None else None
+            new = files.receipts(session, unsettled(sent, checkpoint))
     except TransientError as error:
         before = believed_before(cache, known, clock())
         said = current(capabilities_before(scratch), before)
@@ -140,9 +140,9 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
         checkpoint or before,
         waiting,
         heard | new.keys(),
-        tuple(look.problems),
+        tuple(files.problems),
         held_before=before.watermark if before else None,
-        claimed=look.claimed,
+        claimed=files.claimed,
         capabilities=current(can_read, checkpoint or before),
     )
 
@@ -178,8 +178,8 @@ def unsettled(sent: Sequence[SentArchive], checkpoint: Checkpoint | None) -> lis
     ]
 
 
-class _Look:
-    """One evaluation of the receiver's own files, with what is not accepted."""
+class _ReceiverFiles:
+    """What a sender reads of the receiver's files, and the problems found in them."""
 
     def __init__(self, settings: SenderSettings, now: datetime) -> None:
         self._keys = settings.signing_keys.accepted(now)

@@ -29,7 +29,7 @@ class MediaSelection:
         refused_count: Number of all of them.
         omitted: Files that exist and are not sent now, by path.
         gone: Owed paths of which nothing is left to send.
-        named_only: Whether only files that a row names are sent, so that other names are not told.
+        named_only: Whether only files that a row names are sent and reported.
     """
 
     folder: Path

@@ -23,7 +23,7 @@ class Deletion:
 
     Attributes:
         rows_before: Number of rows before the load.
-        rows_deleted: Number of rows that are deleted after it.
+        rows_deleted: Number of rows that the load deletes.
         emptied: Whether no row is left.
         by_place: Whether a changed row counts in plans as a deleted one and an added one.
     """

@@ -151,7 +151,7 @@ def plan_for(
 def _plan(
     histories: Histories, candidates: Sequence[Candidate], held: Sequence[Span]
 ) -> tuple[LoadPlan, frozenset[UUID]]:
-    """The plan, and the applied archives that its new ones replace.
+    """Return the plan, and the applied archives that its new ones replace.
 
     Only an archive that is applied replaces others, so each round leaves fewer of them replaced.
     """

@@ -3,8 +3,8 @@
 Only files that an applied archive once listed are removed, and only if they still have the
 described bytes and neither the newest complete nor a later archive lists them. On a file system
 that takes two names for one, none is removed: a file that the sender renamed from ``Foto.JPG`` to
-``foto.jpg`` is one file there. The removal runs
-after the commit; the next complete finishes an interrupted removal.
+``foto.jpg`` is one file there. The removal runs after the commit; the next complete finishes an
+interrupted removal.
 """
 
 from __future__ import annotations

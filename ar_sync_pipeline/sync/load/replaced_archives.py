@@ -20,13 +20,13 @@ from ar_sync_pipeline.sync.load.dates import Histories
 def replaced_archives(
     histories: Histories, held: Sequence[Span], new: Sequence[Candidate]
 ) -> frozenset[UUID]:
-    """The applied archives that new ones replace, because these carry all that they held.
+    """Return the applied archives that new ones replace because these carry all they held.
 
     A complete does so, and a partial without a gap before it; but a partial carries no deletions,
     so it replaces no complete.
 
     Args:
-        held: what the ledger holds as applied.
+        held: Applied archives of the ledger.
     """
     overtaken_by = _overtaken_by(histories, held, new)
     overtaken = frozenset[UUID]().union(*overtaken_by.values())
@@ -40,7 +40,7 @@ def replaced_archives(
 def _overtaken_by(
     histories: Histories, held: Sequence[Span], new: Sequence[Candidate]
 ) -> dict[UUID, frozenset[UUID]]:
-    """By each new archive, the applied ones that were made before it and are dated after it."""
+    """Return, by new archive, the applied ones made before it that are dated after it."""
     found = {}
     for candidate in new:
         mark = histories.mark(histories.at_hand[candidate.archive_id])

@@ -65,8 +65,8 @@ def check_catalog(
         if sender is not None and receiver is not None:
             of_both += _differences(catalog, sender, receiver)
             # Of these the difference says more: the sender has the table, and archives contain it.
-            told = {missing_table(label) for label in sender.tables}
-            of_receiver = [finding for finding in of_receiver if finding not in told]
+            reported = {missing_table(label) for label in sender.tables}
+            of_receiver = [finding for finding in of_receiver if finding not in reported]
     areas = {"sender": of_sender, "receiver": of_receiver, "both": of_both}
     # Several parts of the check find that a database cannot be used.
     findings = dict.fromkeys(

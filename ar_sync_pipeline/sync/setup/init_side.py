@@ -31,7 +31,7 @@ from ar_sync_pipeline.sync.setup.new_files import refuse_existing
 
 SideName = Literal["sender", "receiver"]
 
-CATALOG, DRAFT, SHIPPED = "AR_SYNC_CATALOG", "draft", "android_requests"
+CATALOG, DRAFT, BUILT_IN = "AR_SYNC_CATALOG", "draft", "android_requests"
 _KEY, _TRANSFORM = "AR_SYNC_PRIVATE_KEY", "AR_SYNC_TRANSFORM"
 _PSEUDONYMS = "AR_SYNC_PSEUDONYM_KEY"
 _PSEUDONYM_KEY_BYTES = 32
@@ -121,9 +121,9 @@ def first_files(
     values = dict(values)
     # What the environment says gives way to what was chosen.
     values.pop(CATALOG, None)
-    if catalog not in {DRAFT, SHIPPED}:
+    if catalog not in {DRAFT, BUILT_IN}:
         values[CATALOG] = _absolute(catalog)
-    if catalog != SHIPPED and side == "receiver":
+    if catalog != BUILT_IN and side == "receiver":
         # The built-in transform knows the tables of one application.
         values.setdefault(_TRANSFORM, "none")
     pair = _load(side, values).pair

@@ -170,7 +170,7 @@ def _not_carried_problem(
     if not staged.skipped:
         return None
     chunks, target = len(staged.skipped), staged.target
-    known = not target.rewritten or _exists(connection, target.source_values)
+    known = not target.transformed or _exists(connection, target.source_values)
     if manifest.digest_probe != probe_digest(connection) or not known:
         return f"{chunks} chunks that the archive does not carry cannot be compared here"
     different = staged.skipped - unchanged_chunks(connection, target, staged.manifest)
@@ -242,7 +242,7 @@ def _rows(
     columns = [column.name for column in table.columns]
     source = sql.SQL("{} AS t").format(table.rows)
     values = dict(masked or {})
-    if table.rewritten and _exists(connection, table.source_values):
+    if table.transformed and _exists(connection, table.source_values):
         source = sql.SQL("{} LEFT JOIN {} AS s ON {}").format(
             source, table.source_values, table.same_row("t", "s")
         )
@@ -252,7 +252,7 @@ def _rows(
                 sql.Identifier("t", name),
                 sql.Identifier("s", name),
             )
-            for name in table.rewritten
+            for name in table.transformed
         }
     if within is not None:
         source = sql.SQL("{} WHERE {}").format(source, within)

@@ -64,7 +64,7 @@ def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figur
     """
     status, failure = None, None
     try:
-        status = _look(settings, now)
+        status = _read_status(settings, now)
     except ArSyncError as error:
         failure = error
     measured = [
@@ -81,7 +81,7 @@ def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figur
     return Figures(side_of(settings), settings.pair, measured, failure)
 
 
-def _look(settings: SenderSettings | ReceiverSettings, now: datetime) -> Status:
+def _read_status(settings: SenderSettings | ReceiverSettings, now: datetime) -> Status:
     if isinstance(settings, ReceiverSettings):
         return receiver_status(settings, load_catalog(settings.catalog), now)
     return sender_status(settings, now)

@@ -159,8 +159,8 @@ def _in_the_way(backlog: Backlog) -> str | None:
         # At the sender this text comes from the receiver.
         return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
     if backlog.quarantined:
-        lie = "archive lies" if backlog.quarantined == 1 else "archives lie"
-        return f"{backlog.quarantined} {lie} in quarantine, and no later one has come for it yet"
+        what = "archive is" if backlog.quarantined == 1 else "archives are"
+        return f"{backlog.quarantined} {what} in quarantine, and no later one has come for it yet"
     if backlog.gaps:
         return _RESTORED if backlog.new_history else _LOST
     if backlog.waiting:

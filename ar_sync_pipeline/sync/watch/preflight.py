@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     # It imports the SSH client, which the receiver does not need.
     from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck
 
-PATIENCE_SECONDS = 115.0
+PREFLIGHT_SECONDS = 115.0
 _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
 _HAS_LEDGER = "SELECT to_regclass('ar_sync.applied_archive') IS NOT NULL"
 
@@ -60,7 +60,7 @@ def preflight(
     catalog: Catalog,
     clock: Clock,
     *,
-    within_seconds: float = PATIENCE_SECONDS,
+    within_seconds: float = PREFLIGHT_SECONDS,
     moving_in: bool = False,
 ) -> Preflight:
     """Check everything that a side needs; nothing is changed, and temporary files are removed.

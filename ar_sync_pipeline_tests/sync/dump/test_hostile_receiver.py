@@ -168,7 +168,7 @@ class TestWithoutTheJournal:
         # All of them: which tables the archives before had is forgotten too.
         assert rows_of_children(partial) == len(rows(renewed.sites.sender, CHILDREN)) > 1
 
-    def test_honest_checkpoint_goes_on_to_count_while_the_first_partial_waits(
+    def test_honest_checkpoint_still_counts_while_the_first_partial_waits(
         self, renewed: MediaSender
     ) -> None:
         renewed.partial()

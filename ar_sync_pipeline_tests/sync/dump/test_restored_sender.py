@@ -96,9 +96,9 @@ def _many_more(sender: Restored) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("goes_on", [_as_many_as_were_lost, _many_more])
+@pytest.mark.parametrize("continues", [_as_many_as_were_lost, _many_more])
 def test_gap_is_told_and_the_complete_repairs(
-    restored: Restored, goes_on: Callable[[Restored], None]
+    restored: Restored, continues: Callable[[Restored], None]
 ) -> None:
     sites = restored.sites
     since = watermark_of(sites.complete())
@@ -110,7 +110,7 @@ def test_gap_is_told_and_the_complete_repairs(
         assert sites.load().refused == ()
     assert len(rows(sites.receiver, ROWS)) == 103
     restored.restore()
-    goes_on(restored)
+    continues(restored)
     partial = sites.partial(recent_window(), since=since)
     with open_archive(partial) as reader:
         assert reader.manifest.since is None

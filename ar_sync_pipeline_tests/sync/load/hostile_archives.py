@@ -7,7 +7,8 @@ import hashlib
 import io
 import json
 import tarfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from backports import zstd
 from hypothesis import strategies as st
@@ -18,9 +19,6 @@ from ar_sync_pipeline.archive.tar_layout import (
     member_header,
     padding_bytes,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 BLOCK_BYTES = 512
 NAMES = (

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline_tests.fix_sites import TwoSites
+from ar_sync_pipeline_tests.sync.load.admitting_process import admitted_by
 from ar_sync_pipeline_tests.sync.load.hostile_archives import Honest, hostile
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 _MOST_MIB = 200
 
@@ -136,19 +131,8 @@ def test_memory_stays_small_with_any_content(honest: tuple[TwoSites, Path, Hones
         "AR_SYNC_RECEIVER_MEDIA_FLDR": str(sites.receiver_media),
         "AR_SYNC_REMOTE_BKP_FLDR": str(sites.spool),
     }
-    given_ = {
-        "environment": environment,
-        "catalog": sites.catalog.model_dump(mode="json", by_alias=True),
-    }
-    module = "ar_sync_pipeline_tests.sync.load.admitting_process"
     for name, content in worst.items():
         path.write_bytes(content)
-        measured = subprocess.run(
-            [sys.executable, "-m", module, json.dumps(given_)],
-            stdout=subprocess.PIPE,
-            check=True,
-            cwd=Path(__file__).parents[3],
-        )
-        quarantined, peak_kib = json.loads(measured.stdout)
+        quarantined, peak_kib = admitted_by(environment, sites.catalog)
         assert quarantined == 1, name
         assert peak_kib < _MOST_MIB * 1024, name

@@ -47,7 +47,7 @@ def test_preflight_and_status_name_the_other_catalog(filled: TwoSites) -> None:
         receiver_status(other.settings, other.catalog, other.clock())
 
 
-def test_a_renamed_catalog_goes_on_as_the_message_says(filled: TwoSites) -> None:
+def test_a_renamed_catalog_continues_as_the_message_says(filled: TwoSites) -> None:
     filled.complete()
     filled.load()
     renamed = replace(filled, catalog=filled.catalog.model_copy(update={"name": "renamed"}))

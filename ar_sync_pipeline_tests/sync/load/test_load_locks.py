@@ -45,7 +45,7 @@ SLOW = (
 
 
 @pytest.mark.long
-def test_readers_of_empty_tables_end_a_load_which_goes_on_without_their_locks(
+def test_readers_of_empty_tables_end_a_load_which_continues_without_their_locks(
     sites: TwoSites,
 ) -> None:
     sites.at_receiver(*SLOW)

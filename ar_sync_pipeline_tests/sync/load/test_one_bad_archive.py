@@ -183,14 +183,14 @@ def spool_of_two(filled: TwoSites) -> tuple[TwoSites, Path, Honest]:
     return filled, path, honest
 
 
-def put_aside(sites: TwoSites) -> list[str]:
+def rejected(sites: TwoSites) -> list[str]:
     found = [*list_parked(sites.spool), *list_quarantined(sites.spool)]
     return [str(read_reason(archive.path)) for archive in found]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
-def test_bad_archive_is_put_aside_and_the_good_ones_are_loaded(
+def test_bad_archive_is_rejected_and_the_good_ones_are_loaded(
     spool_of_two: tuple[TwoSites, Path, Honest], name: str
 ) -> None:
     sites, path, honest = spool_of_two
@@ -218,7 +218,7 @@ def test_archive_of_odd_columns_where_drift_is_ignored(
 def _expect_good_state(sites: TwoSites) -> None:
     report = sites.load()
     assert [str(loaded.manifest.kind) for loaded in report.loaded] == ["partial"]
-    (reason,) = put_aside(sites)
+    (reason,) = rejected(sites)
     assert reason.isprintable()
     assert len(reason) < 1500
     assert equal(sites)
@@ -237,7 +237,7 @@ def test_honest_one_is_loaded_all_the_same(
     made = with_rows(lambda raw: raw)(honest)
     path.write_bytes(made)
     assert len(sites.load().loaded) == 2
-    assert put_aside(sites) == []
+    assert rejected(sites) == []
     assert equal(sites)
 
 
@@ -263,12 +263,12 @@ def test_failure_that_nobody_has_foreseen_is_that_of_the_archive(
         patch.setattr(stage_archives.ArchiveStager, "stage", fail)
         report = sites.load()
     assert [str(loaded.manifest.kind) for loaded in report.loaded] == ["partial"]
-    (reason,) = put_aside(sites)
+    (reason,) = rejected(sites)
     assert type(error).__name__ in reason
     assert equal(sites)
     # Parked, not lost: the next load tries again.
     sites.load()
-    assert put_aside(sites) == []
+    assert rejected(sites) == []
 
 
 @pytest.mark.long

@@ -127,7 +127,7 @@ class TestLateComplete:
         assert len(report.superseded) == 1
         assert list_parked(filled.spool) == []
 
-    def test_parked_archive_is_read_once_more_only_if_its_file_has_changed(
+    def test_parked_archive_is_read_again_only_if_its_file_has_changed(
         self, filled: TwoSites
     ) -> None:
         first = watermark_of(filled.complete())

@@ -67,8 +67,9 @@ def test_readers_see_the_state_before_or_the_state_after(small_sites: TwoSites) 
             sites.complete()
             sites.load()
     final = rows(sites.sender, STATE)[0]
-    assert seen[-1] == final or final in seen
-    assert len(set(seen)) <= 4
+    assert final in seen
+    # The readers were there before a load and after one.
+    assert 1 < len(set(seen)) <= 4
     for parents, children, orphans, amounts in seen:
         assert (orphans, amounts) == (0, 1)
         assert parents

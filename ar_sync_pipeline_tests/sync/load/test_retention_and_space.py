@@ -68,7 +68,7 @@ class TestAfterEachLoad:
         assert partial.exists()
         assert len(list_waiting(filled.spool)) == 2
 
-    def test_uploads_that_nobody_goes_on_with_are_removed(self, filled: TwoSites) -> None:
+    def test_uploads_that_nobody_continues_are_removed(self, filled: TwoSites) -> None:
         abandoned = filled.spool / ".incoming" / "NEW_x.tar.part"
         fresh = filled.spool / ".incoming" / "NEW_y.tar.part"
         for path in (abandoned, fresh):

@@ -55,7 +55,7 @@ def test_empty_table_of_a_receiver_that_was_migrated_first_is_none(loaded: TwoSi
     assert loaded.load().unsent == ()
 
 
-def test_receivers_own_table_is_none(loaded: TwoSites) -> None:
+def test_receiver_only_table_is_none(loaded: TwoSites) -> None:
     loaded.at_receiver("INSERT INTO app_note (parent_id) VALUES (1)")
     assert loaded.load().unsent == ()
 

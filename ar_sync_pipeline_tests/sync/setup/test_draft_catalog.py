@@ -295,7 +295,7 @@ def test_media_columns_need_no_more_than_statistics(empty_database: str, tmp_pat
     assert draft.sections[0].rules == {"media_columns": ["picture"]}
 
 
-def test_receivers_own_tables_and_columns_are_read_from_its_database(
+def test_receiver_only_tables_and_columns_are_read_from_its_database(
     database_factory: DatabaseFactory, tmp_path: Path
 ) -> None:
     sender, receiver = database_factory(), database_factory()

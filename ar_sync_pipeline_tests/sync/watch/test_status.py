@@ -41,7 +41,7 @@ FIVE = timedelta(minutes=5)
         (-60, Backlog(), "in the future, because the clock"),
         (30, Backlog(gaps=1, new_history=True), "because the sender's database was restored"),
         (30, Backlog(waiting=3), "because 3 archives wait for the next load"),
-        (3, Backlog(quarantined=1), "because 1 archive lies in quarantine"),
+        (3, Backlog(quarantined=1), "because 1 archive is in quarantine"),
         (3, Backlog(unverified=["a"]), "because a was altered, truncated or created again at"),
         (3, Backlog(unverified=["a", "b\x1b"]), "because a, b"),
         (30, Backlog(gaps=1, waiting=3), "because an archive was lost on the way"),
