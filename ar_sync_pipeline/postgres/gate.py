@@ -15,6 +15,8 @@ from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed, visible_name
 
+_EMPTY = "''"
+
 
 def missing_migrations(sent: Iterable[str], applied: Sequence[str]) -> list[str]:
     """Return messages on the sender's migrations that the receiver does not have.
@@ -201,7 +203,7 @@ def _differences(sent: TypeDefinition, held: TypeDefinition) -> list[str]:
         return [f"{name} is a type of kind {sent.kind} at the sender, {held.kind} here"]
     if sent.kind == "enum":
         return [
-            f"the receiver's enum {name} lacks the label {visible_name(label)}"
+            f"the receiver's enum {name} lacks the label {visible_name(label) or _EMPTY}"
             for label in sent.parts
             if label not in held.parts
         ]
