@@ -131,6 +131,7 @@ class UniqueKey:
         deferrable: Whether it is checked at the end of a statement or transaction, not row by row.
         exclusion: Whether it is an exclusion constraint, not a unique index.
         collations: Collation of each element if it is not deterministic, else empty.
+        collates: Collation of each element, as SQL, if it is not that of the column, else empty.
     """
 
     name: str
@@ -145,6 +146,7 @@ class UniqueKey:
     collations: tuple[str, ...] = ()
     primary: bool = False
     valid: bool = True
+    collates: tuple[str, ...] = ()
 
     @property
     def definition(self) -> str:
