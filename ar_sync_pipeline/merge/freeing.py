@@ -24,6 +24,7 @@ from ar_sync_pipeline.merge.unique_values import holders, still_held
 from ar_sync_pipeline.postgres.connect import Connection, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 # The last two: a value too long for an index, and an error of a function in C.
@@ -152,7 +153,8 @@ class UniqueValueFreer:
         )
         freed = False
         with self.connection.transaction():
-            self.connection.execute(statement)
+            with application_settings(self.connection):
+                self.connection.execute(statement)
             freed = not self._ask(still_held(difference, unique, moved))
             if not freed:
                 raise psycopg.Rollback
