@@ -229,6 +229,23 @@ class TableFacts:
         return frozenset((*self.primary_key, *self.key, *self.partition_key))
 
     @property
+    def unusable_key(self) -> str:
+        """Why the primary key is no key for replication, a clause; empty: it is one, or is none."""
+        generated = [c.name for c in self.columns if c.generated and c.name in self.primary_key]
+        if generated:
+            return f"its primary key is generated ({', '.join(generated)})"
+        if any(unique.primary and unique.exclusion for unique in self.unique_keys):
+            return "its primary key is WITHOUT OVERLAPS, which is not used as a key"
+        return ""
+
+    @property
+    def lacking_key(self) -> str:
+        """What a table without a key lacks, for messages."""
+        lacks = "no unique key of NOT NULL columns"
+        why = self.unusable_key
+        return f"{lacks} ({why})" if why else f"no primary key and {lacks}"
+
+    @property
     def by_column_rights(self) -> bool:
         """Whether this connection's role may not read the table as a whole."""
         return "SELECT" in self.denied
