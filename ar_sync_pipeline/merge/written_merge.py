@@ -96,11 +96,11 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
         for difference in differences:
             remember_source_values(connection, difference)
         to_delete.delete_source_values()
-        if effects.suppressed:
-            checks.follow(effects)
-        else:
-            checks.restore_followers()
         with application_settings(connection):
+            if effects.suppressed:
+                checks.follow(effects)
+            else:
+                checks.restore_followers()
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     checks.checked_by_server = filling.foreign_keys
     return WrittenMerge(planned)

@@ -117,7 +117,8 @@ SELECT a.attrelid::bigint AS table,
 """
 
 # The equality of an index is the operator of its operator class, which need not be the `=` that
-# the search path finds (citext, ltree). An exclusion constraint names its own.
+# the search path finds (citext, ltree). An exclusion constraint names its own, and so does a key
+# that is WITHOUT OVERLAPS.
 # An index that only one partition has is a unique key among the rows of that partition.
 UNIQUE_KEYS = f"""
 WITH owner AS MATERIALIZED (
@@ -161,7 +162,7 @@ SELECT i.root::bigint AS table,
   FROM wanted i
   JOIN pg_class c ON c.oid = i.indexrelid
   JOIN pg_class t ON t.oid = i.indrelid
-  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype = 'x'
+  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conexclop IS NOT NULL
  CROSS JOIN LATERAL (
    SELECT json_agg(pg_get_indexdef(i.indexrelid, x.position::int, false) ORDER BY x.position)
             AS elements,
