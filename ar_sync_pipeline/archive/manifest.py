@@ -29,6 +29,7 @@ from ar_sync_pipeline.archive.manifest_fields import (
     Strict,
     TableName,
     TypeName,
+    TypePart,
 )
 from ar_sync_pipeline.archive.manifest_media import MediaEntry, MediaList
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
@@ -169,7 +170,7 @@ class TypeDefinition(Strict):
 
     name: TypeName
     kind: Literal["enum", "domain", "composite"]
-    parts: Annotated[tuple[Definition, ...], Field(max_length=10_000), FailFast()]
+    parts: Annotated[tuple[TypePart, ...], Field(max_length=10_000), FailFast()]
     base: Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")] = ""
 
 

@@ -17,6 +17,10 @@ Definition = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MOST_DEFINITION_LENGTH, pattern=r"^[^\x00]+$"),
 ]
+# A label of an enum may be empty.
+TypePart = Annotated[
+    str, StringConstraints(max_length=MOST_DEFINITION_LENGTH, pattern=r"^[^\x00]*$")
+]
 TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
 # Identifiers that are also shown: a cluster, a version, a digest.
 Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]

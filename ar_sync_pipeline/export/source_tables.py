@@ -179,8 +179,8 @@ def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError
         )
     if not facts.key and facts.size_mb > catalog.whole_table_limit_mb:
         yield SchemaError(
-            f"table {facts.name} has no primary key and no unique key of NOT NULL columns, and its"
-            f" {facts.size_mb:.0f} MB are too much to carry whole each time",
-            remedy="give it a primary key, raise whole_table_limit_mb in the catalog, or"
+            f"table {facts.name} has {facts.lacking_key}, and its {facts.size_mb:.0f} MB are too"
+            " much to carry whole each time",
+            remedy="give it such a key, raise whole_table_limit_mb in the catalog, or"
             f" {leave_out(catalog, facts.name)}",
         )

@@ -60,12 +60,17 @@ def _with_tuple(part: DroppablePart) -> DroppablePart:
     return DroppablePart(part.drop, part.restore, (schema, table, name))
 
 
+# Since version 17 an index is created under the search path pg_catalog, where an expression's
+# function may not find what it names. Built-in functions have no entry.
 _PLAIN_INDEX = """
    has_schema_privilege(n.oid, 'CREATE')
    AND i.indisvalid AND NOT i.indisclustered AND NOT i.indisreplident AND NOT i.indisexclusion
    AND c.relkind = 'i' AND NOT c.relispartition AND c.reltablespace = 0
    AND obj_description(c.oid, 'pg_class') IS NULL
    AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attstattarget > 0)
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                      AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass))
 """
 _INDEXES = f"""
 SELECT format('DROP INDEX %%I.%%I', n.nspname, c.relname) AS drop,

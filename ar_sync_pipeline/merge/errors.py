@@ -68,14 +68,9 @@ def _where(error: psycopg.Error, table: str | None) -> str:
 
 
 def _remedy(error: psycopg.Error, *, fires: bool) -> str:
-    name = printable(error.diag.constraint_name or "the constraint")
     hint = error.diag.message_hint
-    if isinstance(error, psycopg.errors.ForeignKeyViolation):
-        action = f"make {name} DEFERRABLE or {GRANT}, or drop it at the receiver"
-    elif isinstance(error, psycopg.errors.NotNullViolation):
-        action = "drop NOT NULL of the column at the receiver"
-    elif isinstance(error, psycopg.IntegrityError):
-        action = f"compare {name} with the sender's schema and alter it at the receiver"
+    if isinstance(error, psycopg.IntegrityError):
+        action = _remedy_of_constraint(error)
     elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "row-level" in str(error):
         action = "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
     elif isinstance(error, psycopg.NotSupportedError):
@@ -95,3 +90,22 @@ def _remedy(error: psycopg.Error, *, fires: bool) -> str:
     if fires and GRANT not in action:
         action += f", or {GRANT}"
     return f"{action}; the archive is tried again by itself"
+
+
+def _remedy_of_constraint(error: psycopg.IntegrityError) -> str:
+    name = printable(error.diag.constraint_name or "the constraint")
+    if isinstance(error, psycopg.errors.ForeignKeyViolation):
+        return f"make {name} DEFERRABLE or {GRANT}, or drop it at the receiver"
+    if isinstance(error, psycopg.errors.NotNullViolation):
+        return "drop NOT NULL of the column at the receiver"
+    if not isinstance(error, psycopg.errors.CheckViolation):
+        return f"compare {name} with the sender's schema and alter it at the receiver"
+    if error.diag.constraint_name:
+        return (
+            f"drop or loosen {name} at the receiver; if the sender has the same, some of its rows"
+            " violate it: it is NOT VALID there, or depends on the locale, the time zone or the"
+            " time"
+        )
+    if names_function(error.diag.context):
+        return f"correct the function at the receiver, or {GRANT}"
+    return "create the partition of these rows at the receiver, as at the sender"

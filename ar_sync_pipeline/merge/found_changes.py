@@ -198,5 +198,13 @@ def _refuse_unless_shared(table: str, unique: UniqueKey, definitions: Sequence[s
         raise LoadRefusedError(
             f"two rows of {table} have the same value of {unique.name}, {unique.definition},"
             " which is a unique key at the receiver and not at the sender",
-            remedy=f"drop {unique.name} at the receiver; the archive is then loaded by itself",
+            remedy=f"drop {unique.name} at the receiver{_if_printed_otherwise(unique)}; the archive"
+            " is then loaded by itself",
         )
+
+
+def _if_printed_otherwise(unique: UniqueKey) -> str:
+    """Return the remedy for an index that the sender has too, in an older version's words."""
+    if unique.plain and not unique.predicate:
+        return ""
+    return ", or, if the sender has it too in other words, create it anew on both servers alike"

@@ -21,12 +21,20 @@ from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.unique_values import holders, still_held
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
-_REFUSED = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.FeatureNotSupported)
+# The last two: a value too long for an index, and an error of a function in C.
+_REFUSED = (
+    psycopg.IntegrityError,
+    psycopg.DataError,
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.InternalError_,
+)
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,10 @@ class UniqueValueFreer:
                     return True
             except psycopg.errors.ForeignKeyViolation as error:
                 held_by = error
-            except _REFUSED:
-                continue
+            except psycopg.Error as error:
+                # A function that a check, domain or index calls may raise any error.
+                if not (isinstance(error, _REFUSED) or names_function(error.diag.context)):
+                    raise
         if held_by is not None and not self.deletes_silently(difference):
             held = printable(held_by.diag.constraint_name or "a foreign key")
             holder = printable(held_by.diag.table_name or "a table")
@@ -143,7 +153,8 @@ class UniqueValueFreer:
         )
         freed = False
         with self.connection.transaction():
-            self.connection.execute(statement)
+            with application_settings(self.connection):
+                self.connection.execute(statement)
             freed = not self._ask(still_held(difference, unique, moved))
             if not freed:
                 raise psycopg.Rollback

@@ -12,6 +12,7 @@ from psycopg import sql
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.row_image import row_image
 
 
 def keyless_new_rows(staged: StagedTable) -> sql.Composed:
@@ -42,12 +43,12 @@ _SAME = sql.SQL("t.image = n.image AND t.copy = n.copy")
 def _numbered(staged: StagedTable, rows: sql.Composable, alias: str) -> sql.Composed:
     """Return every row with its place, its image, and its number among the rows of this image."""
     return sql.SQL(
-        "(SELECT {place}, md5(ROW({columns})::text) AS image, row_number() OVER"
-        " (PARTITION BY md5(ROW({columns})::text) ORDER BY x.tableoid, x.ctid) AS copy"
+        "(SELECT {place}, {image} AS image, row_number() OVER"
+        " (PARTITION BY {image} ORDER BY x.tableoid, x.ctid) AS copy"
         " FROM {rows} AS x) AS {alias}"
     ).format(
         place=PLACE.values("x"),
-        columns=column_list(staged.target.shared, "x"),
+        image=row_image(sql.SQL("ROW({})").format(column_list(staged.target.shared, "x"))),
         rows=rows,
         alias=sql.Identifier(alias),
     )

@@ -17,6 +17,7 @@ from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.merge.unique_values import conflict, elements, predicate
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 
@@ -87,7 +88,10 @@ class RestoredRows:
                 )
             )
         if parts:
-            self._connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(parts)))
+            with application_settings(self._connection):
+                self._connection.execute(
+                    sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(parts))
+                )
 
     def _foreign_keys(self) -> list[ForeignKey]:
         return [

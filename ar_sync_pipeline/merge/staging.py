@@ -7,6 +7,7 @@ disappear with the session, so a killed load leaves nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -25,6 +26,7 @@ from ar_sync_pipeline.postgres.digest import (
 )
 from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.session_settings import application_settings
 
 # The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
 # another encoding, a longer text, a range whose bounds have another order here, a value of a newer
@@ -244,7 +246,8 @@ def stage_chunk(
         SchemaError: The bytes are not rows of the shape and number that the manifest declares.
     """
     columns = column_list(column.name for column in staged.manifest.columns)
-    _copy_member(connection, staged, chunk, staged.relation, columns, data)
+    with application_settings(connection) if staged.direct else nullcontext():
+        _copy_member(connection, staged, chunk, staged.relation, columns, data)
 
 
 def stage_changed_keys(

@@ -110,7 +110,10 @@ class TargetTable:
         return tuple(
             unique
             for unique in self.facts.unique_keys
-            if unique.exclusion or unique.predicate or not (key and key <= set(unique.plain))
+            if unique.exclusion
+            or unique.predicate
+            or any(unique.collates)
+            or not (key and key <= set(unique.plain))
         )
 
     def columns_of(self, unique: UniqueKey) -> tuple[str, ...]:

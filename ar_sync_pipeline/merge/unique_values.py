@@ -96,9 +96,16 @@ def conflict(unique: UniqueKey, one: str, other: str) -> sql.Composed:
 
 def elements(unique: UniqueKey) -> sql.Composed:
     """Return the elements of a unique key as a list to select, named ``v1`` and so on."""
+    collates = unique.collates or ("",) * len(unique.elements)
     return sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
-        for number, element in enumerate(unique.elements, 1)
+        sql.SQL("({}){} AS {}").format(
+            sql.SQL(element),
+            sql.SQL(f" COLLATE {collation}" if collation else ""),
+            sql.Identifier(f"v{number}"),
+        )
+        for number, (element, collation) in enumerate(
+            zip(unique.elements, collates, strict=True), 1
+        )
     )
 
 

@@ -29,6 +29,7 @@ from ar_sync_pipeline.merge.verification import verify_table
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import application_settings
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,20 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
         connection, differences if found.archive.rebuilds else []
     )
     with filling.restored_after():
-        to_delete.clear_references(effects)
-        _write_tables(found, _free_unique_values(found))
+        with application_settings(connection):
+            to_delete.clear_references(effects)
+        replaced = _free_unique_values(found)
+        with application_settings(connection):
+            _write_tables(found, replaced)
         for difference in differences:
             remember_source_values(connection, difference)
         to_delete.delete_source_values()
-        if effects.suppressed:
-            checks.follow(effects)
-        else:
-            checks.restore_followers()
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with application_settings(connection):
+            if effects.suppressed:
+                checks.follow(effects)
+            else:
+                checks.restore_followers()
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     checks.checked_by_server = filling.foreign_keys
     return WrittenMerge(planned)
 

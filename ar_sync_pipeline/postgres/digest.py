@@ -1,5 +1,8 @@
 """Digests of rows: order-independent, equal exactly if the rows are equal to the bit.
 
+"Exactly" is up to chance: one of 2^64 other rows has the same digest, and one of 2^32 that differ
+in a time only.
+
 A row's digest is ``hash_record_extended`` over its columns, hashed a second time; a set's digest is
 the sum of them, together with the row count. The second hash is needed: a record's hash is a
 polynomial of its columns' hashes, so a plain sum would not change when two rows exchange the values
@@ -9,6 +12,13 @@ bits. If equal values can differ in their bits (``-0.0``, ``1.0`` and ``1.00``, 
 sends: the prolog of an ``xml``, for example, is not stored by the receiver. PostgreSQL does not
 promise that its hash functions agree between versions: `probe_digest` shows whether those of two
 servers do.
+
+``hashint8extended`` (``hashfunc.c``) hashes the exclusive or of a ``bigint``'s halves, of which it
+inverts the upper one below zero: a negative ``x`` hashes like ``x + 2^32``. So the upper half is
+hashed as well; with the fold it determines the value. Times without a date and with one are folded
+alike, and stay so: two of them can hash alike only if they are a multiple of 2^32 microseconds
+(71.6 minutes) apart, to a second, and then one of thousands of such pairs does. That is chance: no
+change that an application makes to many times, such as another time zone, has this form.
 """
 
 from __future__ import annotations
@@ -28,7 +38,7 @@ CHUNK_KEY_BITS = 16
 """A chunk holds the rows whose integer key has the same ``key >> 16`` (floor, so also below 0)."""
 
 _HASHED_AS_THEY_ARE = re.compile(
-    r"(smallint|integer|bigint|boolean|uuid|bytea|date"
+    r"(smallint|integer|boolean|uuid|bytea|date"
     r"|timestamp(\(\d\))? with(out)? time zone|time(\(\d\))? without time zone|oid)\Z"
 )
 _WIRE_FORMS = {
@@ -41,6 +51,8 @@ _WIRE_FORMS = {
     "xml": r"ltrim(xml_send({}), '\x0a'::bytea)",
 }
 _INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
+_MOST_FIELDS = 1664
+"""Number of fields that a ``ROW`` may have (PostgreSQL's ``MaxTupleAttributeNumber``)."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +112,13 @@ def row_digest(
 ) -> sql.Composed:
     """Return the expression for the digest of one row of ``alias``, a ``bigint``."""
     encoded = _server_encoding(connection) != "UTF8"
+    wide = len(columns) + sum(column.type == "bigint" for column in columns) > _MOST_FIELDS
     fields = [
         _hashable(
             column,
             (value_of or {}).get(column.name, sql.Identifier(alias, column.name)),
             encoded=encoded,
+            wide=wide,
         )
         for column in sorted(columns, key=lambda column: column.name)
     ]
@@ -133,13 +147,21 @@ def _server_encoding(connection: Connection) -> str:
     return connection.info.parameter_status("server_encoding") or ""
 
 
-def _hashable(column: Column, value: sql.Composable, *, encoded: bool) -> sql.Composable:
-    """Return the expression to hash instead of a value, so that only equal bytes hash alike.
+def _hashable(
+    column: Column, value: sql.Composable, *, encoded: bool, wide: bool
+) -> sql.Composable:
+    """Return the fields to hash instead of a value, so that only equal bytes hash alike.
 
     Args:
+        wide: Whether the row has no place for a second field of a ``bigint``. Its wire form, which
+            takes longer, then needs one only.
         encoded: Whether the database's encoding is not UTF-8. The UTF-8 bytes of a text then hash
             like the text itself in a UTF-8 database.
     """
+    if column.type == "bigint":
+        # The receiver's column may be an integer, of which `>>` would take the number modulo 32.
+        halves = "int8send({0})" if wide else "{0}, ({0}::bigint >> 32)::integer"
+        return sql.SQL(halves).format(value)
     if _HASHED_AS_THEY_ARE.match(column.type):
         return value
     if column.type in _WIRE_FORMS:

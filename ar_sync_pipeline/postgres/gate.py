@@ -1,8 +1,9 @@
 """The schema gate checks whether an archive matches the receiver's tables.
 
-It compares all that a merge relies on: columns and types, the labels of enums, the checks of
+It compares all that a merge relies on: columns and types, the labels of enums, the base types of
 domains, and the key of each table. Other unique keys are compared during the merge, because rows
-may satisfy a key that only the receiver has.
+may satisfy a key that only the receiver has. The checks of domains are not compared: two versions
+of PostgreSQL print one check in two forms. The receiver's domain refuses a row that violates it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
-from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed, visible_name
+
+_EMPTY = "''"
 
 
 def missing_migrations(sent: Iterable[str], applied: Sequence[str]) -> list[str]:
@@ -201,16 +203,14 @@ def _differences(sent: TypeDefinition, held: TypeDefinition) -> list[str]:
         return [f"{name} is a type of kind {sent.kind} at the sender, {held.kind} here"]
     if sent.kind == "enum":
         return [
-            f"the receiver's enum {name} lacks the label {visible_name(label)}"
+            f"the receiver's enum {name} lacks the label {visible_name(label) or _EMPTY}"
             for label in sent.parts
             if label not in held.parts
         ]
     if sent.kind == "domain":
-        checks = {comparable_text(check) for check in sent.parts}  # a sender's older version
         changed = [f"{name} is a domain over {visible_name(held.base)} here"]
-        return (changed if sent.base != held.base else []) + [
-            f"the receiver's domain {name} has {visible_name(check)}, the sender's has not"
-            for check in held.parts
-            if check not in checks
-        ]
+        lacking = [f"the receiver's domain {name} is NOT NULL, the sender's is not"]
+        return (changed if sent.base != held.base else []) + (
+            lacking if "NOT NULL" in set(held.parts) - set(sent.parts) else []
+        )
     return [f"the attributes of type {name} differ"] if sent.parts != held.parts else []

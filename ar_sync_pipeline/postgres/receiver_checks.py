@@ -170,8 +170,8 @@ def _key(
         needed = too_large or rules.changed_at or rules.receiver_columns
         yield Finding(
             Level.ERROR if needed else Level.WARNING,
-            f"table {table.name} has no primary key and no unique key of NOT NULL columns at the"
-            " receiver, so archives are parked where the sender's has one",
+            f"table {table.name} has {table.lacking_key} at the receiver, so archives are parked"
+            " where the sender's has one",
             "give it the key that the sender's table has",
         )
 

@@ -169,6 +169,7 @@ def _unique_key(row: dict[str, Any]) -> UniqueKey:
         tuple(row["collations"]),
         row["primary"],
         row["valid"],
+        tuple(row["collates"]),
     )
 
 

@@ -117,7 +117,8 @@ SELECT a.attrelid::bigint AS table,
 """
 
 # The equality of an index is the operator of its operator class, which need not be the `=` that
-# the search path finds (citext, ltree). An exclusion constraint names its own.
+# the search path finds (citext, ltree). An exclusion constraint names its own, and so does a key
+# that is WITHOUT OVERLAPS.
 # An index that only one partition has is a unique key among the rows of that partition.
 UNIQUE_KEYS = f"""
 WITH owner AS MATERIALIZED (
@@ -148,6 +149,7 @@ SELECT i.root::bigint AS table,
        e.elements,
        e.operators,
        e.collations,
+       e.collates,
        CASE WHEN i.indexprs IS NULL THEN e.names END AS plain,
        (SELECT json_agg(DISTINCT a.attname ORDER BY a.attname)
           FROM pg_attribute a
@@ -160,7 +162,7 @@ SELECT i.root::bigint AS table,
   FROM wanted i
   JOIN pg_class c ON c.oid = i.indexrelid
   JOIN pg_class t ON t.oid = i.indrelid
-  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype = 'x'
+  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conexclop IS NOT NULL
  CROSS JOIN LATERAL (
    SELECT json_agg(pg_get_indexdef(i.indexrelid, x.position::int, false) ORDER BY x.position)
             AS elements,
@@ -168,6 +170,9 @@ SELECT i.root::bigint AS table,
           json_agg(CASE WHEN l.collisdeterministic THEN ''
                         ELSE coalesce(quote_ident(l.collname), '') END ORDER BY x.position)
             AS collations,
+          json_agg(CASE WHEN l.oid <> coalesce(a.attcollation, 0)
+                        THEN format('%%I.%%I', ln.nspname, l.collname) ELSE '' END
+                   ORDER BY x.position) AS collates,
           json_agg(a.attname ORDER BY x.position) AS names
      FROM generate_series(1, i.indnkeyatts) AS x(position)
      JOIN pg_opclass oc ON oc.oid = i.indclass[x.position - 1]
@@ -176,6 +181,7 @@ SELECT i.root::bigint AS table,
        AND k.oid IS NULL
      LEFT JOIN pg_operator q ON q.oid = coalesce(k.conexclop[x.position], m.amopopr)
      LEFT JOIN pg_collation l ON l.oid = i.indcollation[x.position - 1]
+     LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
      LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid
        AND a.attnum = i.indkey[x.position - 1] AND a.attnum > 0) AS e
  WHERE (i.indisunique OR i.indisexclusion) AND i.indisready

@@ -78,21 +78,21 @@ def _is_relation(connection: Connection, catalog: Catalog, label: str) -> bool:
 
 
 def _key(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    size = table.size_mb
-    generated = [c.name for c in table.columns if c.generated and c.name in table.primary_key]
+    size, unusable = table.size_mb, table.unusable_key
     if table.key and table.key != table.primary_key:
-        why = f"its primary key is generated ({', '.join(generated)})"
         yield Finding(
             Level.NOTE,
             f"rows of table {table.name} are told apart by a unique key ({', '.join(table.key)}),"
-            f" since {why if generated else 'it has no primary key'}",
+            f" since {unusable or 'it has no primary key'}",
             "nothing is to be done",
         )
     elif not table.key and size <= catalog.whole_table_limit_mb:
+        why = f", since {unusable}" if unusable else ""
+        key = "unique key of NOT NULL columns" if unusable else "primary key"
         yield Finding(
             Level.NOTE,
-            f"table {table.name} has no key, and its {size:,.1f} MB are sent whole each time",
-            "give it a primary key before it grows beyond `whole_table_limit_mb`"
+            f"table {table.name} has no key{why}, and its {size:,.1f} MB are sent whole each time",
+            f"give it a {key} before it grows beyond `whole_table_limit_mb`"
             f" ({catalog.whole_table_limit_mb})",
         )
 

@@ -44,10 +44,25 @@ _ALWAYS = {
 # The end of every wait for a lock. The `options` of the URL may set another value.
 _LOCK_TIMEOUT = "60s"
 
-_KEEP_SEARCH_PATH = (
-    "SELECT pg_catalog.set_config('ar_sync.search_path',"
-    " pg_catalog.current_setting('search_path'), false),"
-    " pg_catalog.set_config('search_path', 'pg_catalog', false)"
+# What expressions of the application depend on: a default CURRENT_DATE, the check of a time.
+_OF_THE_APPLICATION = ("DateStyle", "IntervalStyle", "lc_monetary", "TimeZone")
+_KEPT = sql.SQL("pg_catalog.set_config({}, pg_catalog.current_setting({}), false)")
+_KEEP = sql.SQL("SELECT {}, pg_catalog.set_config('search_path', 'pg_catalog', false)").format(
+    sql.SQL(", ").join(
+        _KEPT.format(f"ar_sync.{name}", name) for name in ("search_path", *_OF_THE_APPLICATION)
+    )
+)
+_LIKE_THE_APPLICATION = sql.SQL("SELECT {}").format(
+    sql.SQL(", ").join(
+        sql.SQL("set_config({}, current_setting({}), true)").format(name, f"ar_sync.{name}")
+        for name in _OF_THE_APPLICATION
+    )
+)
+_AS_ALWAYS = sql.SQL("SELECT {}").format(
+    sql.SQL(", ").join(
+        sql.SQL("set_config({}, {}, true)").format(name, _ALWAYS[name])
+        for name in _OF_THE_APPLICATION
+    )
 )
 
 
@@ -65,12 +80,12 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
     """Set the parameters of a new session, outside a transaction.
 
     The session's own search path is stored in ``ar_sync.search_path``; under ``pg_catalog`` types
-    and expressions are printed with their schema. A parameter that this version of the server does
-    not know is left out.
+    and expressions are printed with their schema. What `application_settings` restores is stored
+    alike. A parameter that this version of the server does not know is left out.
     """
     # First and alone: a role's timeout of some milliseconds would cancel the others.
     connection.execute("SET statement_timeout = 0")
-    connection.execute(_KEEP_SEARCH_PATH)
+    connection.execute(_KEEP)
     connection.execute(_SET_ALL)
     if "lock_timeout" not in connection.info.options:
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'".encode())
@@ -91,6 +106,18 @@ def default_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
     finally:
         if not connection.closed:
             connection.execute("SELECT set_config('search_path', 'pg_catalog', false)")
+
+
+@contextmanager
+def application_settings(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Compute defaults and checks like the application's own sessions, for the length of a block.
+
+    It is for writes in a transaction. What compares or prints values belongs outside of the block,
+    and so does what repeats an expression of the database: it was printed under other settings.
+    """
+    connection.execute(_LIKE_THE_APPLICATION)
+    yield
+    connection.execute(_AS_ALWAYS)
 
 
 def _set_all() -> sql.Composed:

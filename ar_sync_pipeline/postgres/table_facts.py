@@ -131,6 +131,7 @@ class UniqueKey:
         deferrable: Whether it is checked at the end of a statement or transaction, not row by row.
         exclusion: Whether it is an exclusion constraint, not a unique index.
         collations: Collation of each element if it is not deterministic, else empty.
+        collates: Collation of each element, as SQL, if it is not that of the column, else empty.
     """
 
     name: str
@@ -145,6 +146,7 @@ class UniqueKey:
     collations: tuple[str, ...] = ()
     primary: bool = False
     valid: bool = True
+    collates: tuple[str, ...] = ()
 
     @property
     def definition(self) -> str:
@@ -225,6 +227,23 @@ class TableFacts:
     def fixed(self) -> frozenset[str]:
         """Columns by which rows are told apart or partitioned: each has to be sent as it is."""
         return frozenset((*self.primary_key, *self.key, *self.partition_key))
+
+    @property
+    def unusable_key(self) -> str:
+        """Why the primary key is no key for replication, a clause; empty: it is one, or is none."""
+        generated = [c.name for c in self.columns if c.generated and c.name in self.primary_key]
+        if generated:
+            return f"its primary key is generated ({', '.join(generated)})"
+        if any(unique.primary and unique.exclusion for unique in self.unique_keys):
+            return "its primary key is WITHOUT OVERLAPS, which is not used as a key"
+        return ""
+
+    @property
+    def lacking_key(self) -> str:
+        """What a table without a key lacks, for messages."""
+        lacks = "no unique key of NOT NULL columns"
+        why = self.unusable_key
+        return f"{lacks} ({why})" if why else f"no primary key and {lacks}"
 
     @property
     def by_column_rights(self) -> bool:

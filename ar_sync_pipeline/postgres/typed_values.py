@@ -8,6 +8,13 @@ from psycopg import sql
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts
 
+_REFUSED = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.CannotCoerce,
+    psycopg.errors.RaiseException,  # of a function that the check of a domain calls
+)
+
 
 def fits(connection: Connection, column: ColumnFacts, value: object) -> bool:
     """Return whether PostgreSQL takes a value for a column's type, with the checks of a domain.
@@ -20,6 +27,6 @@ def fits(connection: Connection, column: ColumnFacts, value: object) -> bool:
     query = sql.SQL("SELECT {}::{}").format(sql.Literal(value), sql.SQL(column.type))
     try:
         connection.execute(query)
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.CannotCoerce):
+    except _REFUSED:
         return False
     return True

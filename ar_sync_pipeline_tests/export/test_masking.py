@@ -190,6 +190,17 @@ def test_a_mask_over_a_domain_s_check_is_refused(table: Table, mask: object) -> 
     assert "v of t_a" in table.problem(mask) or "gives v" in table.problem(mask)
 
 
+def test_a_mask_over_a_domain_whose_function_raises_is_refused(table: Table) -> None:
+    execute(
+        table.url,
+        "CREATE FUNCTION good(text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS"
+        " $$BEGIN RAISE EXCEPTION 'invalid %', $1; END$$",
+        "CREATE DOMAIN rut AS text CHECK (good(VALUE))",
+    )
+    table.make("rut")
+    assert "'x', which is none of this type" in table.problem({"constant": "x"})
+
+
 @pytest.mark.parametrize(
     ("index", "kept"),
     [

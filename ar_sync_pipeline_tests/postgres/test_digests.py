@@ -34,6 +34,13 @@ DIFFERENT = [
     ("integer", "1", "2"),
     ("smallint", "NULL", "0"),
     ("bigint", "4294967296", "0"),
+    # Each pair folds to the same 32 bits.
+    ("bigint", "4294967296", "1"),
+    ("bigint", "4294967295", "-1"),
+    ("bigint", "3232235777", "-1062731519"),
+    ("bigint", "4294967298", "8589934593"),
+    ("bigint", "9223372036854775807", "-9223372036854775808"),
+    ("bigint", "NULL", "0"),
     ("boolean", "NULL", "false"),
     ("text", "NULL", "''"),
     ("text", "'a'", "'a '"),
@@ -93,6 +100,39 @@ def test_two_rows_that_exchange_a_columns_value_change_the_digest(connection: Co
     before: list[Row] = [(1, "x", 1.5), (2, "y", 2.5)]
     after: list[Row] = [(1, "y", 1.5), (2, "x", 2.5)]
     assert digest(connection, before) != digest(connection, after)
+
+
+BIG = Column(name="value", type="bigint", nullable=True)
+
+
+@pytest.mark.parametrize("value", ["7", "-7", "2147483647", "-2147483648", "NULL"])
+def test_digest_is_by_the_type_at_the_sender_whatever_the_receivers_is(
+    connection: Connection, value: str
+) -> None:
+    for column in (BIG, BIG.model_copy(update={"type": "integer"})):
+        digests = {
+            digest_of_value(connection, kind, value, column) for kind in ("integer", "bigint")
+        }
+        assert len(digests) == 1
+
+
+def test_halves_of_neighbouring_numbers_that_are_exchanged_change_the_digest(
+    scratch: Scratch,
+) -> None:
+    scratch.run("CREATE TABLE one (id bigint PRIMARY KEY, x bigint, y bigint)")
+    digests = set()
+    for values in ("0, 1, 4294967296", "0, 4294967296, 1", "1, 4294967296, 0", "0, 4294967297, 0"):
+        scratch.run("TRUNCATE one", f"INSERT INTO one VALUES ({values})")
+        digests |= {chunk.digest for chunk in content(scratch, "one")}
+    assert len(digests) == 4
+
+
+def test_table_with_as_many_columns_as_postgresql_allows_has_a_digest(scratch: Scratch) -> None:
+    columns = ", ".join(f"c{n} bigint" for n in range(1600))
+    scratch.run(f"CREATE TABLE t ({columns})", "INSERT INTO t (c1599) VALUES (-1)")
+    before = content(scratch, "t")
+    scratch.run("UPDATE t SET c1599 = 4294967295")
+    assert content(scratch, "t") != before
 
 
 def test_null_that_moves_to_another_column_changes_the_digest(scratch: Scratch) -> None:
@@ -198,10 +238,12 @@ def test_only_one_integer_column_makes_a_key_that_can_be_cut() -> None:
     assert not is_chunked(COLUMNS, ("a", "b"))
 
 
-def digest_of_value(connection: Connection, kind: str, value: str) -> str:
-    column = Column(name="value", type=kind, nullable=True)
+def digest_of_value(
+    connection: Connection, kind: str, value: str, column: Column | None = None
+) -> str:
+    sent = column or Column(name="value", type=kind, nullable=True)
     query = sql.SQL("SELECT {} FROM (SELECT CAST({} AS {}) AS value) AS t").format(
-        digest_of(connection, [column], alias="t"),
+        digest_of(connection, [sent], alias="t"),
         sql.SQL(value),
         sql.SQL(kind),
     )

@@ -199,7 +199,7 @@ WAITING = (
     waits(
         "domain_within_a_domain",
         "ALTER DOMAIN pos DROP CONSTRAINT above",
-        "pos",
+        "above",
         both=POS.replace(
             "CREATE TABLE t_a (id int PRIMARY KEY, v pos)",
             "CREATE DOMAIN small AS pos CHECK (VALUE < 99);"

@@ -18,6 +18,7 @@ from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.row_image import row_image
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
 
 
@@ -93,7 +94,7 @@ class RowsBefore:
         source, row = current_values(last)
         query = sql.SQL(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {}, h.image AS ar_sync_image"
-            " FROM ({}) AS n LEFT JOIN (SELECT {}, md5(({})::text) AS image FROM {}) AS h ON {}"
+            " FROM ({}) AS n LEFT JOIN (SELECT {}, {} AS image FROM {}) AS h ON {}"
         )
         self._connection.execute(
             query.format(
@@ -101,7 +102,7 @@ class RowsBefore:
                 column_list(key, "n"),
                 keys,
                 column_list(key, "t"),
-                row,
+                row_image(row),
                 source,
                 last.target.same_row("h", "n"),
             )
@@ -111,9 +112,9 @@ class RowsBefore:
         source, row = current_values(last)
         query = sql.SQL(
             "SELECT count(*) FILTER (WHERE n.ar_sync_image IS NULL),"
-            " count(*) FILTER (WHERE n.ar_sync_image <> md5(({})::text)) FROM {} JOIN {} AS n ON {}"
+            " count(*) FILTER (WHERE n.ar_sync_image <> {}) FROM {} JOIN {} AS n ON {}"
         )
         found = self._connection.execute(
-            query.format(row, source, relation, last.target.same_row("t", "n"))
+            query.format(row_image(row), source, relation, last.target.same_row("t", "n"))
         ).fetchone()
         return (found[0], found[1]) if found else (0, 0)

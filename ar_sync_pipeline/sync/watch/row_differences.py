@@ -1,6 +1,6 @@
 """Comparison of two sets of rows that are read in key order, without storing either.
 
-Each server reduces a row to its key and the md5 of its text, so only these are sent over the
+Each server reduces a row to its key and the sha256 of its text, so only these are sent over the
 network. This code is independent of the digests by which loads decide.
 """
 
@@ -83,7 +83,7 @@ def row_query(
     key: Sequence[str],
     values: Mapping[str, sql.Composable] | None = None,
 ) -> sql.Composed:
-    """Return a query for key and md5 of each row of ``t``, in the order of the keys' UTF-8 bytes.
+    """Return a query for key and sha256 of each row of ``t``, by the keys' UTF-8 bytes.
 
     Args:
         source: FROM item with the alias ``t``.
@@ -96,7 +96,7 @@ def row_query(
         fields = ((values or {}).get(name, sql.Identifier("t", name)) for name in names)
         return sql.SQL("convert_to(ROW({})::text, 'UTF8')").format(sql.SQL(", ").join(fields))
 
-    return sql.SQL("COPY (SELECT {}, md5({}) FROM {} ORDER BY 1, 2) TO STDOUT").format(
+    return sql.SQL("COPY (SELECT {}, sha256({}) FROM {} ORDER BY 1, 2) TO STDOUT").format(
         row(key or columns), row(columns), source
     )
 
