@@ -207,4 +207,4 @@ def _if_printed_otherwise(unique: UniqueKey) -> str:
     """Return the remedy for an index that the sender has too, in an older version's words."""
     if unique.plain and not unique.predicate:
         return ""
-    return ", or, if the sender has it too in other words, create it anew on both servers alike"
+    return ", or, if the sender has it too in other words, drop and create it on both servers alike"
