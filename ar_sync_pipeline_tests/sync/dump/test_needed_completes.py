@@ -29,7 +29,11 @@ MICROSECOND = timedelta(microseconds=1)
 def complete(minute: int, state: ReceiptState, *, lacking: bool = False) -> SentArchive:
     made = sent(minute, kind=COMPLETE)
     return made.model_copy(
-        update={"state": state, "lacking": Lacking(media=("a",)) if lacking else None}
+        update={
+            "state": state,
+            "lacking": Lacking(media=("a",)) if lacking else None,
+            "differential": lacking,
+        }
     )
 
 
