@@ -32,8 +32,8 @@ from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
+from ar_sync_pipeline.sync.dump.starting_point import starting_point
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest
-from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 from benchmarks.load_rows import change_sender, fill_sender, make_receiver
 from benchmarks.measuring import server_cpu

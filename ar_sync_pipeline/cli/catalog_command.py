@@ -15,7 +15,7 @@ from ar_sync_pipeline.catalog.model import Name
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.postgres.findings import Finding, errors_of
+from ar_sync_pipeline.postgres.checks.findings import Finding, errors_of
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases

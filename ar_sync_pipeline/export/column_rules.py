@@ -12,10 +12,10 @@ from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.masks import Mask, MaskFunction
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.checks.rights import usage_grant
 from ar_sync_pipeline.postgres.column_masks import exclude_it, mask_conflicts, other_rules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
-from ar_sync_pipeline.postgres.rights import usage_grant
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, ForeignKey, TableFacts
 from ar_sync_pipeline.postgres.typed_values import fits
 

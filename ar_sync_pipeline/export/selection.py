@@ -18,9 +18,9 @@ from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.export.changed_at import changed_within
 from ar_sync_pipeline.export.unseen import unseen_by
+from ar_sync_pipeline.postgres.checks.rights import columns_read
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
-from ar_sync_pipeline.postgres.rights import columns_read
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 

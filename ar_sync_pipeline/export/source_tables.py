@@ -13,17 +13,17 @@ from ar_sync_pipeline.export.changed_at import changed_at_problem
 from ar_sync_pipeline.export.column_rules import column_rule_problems, masked_type_problems
 from ar_sync_pipeline.export.lock_budget import lock_problems
 from ar_sync_pipeline.export.masking import costly_masks, masked_values
-from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
-from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
-from ar_sync_pipeline.postgres.findings import errors_of
-from ar_sync_pipeline.postgres.omissions import find_omissions
-from ar_sync_pipeline.postgres.rights import (
+from ar_sync_pipeline.postgres.checks.findings import errors_of
+from ar_sync_pipeline.postgres.checks.omissions import find_omissions
+from ar_sync_pipeline.postgres.checks.rights import (
     column_grant,
     columns_read,
     denied_columns,
     role_script,
 )
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
+from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 

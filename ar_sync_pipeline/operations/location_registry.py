@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.visible_text import listed
 
 _SEEN_WITHIN = timedelta(minutes=5)

@@ -40,7 +40,7 @@ from ar_sync_pipeline.operations.check_history import (
 from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
-from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, errors_of
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.preflight import PREFLIGHT_SECONDS, preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.visible_text import visible_name
 
 # By the system catalogs: to_regclass fails if the role may not use the schema.

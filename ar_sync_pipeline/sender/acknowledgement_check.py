@@ -10,7 +10,7 @@ from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, with_pa
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sync.dump.watermark import StartingPoint
+from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 
 _PAGE = "not_acknowledged"
 _NAME = "acknowledged"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
-from ar_sync_pipeline.sync.dump.sent_archives import read_sent
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 
 _FILE = "first_window"

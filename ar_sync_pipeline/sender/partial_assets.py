@@ -42,8 +42,8 @@ from ar_sync_pipeline.sftp.retry_budget import CONNECTION_ERRORS
 from ar_sync_pipeline.sync.dump.announce_changes import announce_when_changed
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import dump_partial
+from ar_sync_pipeline.sync.dump.starting_point import StartingPoint, starting_point
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, TableDump
-from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 from ar_sync_pipeline.sync.dump.window_end import wait_for_end
 
 KIND = ArchiveKind.PARTIAL

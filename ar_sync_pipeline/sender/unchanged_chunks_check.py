@@ -7,7 +7,7 @@ from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
+from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
 from ar_sync_pipeline.visible_text import listed, visible_name
 
 _NAME = "unchanged_chunks_verified"

@@ -25,8 +25,8 @@ from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.starting_point import starting_point
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
-from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.sync.load.admit import admit_archives
 from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS, die_at_step

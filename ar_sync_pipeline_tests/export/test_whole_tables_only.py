@@ -8,9 +8,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
-from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.sync.watch.database_findings import check_sender
 from ar_sync_pipeline_tests.export.source import Source, row_counts
 from ar_sync_pipeline_tests.fix_roles import RoleScript

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import Level
+from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.findings import Level
-from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked

@@ -13,7 +13,7 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
-from ar_sync_pipeline.sync.dump.watermark import starting_point
+from ar_sync_pipeline.sync.dump.starting_point import starting_point
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, PARENTS, equal, execute, rows
 from ar_sync_pipeline_tests.open_sessions import close_sessions

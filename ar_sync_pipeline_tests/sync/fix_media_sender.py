@@ -19,8 +19,8 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.starting_point import starting_point
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
-from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 

@@ -28,7 +28,7 @@ from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
-from ar_sync_pipeline.sync.dump.describe import describing
+from ar_sync_pipeline.sync.dump.format_limits import describing
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import ManifestTooLongError, MediaListTooLongError
 

@@ -17,7 +17,7 @@ from ar_sync_pipeline.export.row_versions import judged_tables
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.reading import Reading
-from ar_sync_pipeline.sync.dump.sent_archives import (
+from ar_sync_pipeline.sync.dump.sender_journal import (
     DigestsOf,
     digests_of,
 )

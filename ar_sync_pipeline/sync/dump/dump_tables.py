@@ -14,19 +14,19 @@ from ar_sync_pipeline.export.masking import rule_digests
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
+from ar_sync_pipeline.postgres.checks.findings import Level
+from ar_sync_pipeline.postgres.checks.omissions import find_omissions
+from ar_sync_pipeline.postgres.checks.sender_checks import references_out
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.postgres.migrations import read_migrations
-from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
-from ar_sync_pipeline.postgres.sender_checks import references_out
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
-from ar_sync_pipeline.sync.dump.describe import describing
+from ar_sync_pipeline.sync.dump.format_limits import describing
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
-from ar_sync_pipeline.sync.dump.sent_archives import remember_digests
+from ar_sync_pipeline.sync.dump.sender_journal import remember_digests
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest, TableDump
 from ar_sync_pipeline.sync.dump.table_manifests import PartialRows, whole_tables
 from ar_sync_pipeline.sync.stopwatch import Stopwatch

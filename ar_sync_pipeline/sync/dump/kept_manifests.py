@@ -24,7 +24,7 @@ from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
-from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, possible_bases, read_sent
+from ar_sync_pipeline.sync.dump.sender_journal import SentArchive, possible_bases, read_sent
 
 _PREFIX = "ar_sync_manifest_"
 _CHECKSUM_BYTES = 65

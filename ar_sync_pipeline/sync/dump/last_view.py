@@ -11,7 +11,7 @@ from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
-from ar_sync_pipeline.sync.dump.sent_archives import read_points
+from ar_sync_pipeline.sync.dump.sender_journal import read_points
 
 CACHED_CHECKPOINT = "ar_sync_position.json"
 CACHED_CAPABILITIES = "ar_sync_capabilities.json"

@@ -26,7 +26,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.disk_errors import is_damaged
 from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
-from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES
+from ar_sync_pipeline.sync.dump.sender_journal import KEPT_COMPLETES
 from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
 
 MEDIA_JOURNAL = "ar_sync_media.sqlite"

@@ -30,7 +30,7 @@ from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import MediaJournal, open_journal
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
-from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
+from ar_sync_pipeline.sync.dump.sender_journal import announce, remember_sent
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
 from ar_sync_pipeline.sync.stopwatch import Stopwatch

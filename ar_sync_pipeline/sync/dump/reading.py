@@ -16,7 +16,7 @@ from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_objects import objects_of, remember_objects
-from ar_sync_pipeline.sync.dump.sent_archives import remember_begun, remember_rules, rules_at
+from ar_sync_pipeline.sync.dump.sender_journal import remember_begun, remember_rules, rules_at
 
 
 @dataclass(frozen=True)

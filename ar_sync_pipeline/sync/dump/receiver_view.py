@@ -50,7 +50,7 @@ from ar_sync_pipeline.sync.dump.last_view import (
 )
 from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
-from ar_sync_pipeline.sync.dump.sent_archives import (
+from ar_sync_pipeline.sync.dump.sender_journal import (
     SentArchive,
     read_points,
     read_sent,

@@ -24,7 +24,7 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump.describe import describing
+from ar_sync_pipeline.sync.dump.format_limits import describing
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 
 

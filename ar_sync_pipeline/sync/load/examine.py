@@ -17,6 +17,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.approved_archives import read_allowed
+from ar_sync_pipeline.postgres.checks.rights import role_script
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import (
     catalog_mismatches,
@@ -28,7 +29,6 @@ from ar_sync_pipeline.postgres.gate import (
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.own_database import REMEDY, OwnDatabase, read_own_database
-from ar_sync_pipeline.postgres.rights import role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types

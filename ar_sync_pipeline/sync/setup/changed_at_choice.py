@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from ar_sync_pipeline.export.changed_at import ABSOLUTE_TIME, LOCAL_TIME
-from ar_sync_pipeline.postgres.column_statistics import ColumnStatistics, TableStatistics
+from ar_sync_pipeline.postgres.checks.column_statistics import ColumnStatistics, TableStatistics
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 _MOVES = re.compile(

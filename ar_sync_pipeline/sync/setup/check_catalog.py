@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from ar_sync_pipeline.archive.manifest import TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import exported_table
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.receiver_checks import missing_table
+from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.column_masks import other_rules
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.gate import (
     lacking_parts,
     missing_migrations,
@@ -19,9 +21,7 @@ from ar_sync_pipeline.postgres.gate import (
     type_mismatches,
 )
 from ar_sync_pipeline.postgres.migrations import read_migrations
-from ar_sync_pipeline.postgres.receiver_checks import missing_table
 from ar_sync_pipeline.postgres.schema_facts import read_tables
-from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits

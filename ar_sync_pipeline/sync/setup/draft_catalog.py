@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ar_sync_pipeline.catalog.draft import Draft, ListedTable
-from ar_sync_pipeline.postgres.column_statistics import TableStatistics
+from ar_sync_pipeline.postgres.checks.column_statistics import TableStatistics
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts

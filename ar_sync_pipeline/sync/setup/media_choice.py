@@ -13,7 +13,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.media.safe_paths import media_name_problem, open_parent
-from ar_sync_pipeline.postgres.column_statistics import TableStatistics
+from ar_sync_pipeline.postgres.checks.column_statistics import TableStatistics
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ar_sync_pipeline.catalog.labels import label_of
-from ar_sync_pipeline.postgres.column_statistics import TableStatistics, read_statistics
+from ar_sync_pipeline.postgres.checks.column_statistics import TableStatistics, read_statistics
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.schema_facts import read_tables

@@ -10,9 +10,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.errors import ArSyncError, TransientError
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.connect import NAME_THE_PRIMARY, Connection, database_label
 from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
-from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.scalar import scalar
 
 _LONGEST_STATEMENT, _LONGEST_LOCK_WAIT = "20s", "5s"

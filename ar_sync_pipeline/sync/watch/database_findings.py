@@ -8,16 +8,16 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.changed_at import zone_problems
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.checks.omissions import find_omissions
+from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
+from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
+from ar_sync_pipeline.postgres.checks.sender_checks import check_sender_tables
 from ar_sync_pipeline.postgres.connect import Connection, connect, database_label
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
-from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.ledger_tables import check_catalog
 from ar_sync_pipeline.postgres.migrations import migration_findings
-from ar_sync_pipeline.postgres.omissions import find_omissions
-from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
-from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
-from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
 from ar_sync_pipeline.sync.watch.database_access import (
     as_findings,
     limit_waits,

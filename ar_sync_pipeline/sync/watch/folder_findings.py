@@ -20,7 +20,7 @@ from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
 from ar_sync_pipeline.media.pair_mark import check_mark
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE
 from ar_sync_pipeline.sync.watch.alerting import incidents_file

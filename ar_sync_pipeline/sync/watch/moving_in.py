@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ar_sync_pipeline.files import free_space
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.errors import SpoolAccessError, access_to
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState

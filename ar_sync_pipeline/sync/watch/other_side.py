@@ -13,8 +13,8 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings

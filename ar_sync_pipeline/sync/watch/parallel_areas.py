@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 
 Area = Callable[[], Iterable[Finding]]
 

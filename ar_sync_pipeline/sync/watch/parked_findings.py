@@ -9,7 +9,7 @@ from itertools import islice
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpoolState, list_parked
 from ar_sync_pipeline.sync.load.examine_again import examine_again

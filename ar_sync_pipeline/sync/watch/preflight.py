@@ -15,10 +15,10 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.masking import require_pseudonym_key
+from ar_sync_pipeline.postgres.checks.findings import Finding, as_error
+from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.findings import Finding, as_error
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file

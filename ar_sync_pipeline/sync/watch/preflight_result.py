@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, errors_of
 
 if TYPE_CHECKING:
     # It imports the SSH client, which the receiver does not need.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.ledger_tables import may_read_ledger
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.edits import replicate
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.ledger_tables import may_read_ledger
 from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows
 from ar_sync_pipeline.visible_text import visible_name

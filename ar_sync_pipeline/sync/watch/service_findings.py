@@ -11,7 +11,7 @@ from pathlib import Path
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.load.postprocess import choose_transform
 from ar_sync_pipeline.sync.watch.alerting import open_alerts

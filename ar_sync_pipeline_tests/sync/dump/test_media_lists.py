@@ -30,7 +30,7 @@ from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump import assemble, receiver_view
 from ar_sync_pipeline.sync.dump.last_view import receiver_formats
-from ar_sync_pipeline.sync.dump.watermark import starting_point
+from ar_sync_pipeline.sync.dump.starting_point import starting_point
 from ar_sync_pipeline.sync.errors import MediaListTooLongError
 from ar_sync_pipeline.sync.load.newest_media import NewestMedia
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load

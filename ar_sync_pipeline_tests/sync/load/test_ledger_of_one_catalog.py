@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
-from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows

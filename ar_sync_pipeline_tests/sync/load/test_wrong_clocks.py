@@ -16,9 +16,9 @@ from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sent_archives import read_begun
+from ar_sync_pipeline.sync.dump.sender_journal import read_begun
+from ar_sync_pipeline.sync.dump.starting_point import believable, newest_snapshot
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
-from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import equal, remake, rows, watermark_of
 from ar_sync_pipeline_tests.sync.dump.test_watermark import START, mark, sent, view

@@ -13,8 +13,8 @@ from psycopg.conninfo import make_conninfo
 from ar_sync_pipeline.catalog.draft import Draft, as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory

@@ -17,7 +17,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.deploy.test_database_roles import allowed

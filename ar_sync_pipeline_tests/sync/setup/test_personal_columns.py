@@ -10,7 +10,7 @@ import pytest
 
 from ar_sync_pipeline.catalog.draft import as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.setup.personal_columns import Kind, personal_columns

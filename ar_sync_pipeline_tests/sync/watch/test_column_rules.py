@@ -19,9 +19,9 @@ from ar_sync_pipeline.catalog.loader import DEFAULT_CATALOG, load_catalog
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.export.table_export import are_masks_remembered
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.left_values import values_left
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.postgres.left_values import values_left
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media

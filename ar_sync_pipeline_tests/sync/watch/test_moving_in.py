@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.files import free_space
-from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.sync.watch.parallel_areas import examine_areas
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.spool.reasons import REASON_SUFFIX
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings

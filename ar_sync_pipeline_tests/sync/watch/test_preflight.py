@@ -21,8 +21,8 @@ from click.testing import CliRunner
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.postgres.checks.findings import Finding
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
-from ar_sync_pipeline.postgres.findings import Finding
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.package_files import installed_path
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 

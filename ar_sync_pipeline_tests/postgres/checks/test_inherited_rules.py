@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ar_sync_pipeline.postgres.inherited_rules import inherited_rule_findings
+from ar_sync_pipeline.postgres.checks.inherited_rules import inherited_rule_findings
 from ar_sync_pipeline_tests.postgres.scratch import Scratch
 
 PARENT = {"exclude": ["email"], "mask": {"phone": "pseudonym"}}

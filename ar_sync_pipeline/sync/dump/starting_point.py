@@ -13,7 +13,7 @@ from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.choose_base import choose_base
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
-from ar_sync_pipeline.sync.dump.sent_archives import (
+from ar_sync_pipeline.sync.dump.sender_journal import (
     SentArchive,
     read_begun,
     read_points,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Column, TypeDefinition
-from ar_sync_pipeline.sync.dump.describe import describing
+from ar_sync_pipeline.sync.dump.format_limits import describing
 from ar_sync_pipeline.sync.errors import BeyondFormatError
 
 

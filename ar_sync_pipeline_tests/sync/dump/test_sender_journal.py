@@ -15,7 +15,7 @@ from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
-from ar_sync_pipeline.sync.dump.sent_archives import (
+from ar_sync_pipeline.sync.dump.sender_journal import (
     read_points,
     read_sent,
     remember_receipts,

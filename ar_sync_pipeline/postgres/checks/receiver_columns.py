@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.left_values import values_left
+from ar_sync_pipeline.postgres.checks.masked_constraints import masked_constraint_findings
+from ar_sync_pipeline.postgres.checks.rights import usage_grant
 from ar_sync_pipeline.postgres.column_masks import mask_conflicts, null_is_distinct
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.gate import no_key_of_transformed
-from ar_sync_pipeline.postgres.left_values import values_left
-from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
-from ar_sync_pipeline.postgres.rights import usage_grant
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.postgres.typed_values import fits
 

@@ -9,12 +9,12 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
+from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
-from ar_sync_pipeline.postgres.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
-from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 

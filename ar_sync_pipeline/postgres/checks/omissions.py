@@ -15,8 +15,8 @@ from psycopg.rows import class_row
 from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.postgres.type_facts import is_catalog_number

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.inherited_rules import inherited_rule_findings
+from ar_sync_pipeline.postgres.checks.masked_constraints import masked_constraint_findings
+from ar_sync_pipeline.postgres.checks.rights import denied_columns, role_script, usage_grant
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.postgres.inherited_rules import inherited_rule_findings
-from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
-from ar_sync_pipeline.postgres.rights import denied_columns, role_script, usage_grant
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 

@@ -9,9 +9,9 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.masks import Mask, MaskFunction
 from ar_sync_pipeline.catalog.model import TableRules
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.column_masks import Family, exclude_it, family_of, type_length
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
