@@ -22,6 +22,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.sql_parts import assignments
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -186,10 +187,7 @@ class RowsToDelete:
         self.connection.execute(
             sql.SQL("UPDATE {} AS u SET {} FROM ({}) AS c WHERE {}").format(
                 self.references.tables[key.table].rows,
-                sql.SQL(", ").join(
-                    sql.SQL("{} = NULL").format(sql.Identifier(column))
-                    for column in self.references.cleared_columns(key)
-                ),
+                assignments(dict.fromkeys(self.references.cleared_columns(key), sql.SQL("NULL"))),
                 rows,
                 identity.matches("u", "c"),
             )

@@ -25,8 +25,8 @@ from ar_sync_pipeline.postgres.digest import (
     is_chunked,
 )
 from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, SchemaMismatchError
-from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.session_settings import application_settings
+from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 
 # The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
 # another encoding, a longer text, a range whose bounds have another order here, a value of a newer
@@ -321,11 +321,7 @@ def finish_staging(connection: Connection, staged: StagedTable) -> None:
 
 def _add_key(connection: Connection, staged: StagedTable) -> None:
     try:
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                staged.relation, column_list(staged.target.key)
-            )
-        )
+        add_primary_key(connection, staged.relation, staged.target.key)
     except psycopg.IntegrityError as error:
         if not staged.manifest.primary_key:
             columns = ", ".join(staged.target.key)

@@ -28,8 +28,8 @@ from ar_sync_pipeline.merge.unique_values import repeated_values
 from ar_sync_pipeline.merge.verification import verify_table
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
+from ar_sync_pipeline.postgres.sql_parts import exists
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,8 @@ def _free_unique_values(found: FoundChanges) -> set[str]:
 def _has_replacements(connection: Connection, difference: TableDifference) -> bool:
     if difference.fills or not difference.changed:
         return False
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE action = {})").format(
-        difference.relation, sql.Literal(REPLACE)
-    )
-    return bool(scalar(connection, query))
+    replaced = sql.SQL("{} WHERE action = {}").format(difference.relation, sql.Literal(REPLACE))
+    return exists(connection, replaced)
 
 
 def _write_tables(found: FoundChanges, replaced: set[str]) -> None:

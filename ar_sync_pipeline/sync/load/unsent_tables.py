@@ -14,6 +14,7 @@ from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import read_sent_tables
+from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.visible_text import listed, visible_name
 
 # Tables whose rows are hidden from this role are left out.
@@ -48,7 +49,7 @@ def tables_with_rows(
     """Yield names of the wanted tables that have rows which this role may read."""
     for schema, name in connection.execute(_READABLE).fetchall():
         label = label_of(schema, name, catalog.schema_name)
-        if wanted(label) and _has_rows(connection, sql.Identifier(schema, name)):
+        if wanted(label) and exists(connection, sql.Identifier(schema, name)):
             yield label
 
 
@@ -62,8 +63,3 @@ def unsent_in_words(tables: Sequence[str]) -> str:
         " the receiver as the sender was; if the sender has the table again, its next complete"
         " brings it; name what only the receiver has in `receiver_tables` of the catalog"
     )
-
-
-def _has_rows(connection: Connection, table: sql.Identifier) -> bool:
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)
-    return bool(connection.execute(query).fetchall()[0][0])
