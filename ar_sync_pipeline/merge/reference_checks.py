@@ -380,8 +380,7 @@ class ReferenceChecks:
         facts = self.references.tables[key.table]
         if (*facts.place, key.name) in self.checked_by_server:
             return
-        row = self.connection.execute(query).fetchone()
-        if row and row[0]:
+        if scalar(self.connection, query):
             raise LoadRefusedError(
                 f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
                 f" there, which the receiver's constraint {key.name} forbids",

@@ -22,6 +22,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sql_parts import assignments
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
@@ -151,9 +152,8 @@ class RowsToDelete:
         counts: dict[str, int] = {}
         for key in self.cleared():
             query = sql.SQL("SELECT count(*) FROM {}").format(self.losing_parents(key))
-            row = self.connection.execute(query).fetchone()
-            if row and row[0]:
-                counts[key.table] = counts.get(key.table, 0) + row[0]
+            if count := scalar(self.connection, query):
+                counts[key.table] = counts.get(key.table, 0) + count
                 self._to_clear.append(key)
         return counts
 

@@ -25,6 +25,7 @@ from ar_sync_pipeline.postgres.digest import (
     is_chunked,
 )
 from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, SchemaMismatchError
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 
@@ -219,14 +220,14 @@ def _type_name(connection: Connection, target: TargetTable, column: Column) -> s
     known = target.facts.column(column.name)
     if known is not None:
         return sql.SQL(known.type)  # the receiver's own catalog text
-    row = connection.execute("SELECT to_regtype(%s)::text", [column.type]).fetchone()
-    if row is None or row[0] is None:
+    name = scalar(connection, "SELECT to_regtype(%s)::text", [column.type])
+    if name is None:
         raise SchemaMismatchError(
             f"column {column.name} of {target.name} has the type {column.type},"
             " which the receiver does not know",
             remedy="create the type at the receiver, or migrate it",
         )
-    return sql.SQL(row[0])
+    return sql.SQL(name)
 
 
 def _collation(target: TargetTable, column: Column) -> sql.Composable:
