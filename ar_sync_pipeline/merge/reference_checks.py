@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import psycopg
@@ -199,9 +198,8 @@ class ReferenceChecks:
             LoadRefusedError: A unique key of the receiver-only table prevents it.
         """
         for key, left in self._following():
-            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if receiver_only else nullcontext():
+                with effects.allowed(only_if=key.table not in self.references.targets):
                     self._follow(key, left)
             except psycopg.errors.UniqueViolation as error:
                 constraint = printable(error.diag.constraint_name or "a unique key")

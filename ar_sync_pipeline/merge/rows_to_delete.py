@@ -8,7 +8,6 @@ too. So no constraint of the receiver is violated and no row refers to a missing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import psycopg
@@ -166,9 +165,8 @@ class RowsToDelete:
             LoadRefusedError: A constraint forbids NULL.
         """
         for key in self._to_clear:
-            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if receiver_only else nullcontext():
+                with effects.allowed(only_if=key.table not in self.references.targets):
                     self._clear(key)
             except psycopg.IntegrityError as error:
                 constraint = printable(error.diag.constraint_name or "a constraint")
