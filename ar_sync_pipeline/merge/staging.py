@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest
-from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.errors import VERIFY, refusal
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.chunk_ranges import number_of, outside_chunks
 from ar_sync_pipeline.postgres.connect import Connection
@@ -293,12 +293,12 @@ def _copy_member(
         raise SchemaError(
             f"{chunk.member} does not hold rows of {staged.target.name}"
             f" ({error.diag.message_primary})",
-            remedy="run ar-sync verify on the archive and look at the sender's version",
+            remedy=VERIFY,
         ) from error
     if rows != chunk.member_rows:
         raise SchemaError(
             f"{chunk.member} holds {rows} rows instead of {chunk.member_rows}",
-            remedy="run ar-sync verify on the archive and look at the sender's version",
+            remedy=VERIFY,
         )
 
 
@@ -341,7 +341,7 @@ def _add_key(connection: Connection, staged: StagedTable) -> None:
             ) from error
         raise SchemaError(
             f"it holds rows of {staged.target.name} that have the same key, or none",
-            remedy="run ar-sync verify on the archive and look at the sender's version",
+            remedy=VERIFY,
         ) from error
 
 
