@@ -15,7 +15,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import read_sent_tables
 from ar_sync_pipeline.postgres.sql_parts import exists
-from ar_sync_pipeline.visible_text import listed, visible_name
+from ar_sync_pipeline.visible_text import names_in_words
 
 # Tables whose rows are hidden from this role are left out.
 _READABLE = """
@@ -57,9 +57,9 @@ def unsent_in_words(tables: Sequence[str]) -> str:
     """Return what an operator should know of such tables, as a clause; empty without any."""
     if not tables:
         return ""
-    names = ", ".join(listed([visible_name(table) for table in tables]))
     return (
-        f"the sender's newest complete lacks {names}, so that these rows stay as they are: migrate"
-        " the receiver as the sender was; if the sender has the table again, its next complete"
-        " brings it; name what only the receiver has in `receiver_tables` of the catalog"
+        f"the sender's newest complete lacks {names_in_words(tables)}, so that these rows stay as"
+        " they are: migrate the receiver as the sender was; if the sender has the table again, its"
+        " next complete brings it; name what only the receiver has in `receiver_tables` of the"
+        " catalog"
     )
