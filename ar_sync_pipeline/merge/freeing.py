@@ -156,7 +156,7 @@ class UniqueValueFreer:
         with self.connection.transaction():
             with application_settings(self.connection):
                 self.connection.execute(statement)
-            freed = not self._ask(still_held(difference, unique, moved))
+            freed = not scalar(self.connection, still_held(difference, unique, moved))
             if not freed:
                 raise psycopg.Rollback
         return freed
@@ -201,9 +201,6 @@ class UniqueValueFreer:
         references = self.to_delete.references.to(difference.target.name)
         held = any(key.on_delete.writes or not key.deferrable for key in references)
         return not held and not difference.target.facts.triggers
-
-    def _ask(self, query: sql.Composed) -> bool:
-        return bool(scalar(self.connection, query))
 
 
 def _fired(difference: TableDifference) -> str:

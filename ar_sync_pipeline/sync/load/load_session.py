@@ -117,41 +117,31 @@ class LoadSession:
             DigestMismatchError: The result differs from the sender's state; nothing was changed.
         """
         with default_search_path(self._connection):
-            return self._run(clock, guard_percent, allowed, remembers_media=remembers_media)
-
-    def _run(
-        self,
-        clock: Clock,
-        guard_percent: int,
-        allowed: Mapping[str, str],
-        *,
-        remembers_media: bool,
-    ) -> LoadOutcome:
-        self._ensure_source_values()
-        to_fill = self._tables_to_fill()
-        staged = [] if to_fill else self._stage()
-        with self._connection.transaction():
-            effects = suppress_side_effects(self._connection)
-            if to_fill:
-                self.filling = fill_directly(self._connection, to_fill, effects)
-                staged = self._stage()
-            outcome = self._merge_all(staged, effects)
-            self._check_deletions(outcome, guard_percent, allowed)
-            for archive in staged:
-                with self._blaming(archive.manifest.archive_id):
-                    for table in archive.tables:
-                        advance_sequences(self._connection, table.manifest, table.target)
-            written = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
-            written.record_all(outcome, clock, remembers_media=remembers_media)
-            self._record_definitions(staged, outcome, clock())
-            if self._media.stage is not None:
-                # The files get their names before the rows that name them are committed. Only the
-                # commit can still fail.
-                self._watch.lap("commit")
-                rename_into_place(self._media.stage, self._blaming)
-                self._watch.lap("media")
-        self._watch.lap("commit")
-        return outcome
+            self._ensure_source_values()
+            to_fill = self._tables_to_fill()
+            staged = [] if to_fill else self._stage()
+            with self._connection.transaction():
+                effects = suppress_side_effects(self._connection)
+                if to_fill:
+                    self.filling = fill_directly(self._connection, to_fill, effects)
+                    staged = self._stage()
+                outcome = self._merge_all(staged, effects)
+                self._check_deletions(outcome, guard_percent, allowed)
+                for archive in staged:
+                    with self._blaming(archive.manifest.archive_id):
+                        for table in archive.tables:
+                            advance_sequences(self._connection, table.manifest, table.target)
+                written = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
+                written.record_all(outcome, clock, remembers_media=remembers_media)
+                self._record_definitions(staged, outcome, clock())
+                if self._media.stage is not None:
+                    # The files get their names before the rows that name them are committed. Only
+                    # the commit can still fail.
+                    self._watch.lap("commit")
+                    rename_into_place(self._media.stage, self._blaming)
+                    self._watch.lap("media")
+            self._watch.lap("commit")
+            return outcome
 
     def preview(self) -> LoadOutcome:
         """Execute the plan and roll it back: what `run` would do, to the row.
