@@ -107,20 +107,20 @@ def describe_receiver(
     """Return the state of this receiver that decides whether an archive may be loaded."""
     tables = read_tables(connection, catalog.schema_name, catalog.replicates)
     return Receiver(
-        catalog,
-        tables,
-        read_types(connection, catalog, tables),
-        read_migrations(connection, catalog.schema_name, catalog.django_app),
-        read_sender(connection),
-        settings.sender_name,
-        settings.schema_drift is SchemaDrift.IGNORE,
-        read_ledger(connection),
-        read_allowed(connection),
-        now,
-        settings.old_archives is OldArchives.ACCEPT,
-        settings.signing_keys.accepted(now),
-        read_own_database(connection),
-        settings.pair,
+        catalog=catalog,
+        tables=tables,
+        types=read_types(connection, catalog, tables),
+        migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
+        sender=read_sender(connection),
+        sender_name=settings.sender_name,
+        ignores_drift=settings.schema_drift is SchemaDrift.IGNORE,
+        ledger=read_ledger(connection),
+        allowed=read_allowed(connection),
+        now=now,
+        takes_old=settings.old_archives is OldArchives.ACCEPT,
+        signing_keys=settings.signing_keys.accepted(now),
+        database=read_own_database(connection),
+        pair=settings.pair,
     )
 
 
