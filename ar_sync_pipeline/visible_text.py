@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _LONGEST_QUOTED = 200
 _LONGEST_NAME = 130
@@ -65,6 +66,11 @@ def listed(items: list[str], most: int = 5) -> list[str]:
     """Return the first items of a list and the number of the others."""
     rest = len(items) - most
     return items if rest <= 0 else [*items[:most], f"and {rest:,} more"]
+
+
+def names_in_words(names: Iterable[str]) -> str:
+    """Return the first names of tables or the like, and the number of the others, as one text."""
+    return ", ".join(listed([visible_name(name) for name in names]))
 
 
 def as_markdown(text: str) -> str:

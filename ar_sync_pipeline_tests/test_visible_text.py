@@ -9,7 +9,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY, ParkedError
-from ar_sync_pipeline.visible_text import as_markdown, listed, one_line, quoted, visible
+from ar_sync_pipeline.visible_text import (
+    as_markdown,
+    listed,
+    names_in_words,
+    one_line,
+    quoted,
+    visible,
+)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 
@@ -68,6 +75,12 @@ def test_a_long_text_costs_no_more_than_what_is_shown_of_it() -> None:
 def test_lists_are_cut_with_their_number() -> None:
     assert listed(["a"] * 5) == ["a"] * 5
     assert listed([str(n) for n in range(1005)]) == ["0", "1", "2", "3", "4", "and 1,000 more"]
+
+
+def test_names_in_words_are_visible_and_few() -> None:
+    assert names_in_words([]) == ""
+    assert names_in_words(iter(["bus", "a\nb"])) == r"bus, a\nb"
+    assert names_in_words("abcdefg") == "a, b, c, d, e, and 2 more"
 
 
 class _ListedError(ParkedError):

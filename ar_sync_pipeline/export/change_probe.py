@@ -9,6 +9,7 @@ from ar_sync_pipeline.export.locks import limit_lock_waits
 from ar_sync_pipeline.export.selection import Selection, changed_rows
 from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.sql_parts import exists
 
 # No statement of production waits longer for the probe, and the snapshot is not late because of it.
 _LIMIT = "SET statement_timeout = '2s'"
@@ -28,8 +29,6 @@ def any_row_changed(url: str, catalog: Catalog, selection: Selection) -> bool:
             condition = changed_rows(connection, catalog, facts, selection)
             if condition is None:
                 continue
-            query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS t WHERE {})")
-            row = connection.execute(query.format(facts.rows, condition)).fetchone()
-            if row is not None and row[0]:
+            if exists(connection, sql.SQL("{} AS t WHERE {}").format(facts.rows, condition)):
                 return True
     return False

@@ -24,6 +24,7 @@ import random
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 
 _HALF_OF_ALL_IDS = 2**31
 _TRACES = 16
@@ -60,8 +61,7 @@ def leave_traces(connection: Connection) -> str | None:
     Returns:
         Value of `Watermark.traces`; None on a standby, which can use no ids.
     """
-    row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-    if row is None or row[0]:
+    if scalar(connection, "SELECT pg_is_in_recovery()"):
         return None
     outcomes = ["c"] * (_TRACES // 2) + ["a"] * (_TRACES // 2)
     random.SystemRandom().shuffle(outcomes)

@@ -20,7 +20,7 @@ from ar_sync_pipeline.export.changed_at import changed_within
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.checks.rights import columns_read
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list, exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 
@@ -52,13 +52,12 @@ def prepare_keys(
         if tables[name].key
     }
     for name, relation in relations.items():
-        key = column_list(tables[name].key)
         connection.execute(
             sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
-                relation, key, tables[name].relation
+                relation, column_list(tables[name].key), tables[name].relation
             )
         )
-        connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
+        add_primary_key(connection, relation, tables[name].key)
     return relations
 
 
@@ -169,10 +168,7 @@ class _KeyCollector:
                 "INSERT INTO {} SELECT DISTINCT {} FROM {} ON CONFLICT DO NOTHING"
             ).format(self.keys[name], column_list(facts.key, alias), source)
             return self.connection.execute(statement).rowcount > 0
-        found = self.connection.execute(
-            sql.SQL("SELECT EXISTS (SELECT FROM {})").format(source)
-        ).fetchone()
-        if found is None or not found[0]:
+        if not exists(self.connection, source):
             return False
         self.whole.add(name)
         return True

@@ -24,6 +24,7 @@ from ar_sync_pipeline.postgres.checks.rights import (
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -128,8 +129,7 @@ def _policies(
     hidden = {name: facts for name, facts in tables.items() if facts.policies}
     if not hidden:
         return
-    row = connection.execute("SELECT quote_ident(current_user)").fetchone()
-    role = row[0] if row else "the role"
+    role = scalar(connection, "SELECT quote_ident(current_user)")
     for name, facts in sorted(hidden.items()):
         yield DatabaseRefusedError(
             f"row level security may hide rows of {name} from the sender's role {role} (policy"

@@ -32,8 +32,9 @@ from ar_sync_pipeline.postgres.digest import (
     row_digest,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
+from ar_sync_pipeline.postgres.exported_table import ExportedTable
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import column_list
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from ar_sync_pipeline.export.table_export import (
 )
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
-from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
+from ar_sync_pipeline.postgres.exported_table import ExportedTable
+from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 # A value that fits a wider column at the sender but not the receiver's.
@@ -74,11 +75,7 @@ def copy_text_in(
         with connection.cursor() as cursor, cursor.copy(statement) as copy:
             for block in lines:
                 copy.write(block)
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                table.rows, column_list(table.primary_key)
-            )
-        )
+        add_primary_key(connection, table.rows, table.primary_key)
     except _TOO_NARROW as error:
         raise SchemaMismatchError(
             f"a value of {table.name} does not fit the receiver's column ({_words(error)})",

@@ -19,6 +19,7 @@ from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import exists
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
 WRITTEN = (ADD, CHANGE, REPLACE)
@@ -200,9 +201,7 @@ def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
 
 def is_empty(connection: Connection, target: TargetTable) -> bool:
     """Return whether a table has no rows."""
-    query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target.rows)
-    row = connection.execute(query).fetchone()
-    return row is not None and bool(row[0])
+    return not exists(connection, target.rows)
 
 
 def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:

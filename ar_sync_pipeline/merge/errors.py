@@ -19,6 +19,9 @@ GRANT = (
 )
 """What lets the merge write without side effects."""
 
+VERIFY = "run ar-sync verify on the archive and look at the sender's version"
+"""Remedy for an archive whose rows are not those that it describes."""
+
 
 def refusal(
     error: psycopg.Error, *, fired: Sequence[str] = (), table: str | None = None

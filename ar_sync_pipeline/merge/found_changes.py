@@ -24,7 +24,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.unique_values import follows, holders
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import any_null, exists
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 
@@ -150,11 +150,8 @@ def _check_key_is_filled(connection: Connection, target: TargetTable) -> None:
     columns = target.facts.nullable(target.key)
     if not columns:
         return
-    is_null = sql.SQL(" OR ").join(
-        sql.SQL("{} IS NULL").format(sql.Identifier("t", name)) for name in columns
-    )
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS t WHERE {})")
-    if scalar(connection, query.format(target.rows, is_null)):
+    without_key = sql.SQL("{} AS t WHERE {}").format(target.rows, any_null("t", columns))
+    if exists(connection, without_key):
         names = ", ".join(columns)
         raise LoadRefusedError(
             f"rows of {target.name} have NULL in {names} at the receiver, which is in the key by"

@@ -25,6 +25,7 @@ from ar_sync_pipeline.postgres.connect import Connection, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
+from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 # The last two: a value too long for an index, and an error of a function in C.
@@ -88,7 +89,7 @@ class UniqueValueFreer:
             "SELECT b.*, row_number() OVER () AS {} FROM ({}) AS b WHERE {} OR {}"
         ).format(sql.Identifier("ar_sync number"), holders(difference, unique), written, deleted)
         relation = identity.fill(self.connection, name, query)
-        return relation if _any(self.connection, relation) else None
+        return relation if exists(self.connection, relation) else None
 
     def _place(self, difference: TableDifference, unique: UniqueKey, moved: sql.Identifier) -> bool:
         """Try placeholders until one frees the values; return whether one did.
@@ -155,7 +156,7 @@ class UniqueValueFreer:
         with self.connection.transaction():
             with application_settings(self.connection):
                 self.connection.execute(statement)
-            freed = not self._ask(still_held(difference, unique, moved))
+            freed = not scalar(self.connection, still_held(difference, unique, moved))
             if not freed:
                 raise psycopg.Rollback
         return freed
@@ -201,15 +202,8 @@ class UniqueValueFreer:
         held = any(key.on_delete.writes or not key.deferrable for key in references)
         return not held and not difference.target.facts.triggers
 
-    def _ask(self, query: sql.Composed) -> bool:
-        return bool(scalar(self.connection, query))
-
 
 def _fired(difference: TableDifference) -> str:
     """Return the triggers and rules that may have prevented a placeholder."""
     names = ", ".join(difference.target.facts.triggers[:5])
     return f"; these fire for replicated rows: {names}" if names else ""
-
-
-def _any(connection: Connection, relation: sql.Identifier) -> bool:
-    return bool(scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(relation)))

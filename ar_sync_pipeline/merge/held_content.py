@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import TableManifest
@@ -22,7 +24,11 @@ def unchanged_chunks(
     connection: Connection, target: TargetTable, manifest: TableManifest
 ) -> frozenset[str]:
     """Return the members of the chunks whose rows the receiver already has, to the bit."""
-    held = held_chunks(connection, target, manifest)
+    return equal_chunks(manifest, held_chunks(connection, target, manifest))
+
+
+def equal_chunks(manifest: TableManifest, held: Mapping[str, ChunkDigest]) -> frozenset[str]:
+    """Return the members of the chunks whose content is that of `held_chunks`."""
     return frozenset(c.member for c in manifest.chunks if held.get(c.member) == ChunkDigest.of(c))
 
 

@@ -11,8 +11,8 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.row_image import row_image
+from ar_sync_pipeline.postgres.sql_parts import column_list
 
 
 def keyless_new_rows(staged: StagedTable) -> sql.Composed:

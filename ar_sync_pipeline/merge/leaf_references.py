@@ -14,7 +14,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 
@@ -67,10 +67,10 @@ def _check(
     given = sql.SQL(" AND ").join(
         sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in columns
     )
-    orphan = sql.SQL(
-        "SELECT EXISTS (SELECT FROM {} AS c WHERE {} AND NOT EXISTS (SELECT FROM {} AS p WHERE {}))"
-    ).format(child.rows, given, parent.rows, key.refers("c", "p"))
-    if scalar(connection, orphan):
+    orphans = sql.SQL("{} AS c WHERE {} AND NOT EXISTS (SELECT FROM {} AS p WHERE {})").format(
+        child.rows, given, parent.rows, key.refers("c", "p")
+    )
+    if exists(connection, orphans):
         here, there = (
             printable(sql.Identifier(*one.name).as_string(connection)) for one in (child, parent)
         )

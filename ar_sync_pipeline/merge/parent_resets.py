@@ -17,7 +17,7 @@ from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.sql_parts import assignments, column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -45,10 +45,7 @@ class ParentResets:
         return [
             sql.SQL("UPDATE {} AS t SET {} FROM {} AS d WHERE {}").format(
                 target.rows,
-                sql.SQL(", ").join(
-                    sql.SQL("{} = {}").format(sql.Identifier(name), value)
-                    for name, value in target.defaults().items()
-                ),
+                assignments(target.defaults()),
                 relation,
                 target.identity.matches("t", "d"),
             )

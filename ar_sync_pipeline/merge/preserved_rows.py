@@ -26,6 +26,7 @@ from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import any_null, assignments, exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -99,10 +100,8 @@ class PreservedRows:
             LoadRefusedError: There is such a reference; the caller's transaction must not commit.
         """
         for key, relation in self._unkeyed[number].items():
-            query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS k WHERE {})").format(
-                relation, self._parent_is_there(key)
-            )
-            if scalar(self._connection, query):
+            rows = sql.SQL("{} AS k WHERE {}").format(relation, self._parent_is_there(key))
+            if exists(self._connection, rows):
                 raise LoadRefusedError(
                     f"a late archive would delete and restore a row to which rows of {key.table}"
                     " refer, and that table has no key by which the reference could be put back",
@@ -161,14 +160,10 @@ class PreservedRows:
         self, table: str, names: Sequence[str], kept: sql.Identifier, condition: sql.Composable
     ) -> None:
         facts = self._references.tables[table]
-        assignments = (
-            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("k", name))
-            for name in names
-        )
         self._connection.execute(
             sql.SQL("UPDATE {} AS t SET {} FROM {} AS k WHERE {} AND {}").format(
                 facts.rows,
-                sql.SQL(", ").join(assignments),
+                assignments({name: sql.Identifier("k", name) for name in names}),
                 kept,
                 facts.same_row("t", "k"),
                 condition,
@@ -177,11 +172,8 @@ class PreservedRows:
 
     def _parent_is_there(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the row of a preserved reference exists, or it is NULL."""
-        missing = sql.SQL(" OR ").join(
-            sql.SQL("{} IS NULL").format(sql.Identifier("k", name)) for name in key.columns
-        )
         return sql.SQL("({} OR EXISTS (SELECT FROM {} AS p WHERE {}))").format(
-            missing,
+            any_null("k", key.columns),
             self._references.tables[key.referenced_table].rows,
             key.refers("k", "p"),
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import psycopg
@@ -25,8 +24,8 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import assignments, column_list, exists
 from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
 
 _SAME_IF_EQUAL = re.compile(r"smallint|integer|bigint|uuid|boolean|date|timestamp.*|oid")
@@ -118,8 +117,7 @@ class ReferenceChecks:
                 row_of(key.columns, "m"),
             )
             conditions.append(moved)
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.SQL(" AND ").join(conditions))
-        return bool(scalar(self.connection, query))
+        return exists(self.connection, sql.SQL(" AND ").join(conditions))
 
     def _keeps_references(self, key: ForeignKey) -> bool:
         """Return whether rows refer to replaced values, and the archive does not write theirs."""
@@ -129,12 +127,12 @@ class ReferenceChecks:
             written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
                 difference.relation, difference.identity.matches("c", "w")
             )
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} AND NOT {})").format(
+        rows = sql.SQL("{} WHERE {} AND NOT {}").format(
             self.references.joined(key, self.to_delete.relation(key.referenced_table)),
             self.to_delete.has_staged_parent(key),
             written,
         )
-        return bool(scalar(self.connection, query))
+        return exists(self.connection, rows)
 
     def restore_followers(self) -> None:
         """Restore what ON UPDATE actions changed in rows that the merge does not write."""
@@ -150,11 +148,11 @@ class ReferenceChecks:
             self.connection.execute(
                 sql.SQL("UPDATE {} AS c SET {} FROM {} AS f WHERE {} AND NOT {}").format(
                     self.references.tables[key.table].rows,
-                    sql.SQL(", ").join(
-                        sql.SQL("{} = {}").format(
-                            sql.Identifier(name), sql.Identifier("f", f"v{number}")
-                        )
-                        for number, name in enumerate(key.columns, 1)
+                    assignments(
+                        {
+                            name: sql.Identifier("f", f"v{number}")
+                            for number, name in enumerate(key.columns, 1)
+                        }
                     ),
                     followers,
                     identity.matches("c", "f"),
@@ -172,9 +170,7 @@ class ReferenceChecks:
         self.connection.execute(
             sql.SQL("UPDATE {} AS c SET {} FROM {} AS n JOIN {} AS f ON {} WHERE {} AND {}").format(
                 target.rows,
-                sql.SQL(", ").join(
-                    sql.SQL("{0} = n.{0}").format(sql.Identifier(name)) for name in key.columns
-                ),
+                assignments({name: sql.Identifier("n", name) for name in key.columns}),
                 difference.staged.relation,
                 followers,
                 difference.identity.matches("n", "f"),
@@ -202,9 +198,8 @@ class ReferenceChecks:
             LoadRefusedError: A unique key of the receiver-only table prevents it.
         """
         for key, left in self._following():
-            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if receiver_only else nullcontext():
+                with effects.allowed(only_if=key.table not in self.references.targets):
                     self._follow(key, left)
             except psycopg.errors.UniqueViolation as error:
                 constraint = printable(error.diag.constraint_name or "a unique key")
@@ -217,14 +212,10 @@ class ReferenceChecks:
 
     def _follow(self, key: ForeignKey, left: sql.Identifier) -> None:
         receiver_only = self.references.receiver_only_columns(key)
-        values = [_followed(key, name) for name in receiver_only]
         self.connection.execute(
             sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
                 self.references.tables[key.table].rows,
-                sql.SQL(", ").join(
-                    sql.SQL("{} = {}").format(sql.Identifier(name), value)
-                    for name, value in zip(receiver_only, values, strict=True)
-                ),
+                assignments({name: _followed(key, name) for name in receiver_only}),
                 left,
                 self._refers(key),
             )
@@ -387,8 +378,7 @@ class ReferenceChecks:
         facts = self.references.tables[key.table]
         if (*facts.place, key.name) in self.checked_by_server:
             return
-        row = self.connection.execute(query).fetchone()
-        if row and row[0]:
+        if scalar(self.connection, query):
             raise LoadRefusedError(
                 f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
                 f" there, which the receiver's constraint {key.name} forbids",

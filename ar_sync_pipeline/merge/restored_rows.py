@@ -16,8 +16,8 @@ from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.merge.unique_values import conflict, elements, predicate
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.session_settings import application_settings
+from ar_sync_pipeline.postgres.sql_parts import assignments, column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 
@@ -135,9 +135,7 @@ class RestoredRows:
         if cleared:
             statement = sql.SQL("UPDATE {} AS k SET {} WHERE {}").format(
                 relation,
-                sql.SQL(", ").join(
-                    sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in cleared
-                ),
+                assignments(dict.fromkeys(cleared, sql.SQL("NULL"))),
                 self._names_nothing(key),
             )
         else:

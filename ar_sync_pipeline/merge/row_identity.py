@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -41,9 +42,7 @@ class RowIdentity:
 
     def stored_list(self, alias: str | None = None) -> sql.Composed:
         """Return the stored names, separated by commas."""
-        return sql.SQL(", ").join(
-            sql.Identifier(alias, name) if alias else sql.Identifier(name) for name in self.stored
-        )
+        return column_list(self.stored, alias)
 
     def matches(self, row: str, stored: str) -> sql.Composed:
         """Return the condition that ``stored`` is the identity of the table's row ``row``."""
@@ -84,9 +83,7 @@ class RowIdentity:
         connection.execute(
             sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS {}").format(relation, query)
         )
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, self.stored_list())
-        )
+        add_primary_key(connection, relation, self.stored)
         return relation
 
 

@@ -7,8 +7,8 @@ from psycopg import sql
 from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDifference
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import add_primary_key, assignments, column_list
 
 
 def ensure_source_values(connection: Connection, target: TargetTable) -> None:
@@ -29,11 +29,7 @@ def ensure_source_values(connection: Connection, target: TargetTable) -> None:
             target.source_values, column_list(columns), target.relation
         )
     )
-    connection.execute(
-        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-            target.source_values, column_list(target.key)
-        )
-    )
+    add_primary_key(connection, target.source_values, target.key)
 
 
 def take_out_replaced_rows(connection: Connection, difference: TableDifference) -> None:
@@ -88,19 +84,14 @@ def _update(difference: TableDifference) -> sql.Composed | None:
         for name in target.shared
         if name not in target.transformed and name not in target.fixed
     ]
-    assignments = [
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("n", name)) for name in plain
-    ]
-    assignments += [_unless_unchanged(target, name) for name in target.transformed]
-    assignments += [
-        sql.SQL("{} = {}").format(sql.Identifier(name), value)
-        for name, value in target.defaults().items()
-    ]
-    if not assignments:
+    values: dict[str, sql.Composable] = {name: sql.Identifier("n", name) for name in plain}
+    values |= {name: _unless_unchanged(target, name) for name in target.transformed}
+    values |= target.defaults()
+    if not values:
         return None
     return sql.SQL("UPDATE {} AS t SET {} FROM {} WHERE {}").format(
         target.rows,
-        sql.SQL(", ").join(assignments),
+        assignments(values),
         difference.rows((CHANGE,)),
         target.same_row("t", "n"),
     )
@@ -135,8 +126,7 @@ def _unless_unchanged(target: TargetTable, name: str) -> sql.Composed:
         row_of((name,), "s"),
         row_of((name,), "n"),
     )
-    return sql.SQL("{column} = CASE WHEN {unchanged} THEN {old} ELSE {new} END").format(
-        column=sql.Identifier(name),
+    return sql.SQL("CASE WHEN {unchanged} THEN {old} ELSE {new} END").format(
         unchanged=unchanged,
         old=sql.Identifier("t", name),
         new=sql.Identifier("n", name),
@@ -159,9 +149,7 @@ def remember_source_values(connection: Connection, difference: TableDifference) 
             values=column_list(columns, "n"),
             stage=difference.staged.relation,
             key=column_list(target.key),
-            updates=sql.SQL(", ").join(
-                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns
-            ),
+            updates=assignments({name: sql.Identifier("excluded", name) for name in columns}),
             held=row_of(columns, "s"),
             excluded=row_of(columns, "excluded"),
         )

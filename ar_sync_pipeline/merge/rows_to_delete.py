@@ -8,7 +8,6 @@ too. So no constraint of the receiver is violated and no row refers to a missing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import psycopg
@@ -22,6 +21,8 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import assignments
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -150,9 +151,8 @@ class RowsToDelete:
         counts: dict[str, int] = {}
         for key in self.cleared():
             query = sql.SQL("SELECT count(*) FROM {}").format(self.losing_parents(key))
-            row = self.connection.execute(query).fetchone()
-            if row and row[0]:
-                counts[key.table] = counts.get(key.table, 0) + row[0]
+            if count := scalar(self.connection, query):
+                counts[key.table] = counts.get(key.table, 0) + count
                 self._to_clear.append(key)
         return counts
 
@@ -165,9 +165,8 @@ class RowsToDelete:
             LoadRefusedError: A constraint forbids NULL.
         """
         for key in self._to_clear:
-            receiver_only = key.table not in self.references.targets
             try:
-                with effects.allowed() if receiver_only else nullcontext():
+                with effects.allowed(only_if=key.table not in self.references.targets):
                     self._clear(key)
             except psycopg.IntegrityError as error:
                 constraint = printable(error.diag.constraint_name or "a constraint")
@@ -186,10 +185,7 @@ class RowsToDelete:
         self.connection.execute(
             sql.SQL("UPDATE {} AS u SET {} FROM ({}) AS c WHERE {}").format(
                 self.references.tables[key.table].rows,
-                sql.SQL(", ").join(
-                    sql.SQL("{} = NULL").format(sql.Identifier(column))
-                    for column in self.references.cleared_columns(key)
-                ),
+                assignments(dict.fromkeys(self.references.cleared_columns(key), sql.SQL("NULL"))),
                 rows,
                 identity.matches("u", "c"),
             )

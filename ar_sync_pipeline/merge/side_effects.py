@@ -37,12 +37,17 @@ class SideEffects:
     suppressed: bool
 
     @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Let triggers, rules, referential actions and checks take effect in a block."""
-        if self.suppressed:
+    def allowed(self, *, only_if: bool = True) -> Iterator[None]:
+        """Let triggers, rules, referential actions and checks take effect in a block.
+
+        Args:
+            only_if: Whether to do so; otherwise nothing changes.
+        """
+        changes = self.suppressed and only_if
+        if changes:
             self.connection.execute("SET LOCAL session_replication_role = origin")
         yield
-        if self.suppressed:
+        if changes:
             self.connection.execute("SET LOCAL session_replication_role = replica")
 
     def fires(self, target: TargetTable) -> bool:

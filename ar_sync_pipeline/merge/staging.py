@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest
-from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.errors import VERIFY, refusal
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.chunk_ranges import number_of, outside_chunks
 from ar_sync_pipeline.postgres.connect import Connection
@@ -25,8 +25,9 @@ from ar_sync_pipeline.postgres.digest import (
     is_chunked,
 )
 from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, SchemaMismatchError
-from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
+from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 
 # The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
 # another encoding, a longer text, a range whose bounds have another order here, a value of a newer
@@ -219,14 +220,14 @@ def _type_name(connection: Connection, target: TargetTable, column: Column) -> s
     known = target.facts.column(column.name)
     if known is not None:
         return sql.SQL(known.type)  # the receiver's own catalog text
-    row = connection.execute("SELECT to_regtype(%s)::text", [column.type]).fetchone()
-    if row is None or row[0] is None:
+    name = scalar(connection, "SELECT to_regtype(%s)::text", [column.type])
+    if name is None:
         raise SchemaMismatchError(
             f"column {column.name} of {target.name} has the type {column.type},"
             " which the receiver does not know",
             remedy="create the type at the receiver, or migrate it",
         )
-    return sql.SQL(row[0])
+    return sql.SQL(name)
 
 
 def _collation(target: TargetTable, column: Column) -> sql.Composable:
@@ -292,12 +293,12 @@ def _copy_member(
         raise SchemaError(
             f"{chunk.member} does not hold rows of {staged.target.name}"
             f" ({error.diag.message_primary})",
-            remedy="run ar-sync verify on the archive and look at the sender's version",
+            remedy=VERIFY,
         ) from error
     if rows != chunk.member_rows:
         raise SchemaError(
             f"{chunk.member} holds {rows} rows instead of {chunk.member_rows}",
-            remedy="run ar-sync verify on the archive and look at the sender's version",
+            remedy=VERIFY,
         )
 
 
@@ -321,11 +322,7 @@ def finish_staging(connection: Connection, staged: StagedTable) -> None:
 
 def _add_key(connection: Connection, staged: StagedTable) -> None:
     try:
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                staged.relation, column_list(staged.target.key)
-            )
-        )
+        add_primary_key(connection, staged.relation, staged.target.key)
     except psycopg.IntegrityError as error:
         if not staged.manifest.primary_key:
             columns = ", ".join(staged.target.key)
@@ -344,7 +341,7 @@ def _add_key(connection: Connection, staged: StagedTable) -> None:
             ) from error
         raise SchemaError(
             f"it holds rows of {staged.target.name} that have the same key, or none",
-            remedy="run ar-sync verify on the archive and look at the sender's version",
+            remedy=VERIFY,
         ) from error
 
 

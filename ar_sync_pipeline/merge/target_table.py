@@ -12,10 +12,10 @@ from ar_sync_pipeline.archive.manifest import Column, TableManifest
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import parallel_workers
+from ar_sync_pipeline.postgres.sql_parts import column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 _MAX_IDENTIFIER = 63

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 
 
 class TemporaryCopies:
@@ -68,9 +68,5 @@ class TemporaryCopies:
             )
         )
         if facts.key:
-            self._connection.execute(
-                sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                    relation, column_list(facts.key)
-                )
-            )
+            add_primary_key(self._connection, relation, facts.key)
         return relation

@@ -6,7 +6,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.merge.differences import count_differences
-from ar_sync_pipeline.merge.errors import GRANT
+from ar_sync_pipeline.merge.errors import GRANT, VERIFY
 from ar_sync_pipeline.merge.held_content import held_digest_source, holds_exactly
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
@@ -47,7 +47,7 @@ def _verify_digests(connection: Connection, staged: StagedTable) -> None:
                 raise _meaning_differs(staged, numbers)
             raise SchemaError(
                 f"the rows of {chunk.member} are not those that its manifest describes",
-                remedy="run ar-sync verify on the archive and look at the sender's version",
+                remedy=VERIFY,
             )
         raise DigestMismatchError(
             f"after the load {chunk.member} differs from the receiver's rows"

@@ -30,6 +30,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
+from ar_sync_pipeline.postgres.sql_parts import exists
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,8 @@ def _free_unique_values(found: FoundChanges) -> set[str]:
 def _has_replacements(connection: Connection, difference: TableDifference) -> bool:
     if difference.fills or not difference.changed:
         return False
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE action = {})").format(
-        difference.relation, sql.Literal(REPLACE)
-    )
-    return bool(scalar(connection, query))
+    replaced = sql.SQL("{} WHERE action = {}").format(difference.relation, sql.Literal(REPLACE))
+    return exists(connection, replaced)
 
 
 def _write_tables(found: FoundChanges, replaced: set[str]) -> None:
@@ -164,8 +163,7 @@ def _verify_deferrable(connection: Connection, difference: TableDifference) -> N
     for unique in difference.target.facts.unique_keys:
         if not unique.deferrable or difference.empty:
             continue
-        row = connection.execute(repeated_values(difference, unique)).fetchone()
-        if row and row[0]:
+        if scalar(connection, repeated_values(difference, unique)):
             raise LoadRefusedError(
                 f"rows of {difference.target.name} would have a value of {unique.name} twice",
                 remedy=f"compare {unique.name} with the sender's schema and alter it at the"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Column, SequenceValue
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.table_facts import TableFacts, equal
+from ar_sync_pipeline.postgres.sql_parts import equal
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 Expression = Callable[[sql.Composable], sql.Composed]
 """Makes an expression of SQL out of a column's name."""
@@ -104,13 +105,6 @@ def export_facts(
         masks or {},
         frozenset(costly) & {column.name for column in columns},
         facts.size_bytes,
-    )
-
-
-def column_list(names: Iterable[str], alias: str | None = None) -> sql.Composed:
-    """Return quoted column names, comma separated, each qualified by ``alias`` if one is given."""
-    return sql.SQL(", ").join(
-        sql.Identifier(alias, name) if alias else sql.Identifier(name) for name in names
     )
 
 

@@ -166,10 +166,8 @@ def summarize_ledger(
 
 def read_summarized(connection: Connection, *, superseded: bool) -> int:
     """Return how many applied, or superseded, archives have been replaced by a count."""
-    row = connection.execute(
-        "SELECT sum(archives) FROM ar_sync.archive_summary WHERE superseded = %s", [superseded]
-    ).fetchone()
-    return int(row[0] or 0) if row else 0
+    query = "SELECT sum(archives) FROM ar_sync.archive_summary WHERE superseded = %s"
+    return int(scalar(connection, query, [superseded]) or 0)
 
 
 def covers_from(manifest: Manifest) -> datetime | None:

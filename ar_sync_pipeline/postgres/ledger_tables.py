@@ -48,8 +48,7 @@ def has_ledger(connection: Connection) -> bool:
 
     What only reads calls this instead of `ensure_ledger`: a wrong URL must not create anything.
     """
-    row = connection.execute(_EXISTING).fetchone()
-    if row is None or not row[0]:
+    if not scalar(connection, _EXISTING):
         return False
     ensure_ledger(connection)
     return True

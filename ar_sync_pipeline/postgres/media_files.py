@@ -34,8 +34,7 @@ class KnownFile:
 
 def ensure_media_files(connection: Connection) -> None:
     """Create the table if it is missing; after `ensure_ledger`, which creates its schema."""
-    exists = connection.execute("SELECT to_regclass('ar_sync.media_file')").fetchone()
-    if exists is None or exists[0] is None:
+    if scalar(connection, "SELECT to_regclass('ar_sync.media_file')") is None:
         with creating_tables(connection):
             connection.execute(_DDL)
 

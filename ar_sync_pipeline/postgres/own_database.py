@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ar_sync_pipeline.archive.manifest import SenderIdentity
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 
 REMEDY = (
     "correct AR_SYNC_RECEIVER_DATABASE_URL; only if this server is a copy of the sender's files,"
@@ -57,8 +58,7 @@ class OwnDatabase:
 
 def read_own_database(connection: Connection) -> OwnDatabase | None:
     """Return the database of a connection; None if the role may not read its cluster's identity."""
-    allowed = connection.execute(_MAY_ASK).fetchone()
-    if allowed is None or not allowed[0]:
+    if not scalar(connection, _MAY_ASK):
         return None
     row = connection.execute(_SELF).fetchone()
     return OwnDatabase(*row) if row else None

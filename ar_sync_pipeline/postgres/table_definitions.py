@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -136,8 +136,8 @@ def _is_filled(connection: Connection, part: Mapping[str, Any]) -> bool | None:
     has_blocks: bool | None = part["filled"]
     if not has_blocks or not part["readable"]:
         return has_blocks
-    query = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(*part["name"]))
-    return True if scalar(connection, query) else None
+    own_rows = sql.SQL("ONLY {}").format(sql.Identifier(*part["name"]))
+    return True if exists(connection, own_rows) else None
 
 
 def read_recorded(connection: Connection) -> dict[str, RecordedTable]:

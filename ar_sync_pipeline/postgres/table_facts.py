@@ -7,13 +7,14 @@ A table has one name in the product: the relation's name alone in the catalog's 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.definition_texts import comparable_text
+from ar_sync_pipeline.postgres.sql_parts import equal
 
 _SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".(]+)\.')
 
@@ -265,15 +266,3 @@ class TableFacts:
     def same_row(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two aliases mean the same row, by the key's own operators."""
         return equal(left, right, self.key, self.key_operators)
-
-
-def equal(
-    left: str, right: str, columns: Sequence[str], operators: Sequence[str] = ()
-) -> sql.Composed:
-    """Return ``left.a = right.a AND ...`` over columns, each by its operator."""
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} {} {}").format(
-            sql.Identifier(left, column), sql.SQL(operator), sql.Identifier(right, column)
-        )
-        for column, operator in zip(columns, operators or ("=",) * len(columns), strict=True)
-    )

@@ -8,7 +8,7 @@ from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
-from ar_sync_pipeline.visible_text import listed, visible_name
+from ar_sync_pipeline.visible_text import names_in_words
 
 _NAME = "unchanged_chunks_verified"
 _PAGE = "digests_differ"
@@ -36,13 +36,13 @@ def evaluate_unchanged_chunks(site: SenderSite, digests: DigestsOf) -> dg.AssetC
     """
     at = f"{digests.computed_at:%Y-%m-%d %H:%M} UTC"
     count = sum(digests.misjudged.values())
-    names = listed([visible_name(name) for name in sorted(digests.misjudged)])
+    names = names_in_words(sorted(digests.misjudged))
     result = dg.AssetCheckResult(
         passed=count == 0,
         asset_key=archive_key(ArchiveKind.COMPLETE, site.names),
         check_name=_NAME,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{count} chunk{'' if count == 1 else 's'} of {', '.join(names)} had other rows"
+        description=f"{count} chunk{'' if count == 1 else 's'} of {names} had other rows"
         f" than their row versions showed, found by the complete of {at}, which carried them: set"
         " AR_SYNC_COMPLETE_VERIFY_DAYS=0, so that every complete reads all rows."
         if count

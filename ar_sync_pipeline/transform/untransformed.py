@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.scalar import scalar
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -103,8 +104,7 @@ def count_waiting_rows(
 
 def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str | None:
     """Record the current snapshot; return one that is at least ``limit`` old, if any."""
-    exists = connection.execute(_SCHEMA_EXISTS).fetchone()
-    if not exists or not exists[0]:
+    if not scalar(connection, _SCHEMA_EXISTS):
         connection.execute("CREATE SCHEMA ar_sync")
     connection.execute(_CREATE_TABLE)
     connection.execute(_FORGET_FOREIGN)

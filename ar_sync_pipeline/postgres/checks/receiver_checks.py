@@ -89,8 +89,7 @@ def check_receiver_tables(
         findings += _key(connection, catalog, table, sent.get(table.name))
         findings += _refusing(catalog, table, sent.get(table.name))
     findings += _unused_receiver_tables(connection, catalog)
-    row = connection.execute(_MAY_WRITE_LEDGER).fetchone()
-    if row is not None and not row[0]:
+    if not scalar(connection, _MAY_WRITE_LEDGER):
         role = sql.Identifier(connection.info.user).as_string(connection)
         make = f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
         findings.append(

@@ -192,7 +192,7 @@ class BundleFiles:
 
     def listed(self) -> Iterator[BundledFile]:
         """Yield the files that the archive lists."""
-        return self._rows(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}")
+        return self._rows(_IS_LISTED)
 
     def held(self) -> Iterator[BundledFile]:
         """Yield the files that the receiver is known to have."""
@@ -200,13 +200,13 @@ class BundleFiles:
 
     def lines(self) -> Iterator[ListedFile]:
         """Yield the lines of the archive's media list."""
-        for row in self._each(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+        for row in self._each(_IS_LISTED):
             path, size_bytes, modified_us, sha256, status, *_ = row
             yield ListedFile(path, size_bytes, sha256, modified_us, status == Status.CARRIED)
 
     def versions(self) -> Iterator[tuple[Any, ...]]:
         """Yield the files that the archive lists, as the journal of media files stores them."""
-        for row in self._each(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+        for row in self._each(_IS_LISTED):
             path, size_bytes, _, sha256, _, _, inode, modified_ns, changed_ns = row
             yield path, size_bytes, sha256, inode, modified_ns, changed_ns
 
@@ -340,6 +340,7 @@ _SELECT = (
     "SELECT path, size_bytes, modified_us, sha256, status, device, inode, modified_ns, changed_ns"
     " FROM file WHERE"
 )
+_IS_LISTED = f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"
 _TABLES = """
 CREATE TABLE file (
     path text PRIMARY KEY, size_bytes integer NOT NULL, modified_us integer NOT NULL, sha256 text,

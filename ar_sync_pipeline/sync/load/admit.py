@@ -241,7 +241,7 @@ def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
 def _waits_in_vain(archive: SpooledArchive, receiver: Receiver) -> bool:
     """Return whether a newer one has overtaken a parked archive, which then costs no reading."""
     parked = archive.state is SpoolState.PARKED
-    return parked and receiver.is_overtaken(archive) and _was_read_before(archive)
+    return parked and receiver.has_content_of(archive.name) and _was_read_before(archive)
 
 
 def _was_read_before(archive: SpooledArchive) -> bool:

@@ -13,7 +13,7 @@ from functools import cached_property
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, TypeDefinition
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import ArchiveReader
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.approved_archives import read_allowed
@@ -91,19 +91,14 @@ class Receiver:
         """Snapshot up to which an archive of each kind brings nothing."""
         return content_until(self.ledger, chain_in(self.ledger))
 
-    def has_content_of(self, manifest: Manifest) -> bool:
-        """Return whether the applied archives already have what an archive brings."""
-        reached = self._reached[manifest.kind]
-        return reached is not None and manifest.snapshot_at <= reached
+    def has_content_of(self, name: ArchiveName) -> bool:
+        """Return whether applied archives have brought, by their dates, what an archive holds."""
+        return is_brought(name, self._reached)
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Return whether the delete guard parked it, without approval, and nothing overtook it."""
         waits = held_by_guard(archive) and archive.name.applied not in self.allowed
-        return waits and not self.is_overtaken(archive)
-
-    def is_overtaken(self, archive: SpooledArchive) -> bool:
-        """Return whether applied archives have brought, by their dates, what an archive holds."""
-        return is_brought(archive.name, self._reached)
+        return waits and not self.has_content_of(archive.name)
 
 
 def describe_receiver(
@@ -112,20 +107,20 @@ def describe_receiver(
     """Return the state of this receiver that decides whether an archive may be loaded."""
     tables = read_tables(connection, catalog.schema_name, catalog.replicates)
     return Receiver(
-        catalog,
-        tables,
-        read_types(connection, catalog, tables),
-        read_migrations(connection, catalog.schema_name, catalog.django_app),
-        read_sender(connection),
-        settings.sender_name,
-        settings.schema_drift is SchemaDrift.IGNORE,
-        read_ledger(connection),
-        read_allowed(connection),
-        now,
-        settings.old_archives is OldArchives.ACCEPT,
-        settings.signing_keys.accepted(now),
-        read_own_database(connection),
-        settings.pair,
+        catalog=catalog,
+        tables=tables,
+        types=read_types(connection, catalog, tables),
+        migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
+        sender=read_sender(connection),
+        sender_name=settings.sender_name,
+        ignores_drift=settings.schema_drift is SchemaDrift.IGNORE,
+        ledger=read_ledger(connection),
+        allowed=read_allowed(connection),
+        now=now,
+        takes_old=settings.old_archives is OldArchives.ACCEPT,
+        signing_keys=settings.signing_keys.accepted(now),
+        database=read_own_database(connection),
+        pair=settings.pair,
     )
 
 
@@ -149,7 +144,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     _check_identity(manifest, receiver)
     _check_applied(reader, receiver.ledger)
     check_date(manifest, receiver.histories, receiver.now, reader.written_at)
-    return [] if receiver.has_content_of(manifest) else check_schema(manifest, receiver)
+    return [] if receiver.has_content_of(manifest.name) else check_schema(manifest, receiver)
 
 
 def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> None:

@@ -51,12 +51,12 @@ def examine_again(
 
 
 def _compared(archive: SpooledArchive, written: Rejection, receiver: Receiver) -> Rejection:
-    if written.code == DeleteGuardError.code and not receiver.is_overtaken(archive):
+    if written.code == DeleteGuardError.code and not receiver.has_content_of(archive.name):
         return written
     try:
         with open_archive(archive.path) as reader:
             examine(reader, receiver)
-            replaced = receiver.has_content_of(reader.manifest)
+            replaced = receiver.has_content_of(reader.manifest.name)
     except ArchiveParkedError as error:
         return replace(Rejection.of(archive, error), since=written.since)
     except (ArSyncError, OSError):

@@ -253,7 +253,7 @@ class _Opening:
         """
         for archive_id in archive_ids:
             manifest = self.manifests[archive_id]
-            if self.receiver.has_content_of(manifest):
+            if self.receiver.has_content_of(manifest.name):
                 try:
                     check_schema(manifest, self.receiver)
                 except ArchiveParkedError as error:

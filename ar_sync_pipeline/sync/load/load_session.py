@@ -29,6 +29,7 @@ from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
 from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, target_tables
 from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
@@ -117,41 +118,31 @@ class LoadSession:
             DigestMismatchError: The result differs from the sender's state; nothing was changed.
         """
         with default_search_path(self._connection):
-            return self._run(clock, guard_percent, allowed, remembers_media=remembers_media)
-
-    def _run(
-        self,
-        clock: Clock,
-        guard_percent: int,
-        allowed: Mapping[str, str],
-        *,
-        remembers_media: bool,
-    ) -> LoadOutcome:
-        self._ensure_source_values()
-        to_fill = self._tables_to_fill()
-        staged = [] if to_fill else self._stage()
-        with self._connection.transaction():
-            effects = suppress_side_effects(self._connection)
-            if to_fill:
-                self.filling = fill_directly(self._connection, to_fill, effects)
-                staged = self._stage()
-            outcome = self._merge_all(staged, effects)
-            self._check_deletions(outcome, guard_percent, allowed)
-            for archive in staged:
-                with self._blaming(archive.manifest.archive_id):
-                    for table in archive.tables:
-                        advance_sequences(self._connection, table.manifest, table.target)
-            written = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
-            written.record_all(outcome, clock, remembers_media=remembers_media)
-            self._record_definitions(staged, outcome, clock())
-            if self._media.stage is not None:
-                # The files get their names before the rows that name them are committed. Only the
-                # commit can still fail.
-                self._watch.lap("commit")
-                rename_into_place(self._media.stage, self._blaming)
-                self._watch.lap("media")
-        self._watch.lap("commit")
-        return outcome
+            self._ensure_source_values()
+            to_fill = self._tables_to_fill()
+            staged = [] if to_fill else self._stage()
+            with self._connection.transaction():
+                effects = suppress_side_effects(self._connection)
+                if to_fill:
+                    self.filling = fill_directly(self._connection, to_fill, effects)
+                    staged = self._stage()
+                outcome = self._merge_all(staged, effects)
+                self._check_deletions(outcome, guard_percent, allowed)
+                for archive in staged:
+                    with self._blaming(archive.manifest.archive_id):
+                        for table in archive.tables:
+                            advance_sequences(self._connection, table.manifest, table.target)
+                written = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
+                written.record_all(outcome, clock, remembers_media=remembers_media)
+                self._record_definitions(staged, outcome, clock())
+                if self._media.stage is not None:
+                    # The files get their names before the rows that name them are committed. Only
+                    # the commit can still fail.
+                    self._watch.lap("commit")
+                    rename_into_place(self._media.stage, self._blaming)
+                    self._watch.lap("media")
+            self._watch.lap("commit")
+            return outcome
 
     def preview(self) -> LoadOutcome:
         """Execute the plan and roll it back: what `run` would do, to the row.
@@ -220,50 +211,24 @@ class LoadSession:
         return staged
 
     def _merge_all(self, staged: Sequence[StagedArchive], effects: SideEffects) -> LoadOutcome:
-        several = len(staged) > 1
-        preserved = self._preserved_rows(staged) if several else None
-        before = None
-        if several:
+        preserved: PreservedRows | None = None
+        before: RowsBefore | None = None
+        if len(staged) > 1:
+            preserved = self._preserved_rows(staged)
             with self._blaming(staged[-1].manifest.archive_id):
                 before = RowsBefore(self._connection, staged)
         counted = CountedDeletions(
             self._connection, self._catalog, self._references.targets, staged
         )
-        loaded = []
-        suspect: UUID | None = None
-        for number, archive in enumerate(staged):
-            with self._blaming(archive.manifest.archive_id):
-                later = _staged_tables(staged[number + 1 :])
-                result = self._merge(number, archive, effects, preserved, later)
-                counted.add_rows_before(result.rows_before)
-                archive_id = archive.manifest.archive_id
-                loaded.append(
-                    LoadedArchive.of(
-                        archive,
-                        result,
-                        again=archive_id in self._at_hand.known,
-                        size_bytes=self._at_hand.archives[archive_id].size_bytes,
-                    )
-                )
-                if suspect is None and later and not self._constraints_hold():
-                    suspect = archive.manifest.archive_id
-        if preserved is not None:
-            with self._blaming(staged[-1].manifest.archive_id):
-                preserved.restore(_staged_tables(staged))
-            for number, archive in enumerate(staged):
-                with self._blaming(archive.manifest.archive_id):
-                    preserved.refuse_lost_references(number)
-            gone = preserved.lost()
-        else:
-            gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
+        loaded, suspect = self._merge_each(staged, effects, preserved, counted)
         plans = [plan for archive in loaded for plan in archive.tables]
+        if preserved is not None:
+            gone = self._restore(preserved, staged)
+        else:
+            gone = {plan.table: plan.deleted for plan in plans}
         if staged:
-            # Otherwise deferred constraints would fail at the commit, where the archive is unknown.
             with self._blaming(suspect or staged[-1].manifest.archive_id):
-                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                if effects.suppressed:
-                    written = {plan.table for plan in plans if plan.writes}
-                    check_leaf_references(self._connection, [self._tables[t] for t in written])
+                self._check_deferred(plans, effects)
         deletions = counted.find(gone)
         net = planned_rows(plans) if before is None else before.net_rows(plans, gone)
         self._watch.lap("merge")
@@ -275,6 +240,53 @@ class LoadSession:
             self._watch.seconds,
             self.filling.obstacle if self.filling else None,
         )
+
+    def _merge_each(
+        self,
+        staged: Sequence[StagedArchive],
+        effects: SideEffects,
+        preserved: PreservedRows | None,
+        counted: CountedDeletions,
+    ) -> tuple[list[LoadedArchive], UUID | None]:
+        """Merge the archives in order; return also the first one that breaks a deferred constraint.
+
+        The last one is left out: what it breaks is found when all are merged.
+        """
+        loaded = []
+        suspect: UUID | None = None
+        for number, archive in enumerate(staged):
+            archive_id = archive.manifest.archive_id
+            with self._blaming(archive_id):
+                later = _staged_tables(staged[number + 1 :])
+                result = self._merge(number, archive, effects, preserved, later)
+                counted.add_rows_before(result.rows_before)
+                loaded.append(
+                    LoadedArchive.of(
+                        archive,
+                        result,
+                        again=archive_id in self._at_hand.known,
+                        size_bytes=self._at_hand.archives[archive_id].size_bytes,
+                    )
+                )
+                if suspect is None and later and not self._constraints_hold():
+                    suspect = archive_id
+        return loaded, suspect
+
+    def _restore(self, preserved: PreservedRows, staged: Sequence[StagedArchive]) -> dict[str, int]:
+        """Restore preserved rows; return how many rows are deleted in the end, by table."""
+        with self._blaming(staged[-1].manifest.archive_id):
+            preserved.restore(_staged_tables(staged))
+        for number, archive in enumerate(staged):
+            with self._blaming(archive.manifest.archive_id):
+                preserved.refuse_lost_references(number)
+        return preserved.lost()
+
+    def _check_deferred(self, plans: Sequence[TablePlan], effects: SideEffects) -> None:
+        """Check now what would fail at the commit, where the archive is unknown."""
+        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if effects.suppressed:
+            written = {plan.table for plan in plans if plan.writes}
+            check_leaf_references(self._connection, [self._tables[t] for t in written])
 
     def _constraints_hold(self) -> bool:
         """Return whether deferred constraints hold now; later archives may still satisfy them."""

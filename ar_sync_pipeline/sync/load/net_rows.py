@@ -17,8 +17,8 @@ from ar_sync_pipeline.merge.differences import current_values
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.row_image import row_image
+from ar_sync_pipeline.postgres.sql_parts import column_list
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
 
 

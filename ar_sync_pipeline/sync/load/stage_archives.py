@@ -27,7 +27,7 @@ from ar_sync_pipeline.media.held import HeldFiles, is_left_out
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.chunk_changes import unconfirmed_changes
 from ar_sync_pipeline.merge.filling import Filling
-from ar_sync_pipeline.merge.held_content import held_chunks
+from ar_sync_pipeline.merge.held_content import equal_chunks, held_chunks
 from ar_sync_pipeline.merge.staging import (
     StagedTable,
     chunks_with_rows,
@@ -39,7 +39,7 @@ from ar_sync_pipeline.merge.staging import (
 )
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.digest import ChunkDigest, probe_digest
+from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.table_order import parents_first
 from ar_sync_pipeline.spool.lacking import MOST_FILES, Lacking
@@ -193,9 +193,6 @@ class ArchiveStager:
         held = (
             held_chunks(self._connection, target, table) if complete and archive.comparable else {}
         )
-        unchanged = frozenset(
-            c.member for c in table.chunks if held.get(c.member) == ChunkDigest.of(c)
-        )
         name = f"{number}_{len(archive.tables)}"
         direct = self._filling is not None and target.name in self._filling.direct
         return StagedTable(
@@ -203,7 +200,7 @@ class ArchiveStager:
             table,
             target.relation if direct else sql.Identifier("pg_temp", f"ar_sync_stage_{name}"),
             complete,
-            unchanged,
+            equal_chunks(table, held),
             sql.Identifier("pg_temp", f"ar_sync_changed_{name}") if table.changed_keys else None,
             direct=direct,
             absent_keys=sql.Identifier("pg_temp", f"ar_sync_absent_{name}")

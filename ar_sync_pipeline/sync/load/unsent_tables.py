@@ -14,7 +14,8 @@ from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import read_sent_tables
-from ar_sync_pipeline.visible_text import listed, visible_name
+from ar_sync_pipeline.postgres.sql_parts import exists
+from ar_sync_pipeline.visible_text import names_in_words
 
 # Tables whose rows are hidden from this role are left out.
 _READABLE = """
@@ -48,7 +49,7 @@ def tables_with_rows(
     """Yield names of the wanted tables that have rows which this role may read."""
     for schema, name in connection.execute(_READABLE).fetchall():
         label = label_of(schema, name, catalog.schema_name)
-        if wanted(label) and _has_rows(connection, sql.Identifier(schema, name)):
+        if wanted(label) and exists(connection, sql.Identifier(schema, name)):
             yield label
 
 
@@ -56,14 +57,9 @@ def unsent_in_words(tables: Sequence[str]) -> str:
     """Return what an operator should know of such tables, as a clause; empty without any."""
     if not tables:
         return ""
-    names = ", ".join(listed([visible_name(table) for table in tables]))
     return (
-        f"the sender's newest complete lacks {names}, so that these rows stay as they are: migrate"
-        " the receiver as the sender was; if the sender has the table again, its next complete"
-        " brings it; name what only the receiver has in `receiver_tables` of the catalog"
+        f"the sender's newest complete lacks {names_in_words(tables)}, so that these rows stay as"
+        " they are: migrate the receiver as the sender was; if the sender has the table again, its"
+        " next complete brings it; name what only the receiver has in `receiver_tables` of the"
+        " catalog"
     )
-
-
-def _has_rows(connection: Connection, table: sql.Identifier) -> bool:
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)
-    return bool(connection.execute(query).fetchall()[0][0])

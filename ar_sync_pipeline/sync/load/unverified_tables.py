@@ -22,7 +22,7 @@ from ar_sync_pipeline.postgres.table_definitions import (
     record_tables,
 )
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
-from ar_sync_pipeline.visible_text import listed, visible_name
+from ar_sync_pipeline.visible_text import names_in_words
 
 
 @dataclass
@@ -134,10 +134,9 @@ def unverified_in_words(tables: Sequence[str]) -> str:
     """Return what an operator should know of such tables, as a clause; empty without any."""
     if not tables:
         return ""
-    names = ", ".join(listed([visible_name(table) for table in tables]))
     verb = "was" if len(tables) == 1 else "were"
     return (
-        f"{names} {verb} altered, truncated or created again at the receiver, so that rows may"
-        " differ from the sender's: the sender's next complete verifies them; its sensor"
-        " `complete_for_receiver` requests one, or launch `complete_dump` there"
+        f"{names_in_words(tables)} {verb} altered, truncated or created again at the receiver, so"
+        " that rows may differ from the sender's: the sender's next complete verifies them; its"
+        " sensor `complete_for_receiver` requests one, or launch `complete_dump` there"
     )

@@ -100,7 +100,7 @@ def _sender_areas(
         from ar_sync_pipeline.sync.watch.endpoint_check import check_endpoint  # noqa: PLC0415
 
         checked.append(check_endpoint(settings, clock))
-        own = _ask(url, lambda connection: _one(connection, _CLUSTER))
+        own = _ask(url, lambda connection: scalar(connection, _CLUSTER))
         yield from receiver_as_written(settings, checked[0].checkpoint, checked[0].agreed, own)
 
     return {
@@ -128,7 +128,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
     url = settings.database_url
 
     def written(connection: Connection) -> Iterator[Finding]:
-        has_ledger = bool(_one(connection, _HAS_LEDGER))
+        has_ledger = bool(scalar(connection, _HAS_LEDGER))
         yield from sender_as_written(settings, connection, has_ledger, clock())
 
     def database() -> Iterable[Finding]:
@@ -166,7 +166,3 @@ def _ask(url: str, question: Callable[[Connection], Any]) -> Any:  # noqa: ANN40
 
 def _ask_for(url: str, question: Callable[[Connection], Iterable[Finding]]) -> tuple[Finding, ...]:
     return _ask(url, lambda connection: tuple(question(connection))) or ()
-
-
-def _one(connection: Connection, query: str) -> Any:  # noqa: ANN401  a value of any type
-    return scalar(connection, query.encode())

@@ -13,6 +13,7 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.sql_parts import assignments
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp import receiver_tables as tables
 from ar_sync_pipeline.transform.transapp.direction import directions
@@ -96,9 +97,7 @@ def event_stage(kind: EventKind, zones: Zones) -> Stage:
         }
         return BatchOutcome(rows, tuple(rejections))
 
-    no_results = sql.SQL(", ").join(
-        sql.SQL("{} = NULL").format(sql.Identifier(column)) for column in kind.columns
-    )
+    no_results = assignments(dict.fromkeys(kind.columns, sql.SQL("NULL")))
     return Stage(
         table=kind.table,
         pending=untransformed(kind.table, order=kind.order),

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.transform.errors import TransformTablesMissingError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -145,7 +146,5 @@ def geometry_column(connection: Connection, table: str, column: str) -> Geometry
     if type_name != "geometry":
         return GeometryColumn(column, None)
     function = sql.Identifier(schema, "postgis_typmod_srid")
-    srid = connection.execute(
-        sql.SQL("SELECT {}({})").format(function, sql.Literal(type_modifier))
-    ).fetchone()
-    return GeometryColumn(column, schema, srid[0] if srid else 0)
+    query = sql.SQL("SELECT {}({})").format(function, sql.Literal(type_modifier))
+    return GeometryColumn(column, schema, scalar(connection, query))

@@ -12,6 +12,7 @@ import psycopg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import HIDDEN_ROWS, Connection, connect
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
@@ -153,8 +154,7 @@ def _own_errors() -> Iterator[None]:
 
 
 def _lock_out_other_transforms(connection: Connection) -> None:
-    row = connection.execute(_TRY_LOCK).fetchone()
-    if not row or not row[0]:
+    if not scalar(connection, _TRY_LOCK):
         raise TransformRunningError(
             "another transform runs on the receiver's database",
             remedy="wait for it to end; this one is tried again",

@@ -17,7 +17,7 @@ from ar_sync_pipeline.sync.dump.choose_base import (
     complete_to_replace,
 )
 from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, SentArchive
-from ar_sync_pipeline_tests.sync.dump.test_watermark import COMPLETE, START, mark, sent
+from ar_sync_pipeline_tests.sync.dump.test_starting_point import COMPLETE, START, mark, sent
 
 APPLIED, PARKED = ReceiptState.APPLIED, ReceiptState.PARKED
 QUARANTINED = ReceiptState.QUARANTINED

@@ -21,7 +21,7 @@ from ar_sync_pipeline.sync.dump.starting_point import believable, newest_snapsho
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import equal, remake, rows, watermark_of
-from ar_sync_pipeline_tests.sync.dump.test_watermark import START, mark, sent, view
+from ar_sync_pipeline_tests.sync.dump.test_starting_point import START, mark, sent, view
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 from ar_sync_pipeline_tests.sync.fix_wrong_clocks import (
     CHANGE,
