@@ -31,7 +31,9 @@ def main() -> None:
     )
     for location in ("dagster", *_LOCATIONS):
         runs = [_measure(location) for _ in range(_ROUNDS)]
-        seconds, megabytes, modules = (statistics.median(run[i] for run in runs) for i in range(3))
+        seconds = statistics.median(run[0] for run in runs)
+        megabytes = statistics.median(run[1] for run in runs)
+        modules = statistics.median(run[2] for run in runs)
         heavy = ", ".join(runs[0][3]) or "none"
         print(f"| `{location}` | {seconds:.1f} | {megabytes:.0f} | {modules:.0f} | {heavy} |")
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import psycopg
@@ -89,10 +90,18 @@ class _Bench:
 
     def ours(
         self, operation: str, receiver: str, way: str = _CHUNKS, *, watched: bool = False
-    ) -> tuple[Figures, dict[str, float]]:
+    ) -> tuple[Figures, dict[str, Any]]:
         child = Path(__file__).with_name("load_child.py")
         staged = "all" if way == _EVERYTHING else "differing"
-        command = [sys.executable, child, operation, self.sender, receiver, self.folder, staged]
+        command: list[str | Path] = [
+            sys.executable,
+            child,
+            operation,
+            self.sender,
+            receiver,
+            self.folder,
+            staged,
+        ]
         figures, printed = self.measure(receiver, command, watched=watched)
         report = json.loads(printed)
         cpu_seconds = figures.cpu_seconds - report["startup_cpu_seconds"]
@@ -204,7 +213,7 @@ def _other_dumps(
     bench: _Bench, zstd_pg_dump: Path | None
 ) -> dict[str, tuple[Sequence[str | Path], Path]]:
     """The command and the result of each way."""
-    ways = {
+    ways: dict[str, tuple[Sequence[str | Path], Path]] = {
         "pg_dump -Fd -j2": (bench.pg_dump(), bench.folder_dump),
         "old: plain, tar -z twice": (bench.old_dump(), bench.plain_dump),
     }
@@ -247,7 +256,7 @@ def _measure_changes(bench: _Bench, kind: str, repeat: int, *, only_ours: bool) 
         bench.measure(bench.sender, bench.old_dump())
         others = _others(bench)
     runs: dict[str, list[Figures]] = {way: [] for way in (_CHUNKS, _EVERYTHING, *others)}
-    reports: dict[str, dict[str, float]] = {}
+    reports: dict[str, dict[str, Any]] = {}
     for _ in range(repeat):
         for way, measured in runs.items():
             url = bench.server.create_database("today", "yesterday")
@@ -265,8 +274,8 @@ def _measure_changes(bench: _Bench, kind: str, repeat: int, *, only_ours: bool) 
         f" index entries {report['stored_mb']:.1f} MB;"
         f" {report['chunks_staged']} of {report['chunks']} chunks differ"
     )
-    figures = {way: median(r) for way, r in runs.items()}
-    bench.show(Part(title, figures, changed_mb=report["stored_mb"]))
+    medians = {way: median(r) for way, r in runs.items()}
+    bench.show(Part(title, medians, changed_mb=report["stored_mb"]))
     bench.archive.unlink()
 
 

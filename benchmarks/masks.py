@@ -121,7 +121,7 @@ def _compare(
     order = list(catalogs)
     for _ in range(rounds):
         for kind in order:
-            command = [
+            command: list[str | Path] = [
                 sys.executable,
                 "-m",
                 "benchmarks.masks",

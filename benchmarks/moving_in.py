@@ -99,7 +99,12 @@ class _Machines:
         started, work = time.monotonic(), self.folder / "old"
         work.mkdir()
         tables = '--table=public."AndroidRequests_"*'
-        command = [server.binaries.program("pg_dump"), tables, "-f", work / "database.sql"]
+        command: list[str | Path] = [
+            server.binaries.program("pg_dump"),
+            tables,
+            "-f",
+            work / "database.sql",
+        ]
         subprocess.run([*command, self.sender_url], check=True)
         name = f"NEW_backup_{stamp:%Y-%m-%d__%H_%M_%S}.tar.gz"
         script = (
