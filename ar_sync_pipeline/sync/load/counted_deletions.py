@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import dropwhile
 from uuid import UUID
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.merge.differences import is_empty
 from ar_sync_pipeline.merge.target_table import TargetTable, count_rows
@@ -30,7 +31,7 @@ class CountedDeletions:
         connection: Connection,
         catalog: Catalog,
         targets: Mapping[str, TargetTable],
-        staged: Iterable[StagedArchive],
+        staged: Sequence[StagedArchive],
     ) -> None:
         self._connection = connection
         self._catalog = catalog
@@ -38,6 +39,12 @@ class CountedDeletions:
         used = [table.target for archive in staged for table in archive.tables]
         self._by_place = {target.name for target in used if not target.key}
         self._by_place |= {name for name, target in targets.items() if not target.key}
+        self._carried_whole = {
+            table.manifest.name
+            for archive in staged
+            for table in archive.tables
+            if archive.manifest.kind is ArchiveKind.COMPLETE or table.manifest.whole
+        }
         self._rows_before: dict[str, int] = {}
 
     def add_rows_before(self, counts: Mapping[str, int]) -> None:
@@ -61,7 +68,8 @@ class CountedDeletions:
         before, target = self._rows_before[table], self._targets[table]
         if table in self._by_place:
             rows = max(before - count_rows(self._connection, target.facts), 0)
-        emptied = is_empty(self._connection, target)
+        # Other deletions of a partial follow from the rows that it brings.
+        emptied = table in self._carried_whole and is_empty(self._connection, target)
         return Deletion(table, before, rows, emptied, by_place=table in self._by_place)
 
 

@@ -271,6 +271,29 @@ def test_partials_that_wait_for_a_person_are_overtaken_by_later_partials(
     assert equal(guarded, "SELECT * FROM app_log ORDER BY v")
 
 
+def test_partial_may_empty_a_table_with_the_rows_that_its_own_rows_replace(
+    guarded: TwoSites,
+) -> None:
+    """A user and his only membership were deleted, and his name was taken again."""
+    for change in (guarded.at_sender, guarded.at_receiver):
+        change(
+            "CREATE TABLE app_user (id int PRIMARY KEY, name text NOT NULL UNIQUE)",
+            "CREATE TABLE app_member"
+            " (id int PRIMARY KEY, user_id int NOT NULL REFERENCES app_user)",
+        )
+    guarded.at_sender(
+        "INSERT INTO app_user VALUES (1, 'ana')", "INSERT INTO app_member VALUES (1, 1)"
+    )
+    since = watermark_of(guarded.complete())
+    guarded.load()
+    guarded.at_sender("DELETE FROM app_member", "UPDATE app_user SET id = 2")
+    guarded.partial(recent_window(), since=since)
+    report = guarded.load()
+    assert (report.refused, len(report.loaded)) == ((), 1)
+    assert equal(guarded, "SELECT * FROM app_user")
+    assert equal(guarded, "SELECT * FROM app_member")
+
+
 class TestApprovedArchiveAndALaterOneInOneLoad:
     """The later one carries the table whole: a changed row counts as deleted and added."""
 
