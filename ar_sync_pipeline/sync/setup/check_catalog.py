@@ -24,12 +24,14 @@ from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
+from ar_sync_pipeline.sync.setup.personal_rules import personal_by_table
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
     check_receiver,
     check_sender,
     sorted_by_level,
 )
+from ar_sync_pipeline.visible_text import listed, visible_name
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def check_catalog(
     if sender_url is not None:
         of_sender += check_sender(sender_url, catalog)
         _exclusions(sender_url, catalog, of_sender)
+        _personal(sender_url, catalog, of_sender)
         if receiver_url is None:
             _values_needed(sender_url, catalog, of_sender)
     if receiver_url is not None:
@@ -118,6 +121,32 @@ def _values_needed(url: str, catalog: Catalog, findings: list[Finding]) -> None:
             if (column := table.column(name)) is not None
             and not (column.nullable or column.has_default or column.generated)
         )
+
+
+def _personal(url: str, catalog: Catalog, findings: list[Finding]) -> None:
+    """Add the columns that look personal and have no rule, where the catalog has rules for others.
+
+    A migration may have added them since the catalog was written.
+    """
+    if not any(one.exclude or one.mask for one in catalog.table.values()):
+        return
+    with as_findings(url, findings), connect(url, application="check") as connection:
+        limit_waits(connection)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        found = [
+            f"{visible_name(name)} of {visible_name(label)}"
+            for label, names in personal_by_table(tables).items()
+            for name in names
+            if name not in {*catalog.rules(label).exclude, *catalog.rules(label).mask}
+        ]
+        if found:
+            findings.append(
+                Finding(
+                    Level.NOTE,
+                    f"these columns look personal and have no rule: {', '.join(listed(found))}",
+                    "name in `exclude` or `mask` what must not leave the sender",
+                )
+            )
 
 
 def _differences(catalog: Catalog, sender: _Side, receiver: _Side) -> Iterator[Finding]:

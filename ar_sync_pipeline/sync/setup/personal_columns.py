@@ -36,6 +36,7 @@ class Kind(StrEnum):
     NAME = "name"
     IDENTITY = "identity"
     POSITION = "position"
+    PICTURE = "picture"
     FREE_TEXT = "free text"
 
 

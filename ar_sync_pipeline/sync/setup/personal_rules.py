@@ -167,8 +167,9 @@ def _mask(tables: list[TableFacts], column: ColumnFacts, kind: Kind) -> object:
     """Return a mask that the tables' constraints allow; None if there is none."""
     family = family_of(column.type)
     wanted = _BY_FAMILY.get(family, ())
-    if kind in {Kind.SECRET, Kind.FREE_TEXT}:
-        # Nothing is compared with them; a key of its own may still need different values.
+    if kind in {Kind.SECRET, Kind.PICTURE, Kind.FREE_TEXT}:
+        # Nothing is compared with them, and a pseudonym of a picture names no file; a key of its
+        # own may still need different values.
         wanted = tuple(reversed(wanted))
     if kind is Kind.POSITION and family in {Family.NUMERIC, Family.FLOAT}:
         wanted = ({"round": 2},)

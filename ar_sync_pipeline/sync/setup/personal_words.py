@@ -19,7 +19,8 @@ PERSONAL = {
     " nationality religion ethnicity salary dateofbirth creditcard",
     "position": "latitude longitude lat lon lng geolocation gps coordinate ip ipaddress"
     " latitud longitud ubicacion ubicación",
-    "free text": "note comment message body remark memo feedback biography transcript nota"
+    # A ``repr`` is a copy of other columns, as in Django's log of changes.
+    "free text": "note comment message body remark memo feedback biography transcript repr nota"
     " comentario mensaje observacion observación",
 }
 # Words that are personal together.
@@ -40,10 +41,10 @@ PAIRS = {
     "identity": "user agent, phone id, device id, tax id, national id, card number, account number,"
     " card no, account no, mac address, credit card, cc number, bank account, social security,"
     " national insurance, insurance number, driver license, driver licence, driving license,"
-    " driving licence, marital status, profile photo, profile picture, profile image, last login,"
-    " last seen,"
-    " last active, last activity, last access",
+    " driving licence, marital status, last login, last seen, last active, last activity,"
+    " last access",
     "position": "remote addr, ip address, geo location",
+    "picture": "profile photo, profile picture, profile image",
 }
 # Words that are personal only in a table about people: alone, after `PREFIXES`, and before a digit.
 OF_PEOPLE = {
@@ -51,7 +52,8 @@ OF_PEOPLE = {
     "contact": "city town state province county country region comuna ciudad company line"
     " location home homepage website url blog linkedin twitter facebook instagram skype telegram",
     "secret": "key hash digest salt",
-    "identity": "card licence license licencia tarjeta avatar photo portrait foto mac",
+    "identity": "card licence license licencia tarjeta mac",
+    "picture": "avatar photo portrait foto",
     "free text": "search query text content title subject description summary bio about"
     " instruction question answer review",
 }

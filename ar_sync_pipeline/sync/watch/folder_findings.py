@@ -195,7 +195,9 @@ def _owner_of_spool_folder(folder: Path, facts: os.stat_result) -> Iterator[Find
         Level.ERROR if sticky else Level.WARNING,
         f"{folder} belongs to {_account(facts.st_uid)}, and this is"
         f" {_account(os.geteuid())}{held if sticky else ''}",
-        f"chown {_account(os.geteuid())} {_word(folder)}",
+        f"run this as {_account(facts.st_uid)}"
+        if os.geteuid() == 0
+        else f"chown {_account(os.geteuid())} {_word(folder)}",
     )
 
 
@@ -234,8 +236,13 @@ def _owner(folder: Path) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             f"{folder} belongs to {_account(owner)}, and this is {_account(os.geteuid())}",
-            f"run this as {_account(owner)}, or give the folder to the account that runs Dagster:"
-            f" chown {_account(os.geteuid())} {_word(folder)}",
+            f"run this as {_account(owner)}"
+            + (
+                ", or give the folder to the account that runs Dagster:"
+                f" chown {_account(os.geteuid())} {_word(folder)}"
+                if os.geteuid()
+                else ""
+            ),
         )
 
 

@@ -376,3 +376,18 @@ def test_view_that_the_file_names_is_to_be_removed_from_its_places(
     (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t", "p"]\n')
     shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender)
     assert shown.stdout == "The catalog can be used.\n"
+
+
+def test_check_names_personal_columns_that_came_after_the_rules(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender = database_factory()
+    execute(sender, "CREATE TABLE page (id int PRIMARY KEY, email text, contact_email text)")
+    file = tmp_path / "catalog.toml"
+    file.write_text('name = "site"\ntables = ["page"]\n')
+    checked = call("catalog", "check", str(file), AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert "look personal" not in checked.stdout, "without any rule nothing is kept back on purpose"
+    file.write_text(file.read_text() + '[table.page]\nexclude = ["email"]\n')
+    checked = call("catalog", "check", str(file), AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert checked.exit_code == 0
+    assert "look personal and have no rule: contact_email of page" in checked.stdout

@@ -251,3 +251,18 @@ def test_positions_and_devices_are_found_by_their_types_whatever_their_names() -
 def test_words_of_a_search_index_are_free_text_whatever_its_name() -> None:
     found = kinds("indexentry", title="tsvector", autocomplete="tsvector", title_norm="real")
     assert found == {"title": Kind.FREE_TEXT, "autocomplete": Kind.FREE_TEXT}
+
+
+def test_picture_gets_no_pseudonym_which_would_name_no_file(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE app_user (id int PRIMARY KEY, username text NOT NULL, avatar text NOT NULL)",
+    )
+    text = as_toml(draft_catalog(empty_database))
+    assert 'avatar = { constant = "" }' in text
+    assert 'username = "pseudonym"' in text
+
+
+def test_copy_of_other_columns_is_free_text() -> None:
+    found = kinds("django_admin_log", object_repr="text", change_message="text")
+    assert set(found) == {"object_repr", "change_message"}

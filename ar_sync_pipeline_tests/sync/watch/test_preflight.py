@@ -424,8 +424,8 @@ def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> Non
         os.chown(deployment.spool / name, nobody, -1)
     found = [one for one in spool_findings(settings) if "belongs to nobody" in one.problem]
     assert [(one.level, one.remedy) for one in found] == [
-        ("error", f"chown root {deployment.spool / 'complete'}"),
-        ("warning", f"chown root {deployment.spool / 'receipts'}"),
+        ("error", "run this as nobody"),
+        ("warning", "run this as nobody"),
     ]
 
 
