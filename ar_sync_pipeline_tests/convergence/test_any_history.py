@@ -238,7 +238,9 @@ class History(RuleBasedStateMachine):
     def checkpoint_file_is_lost(self) -> None:
         (self.receiver.spool / "receipts" / "position.json").unlink(missing_ok=True)
 
-    @precondition(lambda self: all(d.name.snapshot_at <= self.clock.now for d in self.sender.dumped))
+    @precondition(
+        lambda self: all(d.name.snapshot_at <= self.clock.now for d in self.sender.dumped)
+    )
     @rule()
     def journal_of_the_sender_is_lost(self) -> None:
         """Not while the clock is set back: two archives could get one date, and so one name."""
