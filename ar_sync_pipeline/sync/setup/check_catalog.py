@@ -56,10 +56,7 @@ def check_catalog(
     of_both: list[Finding] = []
     if sender_url is not None:
         of_sender += check_sender(sender_url, catalog)
-        _exclusions(sender_url, catalog, of_sender)
-        _personal(sender_url, catalog, of_sender)
-        if receiver_url is None:
-            _values_needed(sender_url, catalog, of_sender)
+        _rules(sender_url, catalog, of_sender, alone=receiver_url is None)
     if receiver_url is not None:
         of_receiver += check_receiver(receiver_url, catalog)
     if sender_url is not None and receiver_url is not None:
@@ -97,56 +94,55 @@ def _migrations(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
         return ()
 
 
-def _exclusions(url: str, catalog: Catalog, findings: list[Finding]) -> None:
-    """Add findings on patterns of ``exclude`` without effect."""
+def _rules(url: str, catalog: Catalog, findings: list[Finding], *, alone: bool) -> None:
+    """Add what the sender's tables show about the catalog's rules.
+
+    Args:
+        alone: Whether the receiver's tables are unknown.
+    """
     with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += useless_exclusions(connection, catalog)
-
-
-def _values_needed(url: str, catalog: Catalog, findings: list[Finding]) -> None:
-    """Add excluded columns that need a value, which the receiver's are likely to need too."""
-    with as_findings(url, findings), connect(url, application="check") as connection:
-        limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
-        findings += (
-            Finding(
+        findings += _without_rule(catalog, tables)
+        if alone:
+            findings += _values_needed(catalog, tables)
+
+
+def _values_needed(catalog: Catalog, tables: dict[str, TableFacts]) -> Iterator[Finding]:
+    """Yield excluded columns that need a value, which the receiver's are likely to need too."""
+    for table in tables.values():
+        for name in catalog.rules(table.name).exclude:
+            column = table.column(name)
+            if column is None or column.nullable or column.has_default or column.generated:
+                continue
+            yield Finding(
                 Level.WARNING,
                 f"column {name} of table {table.name} is in `exclude` and NOT NULL without a"
                 " default, and with such a column at the receiver archives are parked",
                 other_rules(column, table),
             )
-            for table in tables.values()
-            for name in catalog.rules(table.name).exclude
-            if (column := table.column(name)) is not None
-            and not (column.nullable or column.has_default or column.generated)
-        )
 
 
-def _personal(url: str, catalog: Catalog, findings: list[Finding]) -> None:
-    """Add the columns that look personal and have no rule, where the catalog has rules for others.
+def _without_rule(catalog: Catalog, tables: dict[str, TableFacts]) -> Iterator[Finding]:
+    """Yield the columns that look personal and have no rule, if the catalog has rules for others.
 
     A migration may have added them since the catalog was written.
     """
     if not any(one.exclude or one.mask for one in catalog.table.values()):
         return
-    with as_findings(url, findings), connect(url, application="check") as connection:
-        limit_waits(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
-        found = [
-            f"{visible_name(name)} of {visible_name(label)}"
-            for label, names in personal_by_table(tables).items()
-            for name in names
-            if name not in {*catalog.rules(label).exclude, *catalog.rules(label).mask}
-        ]
-        if found:
-            findings.append(
-                Finding(
-                    Level.NOTE,
-                    f"these columns look personal and have no rule: {', '.join(listed(found))}",
-                    "name in `exclude` or `mask` what must not leave the sender",
-                )
-            )
+    found = [
+        f"{visible_name(name)} of {visible_name(label)}"
+        for label, names in personal_by_table(tables).items()
+        for name in names
+        if name not in {*catalog.rules(label).exclude, *catalog.rules(label).mask}
+    ]
+    if found:
+        yield Finding(
+            Level.NOTE,
+            f"these columns look personal and have no rule: {', '.join(listed(found))}",
+            "name in `exclude` or `mask` what must not leave the sender",
+        )
 
 
 def _differences(catalog: Catalog, sender: _Side, receiver: _Side) -> Iterator[Finding]:
