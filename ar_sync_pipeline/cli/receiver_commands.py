@@ -122,4 +122,4 @@ def _show(preview: Preview) -> None:
         else:
             click.echo(plain(f"{title}: all rows are unchanged."))
         if unverified := sum(row.unverified for row in archive.tables):
-            click.echo(plain(f"{unverified} chunks would be compared with the next complete."))
+            click.echo(plain(f"{unverified} chunks would come with the next complete."))

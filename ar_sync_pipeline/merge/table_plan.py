@@ -16,8 +16,8 @@ class TablePlan:
     Attributes:
         drift: Number of rows of a complete that differ although the sender did not write them since
             the receiver's checkpoint: earlier partials missed them. None: unknown.
-        unverified: Number of chunks that are not compared until the next complete: a late complete
-            does not carry them whole, and later archives have changed them.
+        unverified: Number of chunks that are not compared until the next complete carries them: a
+            late complete does not carry them whole, and later archives have changed them.
         sent: Whether the archive contains the table.
     """
 

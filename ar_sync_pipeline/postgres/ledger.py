@@ -38,6 +38,8 @@ class AppliedArchive:
         manifest_sha256: Hash of the manifest's bytes; None in a row of an older version.
         history: First archive of the history of its snapshot, if the sender's database was restored
             or replaced; None in the first history.
+        unverified_chunks: Chunks that the archive could not verify, as in a receipt; None: there
+            are none.
     """
 
     archive_id: UUID
@@ -55,6 +57,7 @@ class AppliedArchive:
     lsn: int | None
     manifest_sha256: str | None = None
     history: UUID | None = None
+    unverified_chunks: dict[str, Any] | None = None
 
 
 def read_ledger(connection: Connection) -> list[AppliedArchive]:
@@ -109,12 +112,16 @@ def record(
     manifest: Manifest,
     applied_at: datetime,
     *,
-    superseded: bool,
-    plan: Sequence[dict[str, Any]],
+    plan: Sequence[dict[str, Any]] | None,
     manifest_sha256: str,
     history: UUID | None,
+    unverified_chunks: dict[str, Any] | None,
 ) -> None:
-    """Write an archive's row; an archive that is applied again keeps one row."""
+    """Write an archive's row; an archive that is applied again keeps one row.
+
+    Args:
+        plan: What was done to each table; None: the archive is superseded.
+    """
     connection.execute(
         _RECORD,
         {
@@ -127,11 +134,12 @@ def record(
             "covers_from": covers_from(manifest),
             "watermark": Jsonb(manifest.watermark.model_dump(mode="json")),
             "sender": Jsonb(manifest.sender.model_dump(mode="json")),
-            "superseded": superseded,
+            "superseded": plan is None,
             "applied_at": applied_at,
-            "plan": Jsonb(list(plan)),
+            "plan": Jsonb(list(plan or ())),
             "manifest_sha256": manifest_sha256,
             "history": history,
+            "unverified_chunks": unverified_chunks and Jsonb(unverified_chunks),
         },
     )
 
@@ -189,17 +197,18 @@ _LINE = """
     applied_at, watermark ->> 'system_identifier' AS system_identifier,
     (watermark ->> 'timeline')::bigint AS timeline,
     split_part(watermark ->> 'snapshot', ':', 2)::bigint AS xmax,
-    (watermark ->> 'lsn')::numeric::bigint AS lsn, manifest_sha256, history
+    (watermark ->> 'lsn')::numeric::bigint AS lsn, manifest_sha256, history,
+    unverified_chunks
 """
 _RECORD = (
     """
 INSERT INTO ar_sync.applied_archive VALUES (
     %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
     %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s,
-    %(manifest_sha256)s, %(history)s)
+    %(manifest_sha256)s, %(history)s, %(unverified_chunks)s)
 ON CONFLICT (archive_id) DO UPDATE SET
     superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan,
-    manifest_sha256 = excluded.manifest_sha256
+    manifest_sha256 = excluded.manifest_sha256, unverified_chunks = excluded.unverified_chunks
 RETURNING """
     + _LINE
 )

@@ -137,6 +137,8 @@ _EXISTING = (
     " AND to_regclass('ar_sync.admitted_archive') IS NOT NULL"
     " AND to_regclass('ar_sync.archive_summary') IS NOT NULL"
     " AND to_regclass('ar_sync.table_definition') IS NOT NULL"
+    " AND EXISTS (SELECT FROM pg_attribute WHERE attname = 'unverified_chunks'"
+    " AND attrelid = to_regclass('ar_sync.applied_archive'))"
 )
 
 
@@ -157,6 +159,7 @@ CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
 );
 ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS manifest_sha256 text;
 ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS history uuid;
+ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS unverified_chunks jsonb;
 CREATE TABLE IF NOT EXISTS ar_sync.admitted_archive (
     name            text PRIMARY KEY,
     manifest_sha256 text NOT NULL,

@@ -167,7 +167,7 @@ def _digests_equal(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
         DIGESTS,
         " ".join(listed([*map(str, differing)])),
         f"{staged} chunks were written and compared, {unchanged} were equal before."
-        + (f" {unverified} are compared with the next complete." if unverified else ""),
+        + (f" {unverified} come with the next complete." if unverified else ""),
         chunks_compared=staged,
         chunks_equal_before=unchanged,
         chunks_unverified=unverified,

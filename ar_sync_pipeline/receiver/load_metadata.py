@@ -92,7 +92,7 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
 
 
 def _unverified(plans: dict[str, list[TablePlan]]) -> dict[str, int]:
-    """Return the chunks that are compared with the next complete; nothing if there are none."""
+    """Return the number of chunks that the next complete carries and verifies; nothing if none."""
     chunks = sum(plan.unverified for table in plans.values() for plan in table)
     return {"chunks_unverified_until_the_next_complete": chunks} if chunks else {}
 

@@ -1,4 +1,4 @@
-"""What a receiver lacks of a differential complete: the list that its receipt carries.
+"""What a receiver lacks of a differential complete, or cannot verify: a list in its receipt.
 
 The sender carries these chunks and files with its next complete. A long list is shortened to less
 precise statements, each of which includes what it replaces.
@@ -35,7 +35,7 @@ class LackingTable(BaseModel):
 
 
 class Lacking(BaseModel):
-    """What a receiver lacks of a differential complete.
+    """What a receiver lacks of a differential complete, or cannot verify.
 
     Attributes:
         media: Paths of lacking media files.

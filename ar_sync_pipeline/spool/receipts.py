@@ -44,7 +44,8 @@ class Receipt(SignedJson):
         archive_id: Id of the archive; None if its manifest could not be read.
         reason: Reason why the archive is parked or quarantined; empty otherwise.
         at: Time when the archive reached the state.
-        lacking: What the receiver lacks of a parked differential complete; None otherwise.
+        lacking: What the receiver lacks of a parked differential complete, or what an applied one
+            could not verify: the next complete carries it whole. None otherwise.
     """
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lacking"})

@@ -46,6 +46,7 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
         reached,
         said.digest_probe,
         lacking[0] if lacking else Lacking(),
+        completes[applied[-1]].lacking or Lacking(),
         takes_changes=CHANGES_FORMAT in said.archive_formats,
         unverified=frozenset(checkpoint.unverified),
     )

@@ -39,6 +39,7 @@ class Base:
         reached: Point that the receiver has reached.
         digest_probe: Digest of the fixed test row at the receiver.
         lacking: What the receiver lacks of a later complete.
+        unverified_chunks: What the receiver could not verify of this one.
         takes_changes: Whether the receiver reads chunks that are carried as changes.
         unverified: Tables that the receiver has to compare, since DDL there has changed their rows.
     """
@@ -47,6 +48,7 @@ class Base:
     reached: Watermark
     digest_probe: str
     lacking: Lacking = field(default_factory=Lacking)
+    unverified_chunks: Lacking = field(default_factory=Lacking)
     takes_changes: bool = False
     unverified: frozenset[str] = frozenset()
 
@@ -73,6 +75,7 @@ class Base:
                     chunk.key_range: chunk
                     for chunk in then.chunks
                     if not self.lacking.has_chunk(then.name, chunk)
+                    and not self.unverified_chunks.has_chunk(then.name, chunk)
                 },
                 self.manifest.watermark if then.name in judged else None,
                 self.takes_changes,

@@ -46,7 +46,8 @@ class SentArchive(BaseModel):
         since: Point from which a partial contains every change; None: unknown.
         heard: Whether a verified receipt reported its state.
         state: State in the newest verified receipt; None: unknown.
-        lacking: What the receiver lacks of a parked complete.
+        lacking: What the receiver lacks of a parked complete, or could not verify of an applied
+            one.
         differential: Whether it is a complete that does not carry everything, so that the receiver
             may be unable to apply it.
     """

@@ -36,6 +36,7 @@ from ar_sync_pipeline.spool.checkpoint import (
     ParkedArchive,
 )
 from ar_sync_pipeline.spool.errors import ReceiptError
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
@@ -158,8 +159,17 @@ def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Rec
         if line is not None:
             state = ReceiptState.SUPERSEDED if line.superseded else ReceiptState.APPLIED
             yield Receipt(
-                archive=line.name, archive_id=line.archive_id, state=state, at=line.applied_at
+                archive=line.name,
+                archive_id=line.archive_id,
+                state=state,
+                at=line.applied_at,
+                lacking=_to_carry(line),
             )
+
+
+def _to_carry(line: AppliedArchive) -> Lacking | None:
+    found = line.unverified_chunks
+    return None if found is None else Lacking.model_validate(found)
 
 
 def _parked(spool: Path) -> Iterator[ParkedArchive]:

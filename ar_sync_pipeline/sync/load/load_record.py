@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from ar_sync_pipeline.media.held import is_left_out
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import record, supersede
 from ar_sync_pipeline.postgres.media_files import remember_media
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.load.load_outcome import LoadOutcome
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.load.stage_archives import MediaFolder
@@ -33,36 +34,47 @@ class LoadRecord:
     _media: MediaFolder
     _blaming: Callable[[UUID], AbstractContextManager[None]]
 
-    def record_all(self, outcome: LoadOutcome, clock: Clock, *, remembers_media: bool) -> None:
-        """Record the applied archives and those that need not be applied any more."""
+    def record_all(
+        self,
+        outcome: LoadOutcome,
+        clock: Clock,
+        to_carry: Mapping[UUID, Lacking],
+        *,
+        remembers_media: bool,
+    ) -> None:
+        """Record the applied archives and those that need not be applied any more.
+
+        Args:
+            to_carry: Chunks that archives could not verify, for the next complete to carry.
+        """
         for loaded in outcome.loaded:
-            with self._blaming(loaded.manifest.archive_id):
+            archive_id = loaded.manifest.archive_id
+            with self._blaming(archive_id):
                 plan = [table.as_dict() for table in loaded.tables]
-                self._record(loaded.manifest, clock(), plan)
+                self._record(loaded.manifest, clock(), plan, to_carry.get(archive_id))
                 if remembers_media:
                     self._remember_media(loaded.manifest)
         for candidate in self._at_hand.plan.superseded:
             manifest = self._at_hand.manifests[candidate.archive_id]
             with self._blaming(candidate.archive_id):
-                self._record(manifest, clock(), superseded=True)
+                self._record(manifest, clock(), None)
         supersede(self._connection, self._at_hand.replaced)
 
     def _record(
         self,
         manifest: Manifest,
         at: datetime,
-        plan: Sequence[dict[str, Any]] = (),
-        *,
-        superseded: bool = False,
+        plan: Sequence[dict[str, Any]] | None,
+        to_carry: Lacking | None = None,
     ) -> None:
         record(
             self._connection,
             manifest,
             at,
-            superseded=superseded,
             plan=plan,
             manifest_sha256=self._at_hand.manifest_sha256[manifest.archive_id],
             history=self._at_hand.histories.of(manifest),
+            unverified_chunks=to_carry.model_dump(mode="json") if to_carry else None,
         )
 
     def _remember_media(self, manifest: Manifest) -> None:

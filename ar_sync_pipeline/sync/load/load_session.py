@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 
 from ar_sync_pipeline.archive.converted import has_truncated_times
-from ar_sync_pipeline.archive.manifest import TableManifest
+from ar_sync_pipeline.archive.manifest import Chunk, TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
@@ -51,8 +51,8 @@ from ar_sync_pipeline.sync.load.stage_archives import (
     MediaFolder,
     StagedArchive,
     check_lacking,
-    unverified_chunks,
 )
+from ar_sync_pipeline.sync.load.unverified_chunks import chunks_to_carry, unverified_chunks
 from ar_sync_pipeline.sync.load.unverified_tables import (
     AppliedColumns,
     definitions_of,
@@ -93,7 +93,7 @@ class LoadSession:
         self.filling: Filling | None = None
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
-        self._unverified: dict[UUID, Lacking] = {}
+        self._unverified: dict[UUID, dict[str, list[Chunk]]] = {}
         self._staged_from: dict[str, TableDefinition] = {}
         self._watch = Stopwatch()
 
@@ -133,7 +133,8 @@ class LoadSession:
                         for table in archive.tables:
                             advance_sequences(self._connection, table.manifest, table.target)
                 written = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
-                written.record_all(outcome, clock, remembers_media=remembers_media)
+                to_carry = {one: chunks_to_carry(one, c) for one, c in self._unverified.items()}
+                written.record_all(outcome, clock, to_carry, remembers_media=remembers_media)
                 self._record_definitions(staged, outcome, clock())
                 if self._media.stage is not None:
                     # The files get their names before the rows that name them are committed. Only
@@ -207,7 +208,7 @@ class LoadSession:
                 ]
                 check_lacking(self._connection, archive, later)
                 if unverified := unverified_chunks(archive):
-                    self._unverified[archive.manifest.archive_id] = Lacking.of(unverified, [])
+                    self._unverified[archive.manifest.archive_id] = unverified
         return staged
 
     def _merge_all(self, staged: Sequence[StagedArchive], effects: SideEffects) -> LoadOutcome:
@@ -375,7 +376,8 @@ class LoadSession:
             ):
                 # Rows that are left as they are contradict older ones of the archive.
                 name = self._at_hand.archives[archive_id].name.applied
-                fault = ContentLackingError(name, self._unverified[archive_id])
+                lacking = Lacking.of(self._unverified[archive_id], [])
+                fault = ContentLackingError(name, lacking)
             raise self._refused(archive_id, fault) from error
 
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:

@@ -291,12 +291,3 @@ def check_lacking(
     files = archive.media.lacking
     if files or any(lacking.values()):
         raise ContentLackingError(archive.manifest.name.applied, Lacking.of(lacking, files))
-
-
-def unverified_chunks(archive: StagedArchive) -> dict[str, list[Chunk]]:
-    """Return the chunks of an archive that are not compared, by table."""
-    found = {
-        table.target.name: [c for c in table.manifest.chunks if c.member in table.unverified]
-        for table in archive.tables
-    }
-    return {table: chunks for table, chunks in found.items() if chunks}

@@ -356,7 +356,7 @@ class TestLateChange:
         assert unverified(report) == {"app_child": 1}
         assert_applied(pair, pair.complete())
 
-    def test_rest_of_such_a_chunk_is_verified_with_the_next(self, pair: MediaSender) -> None:
+    def test_rest_of_such_a_chunk_comes_with_the_next(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (1 << 16) + 50")
         pair.sites.at_sender("DELETE FROM app_child WHERE id = (1 << 16) + 1")
         manifest, _ = late_complete(
@@ -366,9 +366,31 @@ class TestLateChange:
         assert unverified(load(pair)) == {"app_child": 1}
         deleted = "SELECT count(*) FROM app_child WHERE id = (1 << 16) + 1"
         assert rows(pair.sites.receiver, deleted) == [(0,)]
-        assert_lacking(pair, pair.complete(), "1 chunk of app_child")
-        asks_for(pair)
-        assert_applied(pair, pair.complete())
+        assert asks_for(pair) is None
+        second = pair.complete()
+        assert (carried(second), changes(second)) == ([1], {})
+        assert unverified(assert_applied(pair, second)) == {}
+        assert changes(complete_after(pair, "DELETE FROM app_child WHERE id = 65538")) == {1: 0}
+
+    def test_row_edited_at_the_receiver_is_repaired_although_every_complete_is_late(
+        self, pair: MediaSender
+    ) -> None:
+        pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (1 << 16) + 50")
+        found = []
+        for key in (65540, 65550, 65560):
+            pair.sites.at_sender(f"UPDATE app_child SET amount = -1 WHERE id = {key}")
+            manifest, _ = late_complete(
+                pair, f"UPDATE app_child SET amount = -2, changed = now() WHERE id = {key} + 1"
+            )
+            report = load(pair)
+            assert report.refused == ()
+            found.append((carried(manifest), [*changes(manifest)], unverified(report)))
+        assert found == [
+            ([1], [1], {"app_child": 1}),
+            ([1], [], {}),
+            ([1], [1], {"app_child": 1}),
+        ]
+        assert_equal(pair)
 
     def test_chunk_that_they_did_not_touch_must_be_proven(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (1 << 16) + 50")
