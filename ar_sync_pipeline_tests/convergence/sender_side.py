@@ -188,7 +188,7 @@ class SenderSide:
 
     def end(self, number: int, *, commit: bool) -> None:
         connection = self.open_transactions.pop(number)
-        with connection, suppress(psycopg.IntegrityError):
+        with connection, suppress(*_REFUSALS):
             if commit:
                 connection.commit()
             else:
