@@ -74,7 +74,6 @@ class MediaComparison:
 
     Attributes:
         sender_files: Number of files of the sender.
-        receiver_files: Number of files of the receiver.
         size_bytes: Size of the sender's files in bytes.
         missing: Names that only the sender has.
         extra: Names that only the receiver has, which is no error: media are kept by default.
@@ -82,7 +81,6 @@ class MediaComparison:
     """
 
     sender_files: int
-    receiver_files: int
     size_bytes: int
     missing: tuple[str, ...]
     extra: tuple[str, ...]
@@ -139,7 +137,6 @@ def compare_media(
     shared = sorted(sender.keys() & receiver.keys())
     return MediaComparison(
         sender_files=len(sender),
-        receiver_files=len(receiver),
         size_bytes=sum(path.stat().st_size for path in sender.values()),
         missing=tuple(sorted(sender.keys() - receiver.keys())),
         extra=tuple(sorted(receiver.keys() - sender.keys())),

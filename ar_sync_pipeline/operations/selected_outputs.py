@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of, key_of
 from ar_sync_pipeline.operations.check_history import (
     delete_overtaken,
     forget_planned,
@@ -39,7 +39,7 @@ def whatever_is_selected(step: Step) -> Step:
         outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
         for result in _kept_if_it_fails(context, _parts(step(context, **config))):
             if isinstance(result, dg.AssetCheckResult):
-                delete_overtaken(context.instance, _check_key(result), context.run.run_id)
+                delete_overtaken(context.instance, key_of(result), context.run.run_id)
             else:
                 _keep_shown(context, result)
             if not outputs or not _is_selected(context, result):
@@ -91,14 +91,8 @@ def _keep_shown(context: dg.AssetExecutionContext, result: dg.MaterializeResult[
 
 def _is_selected(context: dg.AssetExecutionContext, result: Result) -> bool:
     if isinstance(result, dg.AssetCheckResult):
-        return _check_key(result) in context.selected_asset_check_keys
+        return key_of(result) in context.selected_asset_check_keys
     return result.asset_key in context.selected_asset_keys
-
-
-def _check_key(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
-    if result.asset_key is None or result.check_name is None:
-        raise ValueError("a result names its asset and its check where several are made together")
-    return dg.AssetCheckKey(dg.AssetKey.from_coercible(result.asset_key), result.check_name)
 
 
 def _with_figures_once(

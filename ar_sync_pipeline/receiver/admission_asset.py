@@ -22,7 +22,7 @@ from ar_sync_pipeline.operations.check_history import (
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.owners import OWNERS
-from ar_sync_pipeline.operations.run_metadata import settings_metadata
+from ar_sync_pipeline.operations.run_metadata import markdown_list, settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
@@ -211,5 +211,5 @@ def admission_metadata(admission: Admission) -> dict[str, Any]:
         "parked": len(admission.parked),
         "quarantined": len(admission.quarantined),
         "seconds": round(admission.seconds, 3),
-        "names": dg.MetadataValue.md("\n".join(f"- {name}" for name in admission.names) or "none"),
+        "names": markdown_list(admission.names),
     }

@@ -113,7 +113,7 @@ def _rejected_sentence(state: PostprocessState) -> str:
     worst = state.rejected[0]
     return (
         f"{missing}{also}, most gravely: {worst.reason} ({worst.table}, rows: {worst.rows:,},"
-        f" {visible(worst.example, 100)} for example)."
+        f" {visible(worst.examples[0], 100)} for example)."
     )
 
 

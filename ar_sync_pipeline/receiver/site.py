@@ -25,8 +25,3 @@ class ReceiverSite:
     def pool(self) -> str:
         """Pool of all loads: one at a time."""
         return self.names.name("receiver_load")
-
-    @property
-    def url(self) -> str:
-        """URL of the receiver's database; it contains the password."""
-        return self.settings.database_url

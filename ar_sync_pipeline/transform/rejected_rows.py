@@ -10,14 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Severity(StrEnum):
@@ -52,7 +49,6 @@ class RejectedRows:
 
     Attributes:
         last_seen: Time when the newest of them was last handled, aware.
-        example: Primary key of one row.
         examples: Primary keys of the first rows.
     """
 
@@ -62,8 +58,7 @@ class RejectedRows:
     reason: str
     rows: int
     last_seen: datetime
-    example: str
-    examples: tuple[str, ...] = ()
+    examples: tuple[str, ...]
 
 
 # CREATE SCHEMA IF NOT EXISTS requires CREATE on the database even if the schema exists
@@ -102,7 +97,7 @@ ON CONFLICT (table_name, primary_key, step, reason) DO UPDATE
 SET last_seen = excluded.last_seen, times = seen.times + 1, severity = excluded.severity
 """
 _COUNT = """
-SELECT table_name, step, severity, reason, count(*), max(last_seen), min(primary_key),
+SELECT table_name, step, severity, reason, count(*), max(last_seen),
   ARRAY(
     SELECT first.primary_key FROM ar_sync.rejected_row first
     WHERE (first.table_name, first.step, first.severity, first.reason)
@@ -121,9 +116,9 @@ WHERE old.table_name = {name} AND old.primary_key ~ '^[0-9]{{1,18}}$'
 def prepare_rejected_rows(connection: Connection) -> None:
     """Create the schema and the table if they are missing."""
     with connection.transaction():
-        if not _is_true(connection, _SCHEMA_EXISTS):
+        if not scalar(connection, _SCHEMA_EXISTS):
             connection.execute("CREATE SCHEMA ar_sync")
-        if not _is_true(connection, _TABLE_EXISTS):
+        if not scalar(connection, _TABLE_EXISTS):
             connection.execute(_CREATE_TABLE)
 
 
@@ -154,7 +149,7 @@ def record_rejections(
         "severities": [one.severity.value for one in found],
         "now": now,
     }
-    if _is_true(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
+    if scalar(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
         connection.execute(_DELETE_OUTDATED, values)
     if found:
         connection.execute(_UPSERT, values)
@@ -162,7 +157,7 @@ def record_rejections(
 
 def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:
     """Remove the entries of deleted rows."""
-    if not _is_true(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
+    if not scalar(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
         return
     for table in tables:
         connection.execute(
@@ -172,13 +167,9 @@ def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:
 
 def count_rejected_rows(connection: Connection) -> tuple[RejectedRows, ...]:
     """Return the entries by severity, table, step and reason; none if the table is missing."""
-    if not _is_true(connection, _TABLE_EXISTS):
+    if not scalar(connection, _TABLE_EXISTS):
         return ()
     return tuple(
-        RejectedRows(table, step, Severity(severity), reason, rows, last_seen, one, tuple(first))
-        for table, step, severity, reason, rows, last_seen, one, first in connection.execute(_COUNT)
+        RejectedRows(table, step, Severity(severity), reason, rows, last_seen, tuple(first))
+        for table, step, severity, reason, rows, last_seen, first in connection.execute(_COUNT)
     )
-
-
-def _is_true(connection: Connection, query: str) -> bool:
-    return bool(scalar(connection, query))

@@ -11,15 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 _SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
 _CREATE_TABLE = """

@@ -83,7 +83,8 @@ def test_file_that_is_small_or_was_written_for_a_good_part_is_read(
 def test_file_that_is_not_on_the_disk_yet_is_read(path: Path) -> None:
     """Its blocks are allocated later; it is counted by what was written to it."""
     path.write_bytes(bytes(40 * MEGABYTE))
-    open_regular_file(path).close()
+    with open_regular_file(path) as file:
+        assert file.read() == bytes(40 * MEGABYTE)
 
 
 def test_archive_with_a_picture_of_nothing_but_zeros_is_read(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 LATER = NOW + timedelta(minutes=5)
 
 
-def _two_bursts(url: str, media: Path, seed: int = 7) -> list[BurstSummary]:
+def _two_bursts(url: str, media: Path) -> list[BurstSummary]:
     with psycopg.connect(url, autocommit=True) as connection:
         make_pictures(connection, media)
-        traffic = Traffic(connection, media, seed=seed)
+        traffic = Traffic(connection, media, seed=7)
         return [traffic.burst(LATER), traffic.burst(LATER + timedelta(minutes=1))]
 
 

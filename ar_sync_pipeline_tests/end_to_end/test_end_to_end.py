@@ -115,10 +115,10 @@ class Watch:
         query = f"SELECT name FROM ar_sync.applied_archive WHERE kind = '{kind}'"
         return len(rows(self._receiver, query))
 
-    def wait_for_another(self, kind: ArchiveKind, seconds: float = 150) -> None:
+    def wait_for_another(self, kind: ArchiveKind) -> None:
         """Wait until one more archive of a kind is applied."""
         before = self.applied(kind)
-        self._live.until(lambda: self.applied(kind) > before, f"another {kind} applied", seconds)
+        self._live.until(lambda: self.applied(kind) > before, f"another {kind} applied", 150)
 
     def wait_for_new_run(self, job: str, status: dg.DagsterRunStatus, seconds: float = 150) -> str:
         """Wait until a run of the job that had not ended before has a status; return its id."""

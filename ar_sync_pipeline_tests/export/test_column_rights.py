@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -12,8 +11,6 @@ import pytest
 from ar_sync_pipeline.export.snapshot import take_snapshot
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, LockWaitError
 from ar_sync_pipeline_tests.export.source import Source, catalog, row_counts
-
-AsReader = Callable[[], Source]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from uuid import UUID
@@ -16,8 +16,8 @@ ARCHIVE = UUID("5f3c2d9e-0000-4000-8000-000000000001")
 OWNER = "1234abcd"
 
 
-def new_stage(folder: Path, allowed: Sequence[str] = ()) -> MediaStage:
-    return MediaStage(folder, OWNER, [ARCHIVE], allowed)
+def new_stage(folder: Path) -> MediaStage:
+    return MediaStage(folder, OWNER, [ARCHIVE])
 
 
 def stage_files(stage: MediaStage, files: Mapping[str, bytes]) -> list[Outcome]:

@@ -30,7 +30,6 @@ from ar_sync_pipeline.settings.model import (
 
 PASSWORD = "correct-horse"
 KEY = "2b7e151628aed2a6abf7158809cf4f3c"
-OTHER_KEY = "603deb1015ca71be2b73aef0857d7781"
 Environ = dict[str, str]
 
 
@@ -196,12 +195,11 @@ def test_the_message_is_readable_as_it_is(receiver_environ: Environ) -> None:
 def test_variable_of_the_other_side_and_of_the_tooling_is_no_error(
     sender_environ: Environ, receiver_environ: Environ
 ) -> None:
-    load_sender_settings(
-        sender_environ | {"AR_SYNC_BKPS_LIFETIME": "nonsense", "AR_SYNC_TEST_PG_BIN": "/usr/bin"}
-    )
-    load_receiver_settings(
-        receiver_environ | {"AR_SYNC_MAX_CONNECTIONS": "nonsense", "PATH": "/bin"}
-    )
+    others = {"AR_SYNC_BKPS_LIFETIME": "nonsense", "AR_SYNC_TEST_PG_BIN": "/usr/bin"}
+    assert load_sender_settings(sender_environ | others) == load_sender_settings(sender_environ)
+    others = {"AR_SYNC_MAX_CONNECTIONS": "nonsense", "PATH": "/bin"}
+    read = load_receiver_settings(receiver_environ | others)
+    assert read == load_receiver_settings(receiver_environ)
 
 
 def test_value_of_an_unknown_variable_is_never_shown(receiver_environ: Environ) -> None:

@@ -38,5 +38,5 @@ class MemorySource:
         return io.BytesIO(self.content)
 
 
-def some_archive(size_bytes: int = 3 * MIB + 17, seed: int = 1) -> MemorySource:
-    return MemorySource(random.Random(seed).randbytes(size_bytes))  # noqa: S311  not a secret
+def some_archive(size_bytes: int = 3 * MIB + 17) -> MemorySource:
+    return MemorySource(random.Random(1).randbytes(size_bytes))  # noqa: S311  not a secret

@@ -106,8 +106,6 @@ BY_ACTION = (
     ),
 )
 
-OWN_BY_CODE = "SELECT u, note FROM own ORDER BY note"
-
 OWN_MAY_BE_NAMED = dict.fromkeys(EVERY_MODE, ("own",))
 
 BY_UNIQUE_KEY = (

@@ -31,8 +31,8 @@ TABLE_NAMES = ("t_a/b", "t_a b", "t_a.b", 't_a"b', "t_A", "t_a%s", "t_{}", "t_ñ
                "t_../x", "t_\\")  # fmt: skip
 
 
-def each_table(template: str, *, tables: tuple[str, ...] = TABLE_NAMES) -> str:
-    return "".join(template.replace("<T>", quoted(table)) for table in tables)
+def each_table(template: str) -> str:
+    return "".join(template.replace("<T>", quoted(table)) for table in TABLE_NAMES)
 
 
 NAMES = (

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
@@ -26,7 +27,7 @@ from ar_sync_pipeline.transform.transapp import batches
 from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage
 from ar_sync_pipeline.transform.transapp.plates import bus_stage
 from ar_sync_pipeline.transform.transapp.run import run_transapp
-from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Connection, Stage, StepTimer
+from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOW, Receiver
 
 TABLES = ("busv2", "busstop", "eventforbusv2", "eventforbusstop", "report")

@@ -9,20 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.errors import TransformRefusedError
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity, record_rejections
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.report import RULES, WRITE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 MAX_REFUSED_ROWS: Final = 100
 """If more rows are refused in one run, the cause is not in the rows."""

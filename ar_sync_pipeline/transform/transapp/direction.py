@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.transapp.frames import id_array, read_frame
 from ar_sync_pipeline.transform.transapp.receiver_tables import POSE, TOKEN
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 # Poses and questions of a phone are merged into one sequence in time and sorted once: each question
 # takes the pose before it. No index serves "latest pose of a phone" (old system, section 6), and

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.sql_parts import assignments
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp import receiver_tables as tables
@@ -32,8 +32,6 @@ from ar_sync_pipeline.transform.transapp.report import (
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
 from ar_sync_pipeline.transform.transapp.time_period import time_periods
 from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 POSITION: Final = "position"
 

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-import psycopg
 from psycopg import sql
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+from ar_sync_pipeline.postgres.connect import Connection
 
 
 def id_array(ids: Iterable[int]) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.transapp.frames import id_array, read_frame
 from ar_sync_pipeline.transform.transapp.local_time import LOCAL_CREATION
 from ar_sync_pipeline.transform.transapp.receiver_tables import HALF_HOUR
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 # OFFSET 0 prevents the planner from computing the time again for each compared half hour.
 _HALF_HOURS = """

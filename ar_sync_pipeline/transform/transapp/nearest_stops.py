@@ -7,13 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import psycopg
 import shapely
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS_STOP, GTFS
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Indices = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -7,19 +7,16 @@ buses after this step.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS
 from ar_sync_pipeline.transform.transapp.report import PLATES
 from ar_sync_pipeline.transform.transapp.report_info import NO_PLATE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
-
-Connection = psycopg.Connection[tuple[Any, ...]]
-
 
 # With COLLATE "C" the case functions change only ASCII, in any locale: a plate has ASCII letters
 # and digits, and the Turkish upper case of `i` is not `I`.

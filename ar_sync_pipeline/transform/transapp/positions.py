@@ -7,15 +7,12 @@ position (old system, D29).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.transapp.frames import id_array, read_frame
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 _POSITIONS = """
 SELECT asked.id, latest.longitude, latest.latitude

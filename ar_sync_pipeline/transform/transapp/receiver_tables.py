@@ -7,16 +7,14 @@ application.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.transform.errors import TransformTablesMissingError
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 BUS: Final = "AndroidRequests_busv2"
 BUS_EVENT: Final = "AndroidRequests_eventforbusv2"

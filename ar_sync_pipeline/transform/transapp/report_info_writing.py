@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.transapp.frames import copy_frame, id_array
 from ar_sync_pipeline.transform.transapp.plates import FORMATTED_PLATE
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS, REPORT_INFO
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 _READ_TYPES: Final = {
     "report_id": "integer",

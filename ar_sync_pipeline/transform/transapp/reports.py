@@ -14,6 +14,7 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp import report_info_writing as writing
 from ar_sync_pipeline.transform.transapp.direction import directions
@@ -32,9 +33,6 @@ from ar_sync_pipeline.transform.transapp.report_info import (
 )
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
-
-Connection = psycopg.Connection[tuple[Any, ...]]
-
 
 _PENDING = sql.SQL(
     """SELECT id FROM {report}

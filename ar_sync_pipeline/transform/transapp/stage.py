@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.errors import TransformTooSlowError
 from ar_sync_pipeline.transform.rejected_rows import Rejection
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class StepTimer:
 
     stopwatch: Callable[[], float]
     deadline: float = math.inf
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -71,7 +68,7 @@ class StepTimer:
         try:
             yield
         finally:
-            self.seconds[name] += self.stopwatch() - start  # type: ignore[assignment]
+            self.seconds[name] += self.stopwatch() - start
 
     def check_deadline(self, when: str) -> None:
         """Check that the run has time left.

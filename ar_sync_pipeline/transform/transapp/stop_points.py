@@ -6,19 +6,14 @@ reads it so. Without PostGIS the column contains the same point as WKB.
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS_STOP, geometry_column
 from ar_sync_pipeline.transform.transapp.report import STOP_POINTS
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
-
-Connection = psycopg.Connection[tuple[Any, ...]]
-
 
 # WKB of a point, big-endian as float8send writes it: byte order 0, type 1, x, y (OGC 06-103r4, 8).
 _WKB = sql.SQL(r"'\x0000000001'::bytea || float8send(longitude) || float8send(latitude)")

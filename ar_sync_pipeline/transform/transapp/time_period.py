@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.transapp.frames import id_array, read_frame
 from ar_sync_pipeline.transform.transapp.local_time import LOCAL_CREATION
 from ar_sync_pipeline.transform.transapp.receiver_tables import TIME_PERIOD
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 # The ISO day of the week: 6 is Saturday, 7 Sunday (PostgreSQL manual, 9.9.1, isodow).
 # OFFSET 0 prevents the planner from computing day and time again for each compared period.

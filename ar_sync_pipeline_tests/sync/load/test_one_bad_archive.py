@@ -44,8 +44,8 @@ def in_chunk(**changes: Any) -> Forge:
     )
 
 
-def in_table(change: Callable[[dict[str, Any]], object], name: str = "app_parent") -> Forge:
-    return lambda honest: honest.changed(lambda m: change(table(m, name)))
+def in_table(change: Callable[[dict[str, Any]], object]) -> Forge:
+    return lambda honest: honest.changed(lambda m: change(table(m, "app_parent")))
 
 
 def with_rows(change: Callable[[bytes], bytes], more_rows: int = 0) -> Forge:
