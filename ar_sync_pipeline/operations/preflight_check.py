@@ -1,7 +1,7 @@
 """The preflight of a side as an asset check, evaluated after each start of its code location.
 
 A sensor evaluates it without a run. Its first tick in a new process examines everything, as
-``ar-sync check`` does. Later ticks repeat a failed preflight every five minutes and a passed one
+``ar-sync check`` does. Later ticks repeat a failed preflight within five minutes and a passed one
 every hour. In between, they only write the finding again if a later materialization hides it.
 A failed one is written each time: it was not mailed while its cause had another incident.
 """
@@ -51,7 +51,9 @@ CHECK = "preflight"
 _INTERVAL_SECONDS = 120
 # Less than the 60 s that the daemon waits for a sensor.
 _TICK_SECONDS = 45.0
-_AGAIN_AFTER_SECONDS = {True: 3600.0, False: 300.0}
+# The tick after this time examines again.
+_WITHIN_SECONDS = {True: 3600.0, False: 300.0}
+_AGAIN_AFTER_SECONDS = {ok: most - _INTERVAL_SECONDS for ok, most in _WITHIN_SECONDS.items()}
 _MOST_FINDINGS = 50
 _PROCESS = uuid4().hex
 
