@@ -48,12 +48,12 @@ from ar_sync_pipeline.visible_text import visible
 
 _PAGE = "preflight_fails"
 CHECK = "preflight"
-_INTERVAL_SECONDS = 120
+INTERVAL_SECONDS = 120
 # Less than the 60 s that the daemon waits for a sensor.
 _TICK_SECONDS = 45.0
 # The tick after this time examines again.
 _WITHIN_SECONDS = {True: 3600.0, False: 300.0}
-_AGAIN_AFTER_SECONDS = {ok: most - _INTERVAL_SECONDS for ok, most in _WITHIN_SECONDS.items()}
+AGAIN_AFTER_SECONDS = {ok: most - INTERVAL_SECONDS for ok, most in _WITHIN_SECONDS.items()}
 _MOST_FINDINGS = 50
 _PROCESS = uuid4().hex
 
@@ -120,7 +120,7 @@ def preflight_sensor(
 
     @dg.sensor(
         name=name,
-        minimum_interval_seconds=_INTERVAL_SECONDS,
+        minimum_interval_seconds=INTERVAL_SECONDS,
         description="Examines what this side needs after each start of the code location. Starts"
         f" nothing: it writes the result of the check `{CHECK}`.",
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -144,7 +144,7 @@ class _Examined:
     @property
     def is_old(self) -> bool:
         age_seconds = time.monotonic() - self.at_seconds
-        return age_seconds >= _AGAIN_AFTER_SECONDS[bool(self.result.passed)]
+        return age_seconds >= AGAIN_AFTER_SECONDS[bool(self.result.passed)]
 
 
 @dataclass

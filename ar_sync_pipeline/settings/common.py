@@ -151,7 +151,9 @@ class CommonSettings(SigningSettings):
     admins: Annotated[
         tuple[str, ...],
         BeforeValidator(addresses),
-        Variable("Mail addresses to which incidents are reported, comma separated.", "ops@example.org"),
+        Variable(
+            "Mail addresses to which incidents are reported, comma separated.", "ops@example.org"
+        ),
     ] = ()
     email_host: Annotated[
         Host, Variable("Mail server that takes the alerts.", "smtp.example.org")
