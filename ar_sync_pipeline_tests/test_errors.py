@@ -53,6 +53,14 @@ def test_manual_lists_every_code_with_its_policy(of_the_product: set[type[ArSync
     }
 
 
+def test_manual_explains_a_code_as_the_class_does(of_the_product: set[type[ArSyncError]]) -> None:
+    row = re.compile(ROW.pattern + r" (.+) \|$", re.MULTILINE)
+    explained = {code: text for code, _, text in row.findall(PAGE.read_text())}
+    for error in of_the_product:
+        summary = " ".join((error.__doc__ or "").partition("\n\n")[0].split())
+        assert explained[error.code] == summary.replace("``", "`"), error.code
+
+
 def test_code_is_that_of_the_class_unless_it_has_its_own() -> None:
     class TwoWordsError(TerminalError):
         pass

@@ -97,8 +97,7 @@ class Catalog(_Strict):
     labels are stored in their canonical spelling, whatever the file contains.
 
     Attributes:
-        name: Name of the catalog; it differs between two catalogs that are loaded into one
-            database.
+        name: Name of the catalog; a receiver's ledger accepts no other.
         schema_name: Database schema of the tables (``schema`` in the file).
         tables: Patterns of labels, with ``*`` and ``?``; before the dot these match schemas.
         exclude: Patterns of labels that are not replicated although ``tables`` matches them.

@@ -27,8 +27,10 @@ def check(side: str | None, moving_in: bool, as_json: bool) -> None:
     Both sides: the database (login, rights of the role, the catalog against tables and columns),
     the clocks, the folders (owner, mode, writable, free space), the files with secrets, the mail
     server, and the data of the other side (its name, its database, its intervals). At the
-    receiver also the spool and the transform program. No row of a replicated table is read,
-    nothing is changed, no mail is sent.
+    receiver also the spool and the transform program. At the sender no row of a replicated table
+    is read. Of the receiver's rows the check only asks whether there are any that the first
+    complete would replace, any of tables that are no longer replicated, and any values in columns
+    that are excluded. Nothing is changed, no mail is sent.
 
     At the sender a test file is sent to the receiver like an archive. Each step is named and
     timed: resolve, connect, host key, login, sftp, spool exists, spool writable, round trip, free

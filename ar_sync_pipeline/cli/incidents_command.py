@@ -23,7 +23,7 @@ from ar_sync_pipeline.sync.watch.open_incidents import why_none_is_recorded
     "--close",
     "number",
     type=int,
-    help="Close the incident of this number, if no later success can end it.",
+    help="Close the incident of this number, if no success can end it.",
 )
 @side_option
 @json_option
@@ -32,8 +32,8 @@ def incidents(number: int | None, side: str | None, as_json: bool) -> None:
 
     Neither a database nor the network is needed.
 
-    Exit codes: 0 nothing is wrong; 1 an incident is open; 2 invalid settings, or the file of
-    incidents cannot be used.
+    Exit codes: 0 no incident is open (messages may still wait); 1 an incident is open; 2 invalid
+    settings, no open incident has the number of --close, or the file of incidents cannot be used.
     """
     try:
         settings = load_side(side)

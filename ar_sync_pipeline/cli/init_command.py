@@ -25,12 +25,16 @@ from ar_sync_pipeline.sync.setup.init_side import (
 from ar_sync_pipeline.sync.setup.new_files import refuse_existing, write_new_files
 
 _PREFIX = "AR_SYNC_"
+_CHOICES: Mapping[SideName, str] = {
+    "sender": "Catalog: a file, `draft` for a proposal, or `android_requests`",
+    "receiver": "Catalog: the sender's file, or `android_requests`",
+}
 
 
 @click.command()
 @click.argument("side", type=click.Choice(["sender", "receiver"]))
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A variable; repeatable.")
-@click.option("--catalog", help="A file, `draft` (sender) or `android_requests`.")
+@click.option("--catalog", help="A file; `draft`, at the sender only; or `android_requests`.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write.")
 @click.option("--no-input", is_flag=True, help="Ask nothing; a missing value is an error.")
 @json_option
@@ -63,8 +67,7 @@ def init(
             _ask(side, values)
         default = values.get("AR_SYNC_CATALOG") or (DRAFT if side == "sender" else BUILT_IN)
         if catalog is None and not no_input and "AR_SYNC_CATALOG" not in values:
-            choice = "Catalog: a file, `draft` for a proposal, or `android_requests`"
-            catalog = click.prompt(choice, default=default, err=True)
+            catalog = click.prompt(_CHOICES[side], default=default, err=True)
         files = first_files(side, values, catalog or default, folder)
         write_new_files(files.contents)
     except SettingsError as error:
@@ -116,6 +119,10 @@ def _show(files: FirstFiles, as_json: bool) -> None:
         return
     for path in written:
         click.echo(plain(f"Written: {path}"))
+    other = (
+        " (built in); --catalog names another application's" if files.catalog == BUILT_IN else ""
+    )
+    click.echo(plain(f"Catalog: {files.catalog}{other}"))
     if files.new_key:
         click.echo(
             "AR_SYNC_PSEUDONYM_KEY is a new secret: keep a copy, since another one gives other"

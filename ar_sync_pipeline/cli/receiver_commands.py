@@ -57,8 +57,8 @@ def allow(archive: str, as_json: bool) -> None:
     ARCHIVE is the name or the path of a parked or waiting archive. The ledger records who allowed
     it and when.
 
-    Exit codes: 0 allowed; 2 no such archive, it is parked for another reason, or an invalid call or
-    invalid settings.
+    Exit codes: 0 allowed; 2 no such archive, it is parked for another reason, the archive, the
+    spool or the database cannot be used, or an invalid call or invalid settings.
     """
     who = os.environ.get("SUDO_USER") or _account()
     try:

@@ -1,7 +1,7 @@
 """The preflight of a side as an asset check, evaluated after each start of its code location.
 
 A sensor evaluates it without a run. Its first tick in a new process examines everything, as
-``ar-sync check`` does. Later ticks repeat a failed preflight every five minutes and a passed one
+``ar-sync check`` does. Later ticks repeat a failed preflight within five minutes and a passed one
 every hour. In between, they only write the finding again if a later materialization hides it.
 A failed one is written each time: it was not mailed while its cause had another incident.
 """
@@ -48,10 +48,12 @@ from ar_sync_pipeline.visible_text import visible
 
 _PAGE = "preflight_fails"
 CHECK = "preflight"
-_INTERVAL_SECONDS = 120
+INTERVAL_SECONDS = 120
 # Less than the 60 s that the daemon waits for a sensor.
 _TICK_SECONDS = 45.0
-_AGAIN_AFTER_SECONDS = {True: 3600.0, False: 300.0}
+# The tick after this time examines again.
+_WITHIN_SECONDS = {True: 3600.0, False: 300.0}
+AGAIN_AFTER_SECONDS = {ok: most - INTERVAL_SECONDS for ok, most in _WITHIN_SECONDS.items()}
 _MOST_FINDINGS = 50
 _PROCESS = uuid4().hex
 
@@ -118,7 +120,7 @@ def preflight_sensor(
 
     @dg.sensor(
         name=name,
-        minimum_interval_seconds=_INTERVAL_SECONDS,
+        minimum_interval_seconds=INTERVAL_SECONDS,
         description="Examines what this side needs after each start of the code location. Starts"
         f" nothing: it writes the result of the check `{CHECK}`.",
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -142,7 +144,7 @@ class _Examined:
     @property
     def is_old(self) -> bool:
         age_seconds = time.monotonic() - self.at_seconds
-        return age_seconds >= _AGAIN_AFTER_SECONDS[bool(self.result.passed)]
+        return age_seconds >= AGAIN_AFTER_SECONDS[bool(self.result.passed)]
 
 
 @dataclass

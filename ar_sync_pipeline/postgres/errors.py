@@ -20,7 +20,7 @@ class DatabaseFailedError(TransientError):
 
 
 class StatementFailedError(TerminalError):
-    """The server answered a statement with an error that no other class foresees.
+    """The server answered a statement with an error that has no code of its own.
 
     Of the answer only the kind and the message are shown, without values of rows.
     """

@@ -44,7 +44,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
         " Archives wait: look at the last load. One is parked: do what its reason says. DDL at the"
         " receiver has changed rows of a table: wait for the sender's next complete. No complete"
-        " comes: see that the sender's `complete_dump_schedule` is on." + see(_PAGE),
+        " comes: switch the sender's `complete_dump_schedule` on." + see(_PAGE),
     )
 
 

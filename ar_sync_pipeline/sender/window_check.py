@@ -47,9 +47,9 @@ def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
         "no_gap_in_windows",
         asset=archive_key(ArchiveKind.PARTIAL, names),
         description=f"Every window of the last {HORIZON.total_seconds() / 3600:.0f} hours has its"
-        " archive, or a run is about to make it. If not: see that the schedule"
-        f" `{names.name(SCHEDULE)}` is on, that the daemon runs, and what the last"
-        f" run of `{names.name(PARTIAL_DUMP)}` says; the next run takes missed windows"
+        " archive, or a run is about to make it. If not: switch the schedule"
+        f" `{names.name(SCHEDULE)}` on, start the daemon, and read the error of the last"
+        f" run of `{names.name(PARTIAL_DUMP)}`; the next run takes missed windows"
         " along. Their rows are not lost: every partial carries all changes since the newest"
         " archive that the receiver has. A window has none either if its archive was made while the"
         " clock was ahead." + see(_PAGE),

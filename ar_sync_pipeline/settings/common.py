@@ -151,7 +151,9 @@ class CommonSettings(SigningSettings):
     admins: Annotated[
         tuple[str, ...],
         BeforeValidator(addresses),
-        Variable("Mail addresses that are told of incidents, comma separated.", "ops@example.org"),
+        Variable(
+            "Mail addresses to which incidents are reported, comma separated.", "ops@example.org"
+        ),
     ] = ()
     email_host: Annotated[
         Host, Variable("Mail server that takes the alerts.", "smtp.example.org")
@@ -225,7 +227,7 @@ class CommonSettings(SigningSettings):
         """Settings that are valid but unwise, one sentence each."""
         found = []
         if not self.admins:
-            found.append("AR_SYNC_ADMINS is not set: nobody is told of incidents by mail.")
+            found.append("AR_SYNC_ADMINS is not set: incidents are not reported by mail.")
         if self.signing_key is None:
             found.append(NOT_SIGNED)
         encrypted = self.email_use_tls or self.email_port == _SUBMISSIONS_PORT

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.package_files import package_text
@@ -16,6 +17,16 @@ _PLAIN = re.compile(r"[\w./:@%+=,~*-]+", re.ASCII)
 # Of control characters systemd takes only tabs (`env_value_is_valid` of its env-util.c).
 _UNREADABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _HEADER_LINES = 2
+# Lines with the same value for python-dotenv and systemd. Outside quotes and in double quotes they
+# have different escapes; only the former knows ``${x}`` and comments after a value.
+_READ_ALIKE = re.compile(
+    r"""\s* \w+ [ \t]* = [ \t]*
+    (?: (?!['"]) (?P<plain> (?: (?! \\ | \$\{ | \s\# ) . )* )
+    | ' (?: (?! \$\{ ) [^'\\] )* ' [ \t]*
+    | " (?: (?! \$\{ ) [^"\\] | \\ [\\"] )* " [ \t]*
+    ) \n?""",
+    re.VERBOSE | re.ASCII,
+)
 
 
 class UnwritableValueError(TerminalError):
@@ -55,6 +66,26 @@ def env_line(name: str, value: str) -> str:
             remedy="leave out ${ and control characters; in a database's URL write %24 for the $",
         )
     return line
+
+
+def read_differently(text: str) -> list[str]:
+    """Return the variables of a settings file that systemd reads otherwise than python-dotenv.
+
+    Services get ``EnvironmentFile=``; Dagster and the commands use python-dotenv. A line without a
+    variable that can be read is named by its number.
+    """
+    return [
+        found.key or f"line {found.original.line}"
+        for found in parse_stream(io.StringIO(text))
+        if found.error or (found.key is not None and not _is_read_alike(found))
+    ]
+
+
+def _is_read_alike(found: Binding) -> bool:
+    match = _READ_ALIKE.fullmatch(found.original.string)
+    if match is None or _UNREADABLE.search(found.value or ""):
+        return False
+    return match["plain"] is None or match["plain"].rstrip(" \t") == found.value
 
 
 def _quoted(value: str) -> str:

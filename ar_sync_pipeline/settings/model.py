@@ -199,7 +199,7 @@ class ReceiverSettings(CommonSettings):
         ),
     ]
     receiver_media_fldr: Annotated[
-        WritableFolder, Variable("Folder into which pictures are installed.", "/srv/viz/media")
+        WritableFolder, Variable("Folder into which media files are installed.", "/srv/viz/media")
     ]
     receiver_media_allow: Annotated[
         tuple[str, ...],

@@ -47,7 +47,7 @@ PROBLEMS: Mapping[str, Mapping[str, str | None]] = {
         "ar_sync_data_until_timestamp_seconds{%s}": None,
     },
     "ArSyncGap": {"ar_sync_gaps{%s}": f"1x{_MINUTES}"},
-    "ArSyncArchivesPutAside": {'ar_sync_archives{%s, state="parked"}': f"2x{_MINUTES}"},
+    "ArSyncArchivesNotApplied": {'ar_sync_archives{%s, state="parked"}': f"2x{_MINUTES}"},
     "ArSyncNoCompleteForADay": {
         'ar_sync_last_success_timestamp_seconds{%s, kind="complete"}': ZERO,
     },

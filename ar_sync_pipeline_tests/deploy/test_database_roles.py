@@ -291,9 +291,17 @@ def test_row_that_a_table_outside_the_catalog_refers_to_stays_until_somebody_dec
     assert equal(filled)
 
 
-def test_new_table_is_read_at_once_and_waits_at_the_receiver_for_the_role(
+def test_table_that_is_made_later_is_read_only_where_the_administrator_says_so(
+    sites: TwoSites, filled: TwoSites
+) -> None:
+    filled.at_sender("CREATE TABLE app_new ()", "CREATE TABLE payroll ()")
+    assert allowed(sites.sender, ["SELECT FROM app_new", "SELECT FROM payroll"]) == []
+
+
+def test_new_table_waits_at_the_receiver_for_the_role(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:
+    role_script("sender", filled.sender, tables="app_*", new_tables="on")
     for url in (filled.sender, filled.receiver):
         execute(url, NEW_TABLE)
     filled.at_sender("INSERT INTO app_new (word) VALUES ('first')")

@@ -62,13 +62,14 @@ class Machines:
 
     def run(self, side: str, script: str) -> str:
         home = self.folder / side
+        (dagster_home,) = re.findall(r"^ .*\bDAGSTER_HOME=/(\S+) bash$", PAGE, re.MULTILINE)
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("AR_SYNC_", "DAGSTER_"))}
         done = subprocess.run(
             ["/bin/sh", "-euc", self._placed(side, script)],
             cwd=home / "etc/ar_sync",
             env=clean
             | {
-                "DAGSTER_HOME": str(home / "var/lib/ar_sync/dagster"),
+                "DAGSTER_HOME": str(home / dagster_home),
                 "PATH": f"{self.folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "HOME": str(home),
             },
@@ -90,10 +91,8 @@ class Machines:
         script = script.replace("//shop@", "//postgres@")
         for each in SIDES:
             script = script.replace(f"ar_sync_{each}:PASSWORD@", f"{self.role(each)}@")
-        script = script.replace(
-            "REMOTE_HOST=viz.example.org",
-            f"REMOTE_HOST={self.sftp.host} --set REMOTE_PORT={self.sftp.port}",
-        )
+        script = script.replace("REMOTE_HOST=viz.example.org", f"REMOTE_HOST={self.sftp.host}")
+        script = script.replace("REMOTE_PORT=22", f"REMOTE_PORT={self.sftp.port}")
         script = script.replace("REMOTE_USER=ar_sync_sender", f"REMOTE_USER={self.sftp.user}")
         script = re.sub(r"(?<=[ =])/(etc|var|srv)/", rf"{self.folder}/{side}/\1/", script)
         return script.replace(" dagster.yaml ", f" {ROOT}/dagster.yaml ")
@@ -107,7 +106,7 @@ def machines(
     execute(databases["sender"], *SHOP, *ORDERS)
     execute(databases["receiver"], *SHOP)
     for side, url in databases.items():
-        for folder in ("etc/ar_sync", "srv/shop/media/invoices", "srv/shop_viz/media"):
+        for folder in ("etc/ar_sync", "srv/shop/media/invoices"):
             (tmp_path / side / folder).mkdir(parents=True)
         (tmp_path / side / "role").write_text(f"ar_sync_{side}_{urlsplit(url).path[1:]}")
     (tmp_path / "sender/srv/shop/media/invoices/7.pdf").write_bytes(b"invoice")

@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ar_sync_pipeline.settings.env_file import UnwritableValueError, env_line
+from ar_sync_pipeline.settings.env_file import UnwritableValueError, env_line, read_differently
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 VALUES = [
@@ -72,6 +72,48 @@ def test_any_value_is_read_as_it_was_written_or_refused(root: Path, value: str) 
         assert "${" in value or not value.isprintable()
     else:
         assert read_by_systemd(line, root) == value
+
+
+READ_ALIKE = [
+    *("PRETTY_NAME=plain", "PRETTY_NAME = two words ", "PRETTY_NAME='#1 $x'", 'PRETTY_NAME="a#b"'),
+    *(r'PRETTY_NAME="pa\\ss \" $x"', "PRETTY_NAME=it's#1"),
+]
+READ_DIFFERENTLY = [
+    *(r"PRETTY_NAME=pa\ss", "PRETTY_NAME=a${x}b", "PRETTY_NAME='a${x}b'", "PRETTY_NAME=abc #1"),
+    *(r'PRETTY_NAME="a\nb"', r"PRETTY_NAME='it\'s'", "export PRETTY_NAME=x"),
+    *("PRETTY_NAME='a' # b", "PRETTY_NAME='never closed"),
+]
+
+
+def read_by_dotenv(line: str, folder: Path) -> str:
+    (folder / "file").write_text(f"ID=x\n{line}\nVERSION=1\n")
+    return dotenv_values(folder / "file").get("PRETTY_NAME") or ""
+
+
+@pytest.mark.parametrize("line", READ_ALIKE)
+def test_a_line_that_all_read_alike_is_not_named(root: Path, line: str) -> None:
+    assert read_differently(f"A=1\n{line}\nB=2\n") == []
+    assert read_by_dotenv(line, root) == read_by_systemd(line, root)
+
+
+@pytest.mark.parametrize("line", READ_DIFFERENTLY)
+def test_a_line_that_systemd_reads_otherwise_is_named(line: str) -> None:
+    assert read_differently(f"A=1\n{line}\n") in (["PRETTY_NAME"], ["line 2"])
+
+
+@pytest.mark.long
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text("ab'\"\\$# \t{}n", min_size=1, max_size=8))
+def test_any_line_that_is_not_named_is_read_alike(root: Path, value: str) -> None:
+    line = f"PRETTY_NAME={value}"
+    expected = read_by_dotenv(line, root)
+    if expected and not read_differently(line):  # an empty value is greeted as "Linux"
+        assert read_by_systemd(line, root) == expected
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_no_line_that_is_written_is_named(value: str) -> None:
+    assert read_differently(env_line("AR_SYNC_X", value)) == []
 
 
 @pytest.mark.parametrize("value", ["two words", 'a"b', "$x", "`x`", " #x", "a&b;c", "*"])

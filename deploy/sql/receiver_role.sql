@@ -78,7 +78,7 @@ SELECT DISTINCT format('GRANT SELECT ON %s TO %I', k.conrelid::regclass, :'role'
 SELECT format('GRANT SELECT ON %I.django_migrations TO %I', :'schema', :'role')
  WHERE to_regclass(format('%I.django_migrations', :'schema')) IS NOT NULL \gexec
 
--- A sequence belongs to its column, or only stands in the column's default.
+-- A sequence belongs to its column, or is only named in the column's default.
 SELECT DISTINCT format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO %I', q.oid::regclass, :'role'),
        format('GRANT USAGE ON SCHEMA %s TO %I', q.relnamespace::regnamespace, :'role')
   FROM ar_sync_tables c

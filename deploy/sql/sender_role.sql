@@ -13,9 +13,10 @@
 --   exclude                          `exclude` of the catalog, likewise
 --   exclude_columns                  `exclude` of its tables as table.column or schema.table.column:
 --                                    the role cannot read these columns
---   new_tables  on                   tables that the application makes later may be read as well,
---                                    with all their columns; off, the default with
---                                    exclude_columns: run this file after each migration
+--   new_tables  off                  a dump with a table that this role may not read fails until
+--                                    this file has been run again; on: every table that the
+--                                    application makes later may be read at once, whatever its
+--                                    name, with all its columns
 --   stats       on                   the role sees how long other transactions have been open, and
 --                                    the texts of other sessions' statements with that; off: of
 --                                    tables too large for the watermark, rows of transactions that
@@ -31,8 +32,7 @@
 \if :{?tables} \else \set tables AndroidRequests_* \endif
 \if :{?exclude} \else \set exclude '' \endif
 \if :{?exclude_columns} \else \set exclude_columns '' \endif
-SELECT :'exclude_columns' = '' AS new_tables_by_default \gset
-\if :{?new_tables} \else \set new_tables :new_tables_by_default \endif
+\if :{?new_tables} \else \set new_tables off \endif
 \if :{?stats} \else \set stats on \endif
 \if :{?bypassrls} \else \set bypassrls off \endif
 
@@ -134,7 +134,7 @@ SELECT format('GRANT SELECT (%s, xmin) ON %s TO %I',
 SELECT format('GRANT SELECT ON %I.django_migrations TO %I', :'schema', :'role')
  WHERE to_regclass(format('%I.django_migrations', :'schema')) IS NOT NULL \gexec
 
--- A sequence belongs to its column, or only stands in the column's default.
+-- A sequence belongs to its column, or is only named in the column's default.
 SELECT DISTINCT format('GRANT SELECT ON SEQUENCE %s TO %I', q.oid::regclass, :'role'),
        format('GRANT USAGE ON SCHEMA %s TO %I', q.relnamespace::regnamespace, :'role')
   FROM ar_sync_tables c

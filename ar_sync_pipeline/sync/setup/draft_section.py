@@ -131,7 +131,7 @@ def _choices(changed_at: ChangedAt, proposed: PersonalRules) -> Iterator[tuple[s
         yield "changed_at", changed_at.local, why
         yield "changed_at_zone", "UTC", "Both keys belong together."
     if changed_at.made is not None:
-        why = "Set when a row is made: new rows are found by it, changed ones by the watermark."
+        why = "By its name, set when a row is made: it finds new rows, the watermark changed ones."
         yield "changed_at", changed_at.made, why
     yield from _personal_choices(proposed)
 

@@ -52,7 +52,6 @@ def grants(side: str, catalog: Catalog, url: str | None) -> str:
         *(f"\\set {name} {_quoted(text)}" for name, text in given.items()),
         # Values from -v of psql have priority.
         *([f"\\if :{{?role}} \\else \\set role {_quoted(str(role))} \\endif"] if role else []),
-        "\\if :{?new_tables} \\else \\set new_tables off \\endif",
     ]
     return "\n".join(lines) + "\n\n" + _script(side)
 

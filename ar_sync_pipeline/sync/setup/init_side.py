@@ -13,6 +13,7 @@ from typing import Literal
 from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.catalog.draft import as_toml
+from ar_sync_pipeline.catalog.errors import CatalogError
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.masks import MaskFunction
 from ar_sync_pipeline.settings.env_file import env_text
@@ -46,6 +47,7 @@ class FirstFiles:
         side: ``sender`` or ``receiver``.
         contents: Text by path.
         database: Name of the side's database.
+        catalog: Path of the catalog, or ``android_requests``.
         drafted: Whether the catalog is a proposal that must be read.
         new_key: Whether the settings contain a new secret for pseudonyms.
         pair: Name of the pair, which begins the names of its jobs; may be empty.
@@ -54,6 +56,7 @@ class FirstFiles:
     side: SideName
     contents: Mapping[Path, str]
     database: str
+    catalog: str
     drafted: bool
     new_key: bool = False
     pair: str = ""
@@ -108,7 +111,7 @@ def first_files(
     Args:
         side: ``sender`` or ``receiver``.
         values: Values by variable.
-        catalog: ``draft``, ``android_requests``, or the path of a file.
+        catalog: ``draft`` (sender), ``android_requests``, or the path of a file.
         folder: Folder of the files.
 
     Raises:
@@ -116,6 +119,7 @@ def first_files(
         FileExistsAlreadyError: A file of this name exists.
         ArSyncError: The catalog or the database cannot be used.
     """
+    _refuse_draft_at_the_receiver(side, catalog)
     env, drafted = folder / ".env", folder / "catalog.toml"
     refuse_existing([env, *([drafted] if catalog == DRAFT else [])])
     values = dict(values)
@@ -141,7 +145,16 @@ def first_files(
     url = conninfo_to_dict(values[f"AR_SYNC_{side.upper()}_DATABASE_URL"])
     database = str(url.get("dbname") or url.get("user") or "DATABASE")
     files = {env: env_text(side, values)} | contents
-    return FirstFiles(side, files, database, drafted=bool(contents), new_key=new_key, pair=pair)
+    taken, is_drafted = values.get(CATALOG, BUILT_IN), bool(contents)
+    return FirstFiles(side, files, database, taken, is_drafted, new_key=new_key, pair=pair)
+
+
+def _refuse_draft_at_the_receiver(side: SideName, catalog: str) -> None:
+    if side == "receiver" and catalog == DRAFT:
+        raise CatalogError(
+            "a catalog is proposed from the sender's database, and this is the receiver",
+            remedy="copy the sender's catalog.toml, and name it with --catalog",
+        )
 
 
 def _has_pseudonyms(file: Path | None) -> bool:

@@ -79,6 +79,6 @@ def overdue_in_words(since: datetime | None) -> list[str]:
         return []
     text = (
         f"no complete has come since {since:%Y-%m-%d %H:%M} UTC, and only a complete repairs"
-        " deletions and drift: see that the sender's complete_dump_schedule is on"
+        " deletions and drift: switch the sender's complete_dump_schedule on"
     )
     return [text]

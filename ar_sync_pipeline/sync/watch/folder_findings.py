@@ -21,6 +21,7 @@ from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
 from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.settings.env_file import read_differently
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
@@ -99,7 +100,10 @@ def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
 
 
 def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
-    """Check the files with secrets: ``.env`` in this folder, and the sender's private key."""
+    """Check the files with secrets: ``.env`` in this folder, and the sender's private key.
+
+    Also whether all that read ``.env`` read the same values.
+    """
     files = [Path.cwd() / ".env"]
     if isinstance(settings, SenderSettings) and settings.private_key is not None:
         files.append(settings.private_key)
@@ -112,6 +116,18 @@ def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Fin
                 Level.WARNING,
                 f"every account of this machine may read or change {file}, which holds secrets",
                 f"chmod o= {_word(file)}",
+            )
+    yield from _read_differently(files[0])
+
+
+def _read_differently(file: Path) -> Iterator[Finding]:
+    """Warn if a service of systemd gets other values than this command, which tests its own."""
+    with suppress(OSError, UnicodeDecodeError):  # reading the settings reports them
+        if names := read_differently(file.read_text("utf-8")):
+            yield Finding(
+                Level.WARNING,
+                f"systemd reads {', '.join(names)} in {file} otherwise than this command",
+                'write the value in double quotes, with \\ before each " and \\, and without ${',
             )
 
 

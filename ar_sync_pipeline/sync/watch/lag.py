@@ -26,7 +26,7 @@ _RESTORED = (
 )
 _LONGEST_REASON = 1000
 # From the end of a window until it is applied: two ticks, the start of two runs, a small load.
-_A_WINDOW_NEEDS = timedelta(minutes=2)
+A_WINDOW_NEEDS = timedelta(minutes=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = 60
 _DAY = 24 * _HOUR
@@ -131,7 +131,7 @@ def _reason(
     if data_until is None:
         found = [_in_the_way(backlog) or "no complete archive has been applied"]
     else:
-        is_late = data_until < _end_of_last_window(now - _A_WINDOW_NEEDS, interval)
+        is_late = data_until < _end_of_last_window(now - A_WINDOW_NEEDS, interval)
         found = list(_findings(backlog, is_late=is_late))
         if not found and not backlog.faults:
             return "that was the last window, all is well"

@@ -17,7 +17,7 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
     overdue_in_words,
     overdue_since,
 )
-from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.lag import A_WINDOW_NEEDS, Backlog, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
 from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
 
@@ -66,7 +66,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         link_is_up=view.waiting is not None,
         gaps=reported.gaps,
         unverified=reported.unverified,
-        is_late=until is None or now - until > within + interval,
+        is_late=until is None or now - until > max(within, A_WINDOW_NEEDS) + interval,
         newest=newest_of_each_kind(arrived),
         overdue_complete=overdue,
         known_at=view.checkpoint.at if view.checkpoint else None,

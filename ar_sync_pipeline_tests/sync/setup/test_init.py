@@ -47,6 +47,15 @@ def sender_values(tmp_path: Path, database_factory: DatabaseFactory) -> dict[str
     }
 
 
+@pytest.fixture
+def receiver_values(tmp_path: Path) -> dict[str, str]:
+    return {
+        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://viz@localhost/viz",
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
+    }
+
+
 def call(*words: str, answers: str = "", environ: dict[str, str] | None = None) -> Result:
     return CliRunner().invoke(main, words, input=answers, env=environ)
 
@@ -88,15 +97,13 @@ def test_flags_alone_give_settings_and_a_catalog_that_the_commands_accept(
 )
 @pytest.mark.parametrize("pair", ["", "santiago"])
 def test_next_command_names_the_job_of_the_pair(
-    sender_values: dict[str, str], tmp_path: Path, side: str, job: str, pair: str
+    sender_values: dict[str, str],
+    receiver_values: dict[str, str],
+    side: str,
+    job: str,
+    pair: str,
 ) -> None:
-    values = sender_values
-    if side == "receiver":
-        values = {
-            "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://viz@localhost/viz",
-            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
-            "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
-        }
+    values = sender_values if side == "sender" else receiver_values
     words = ("--no-input", "--catalog", "android_requests", "--json")
     shown = call("init", side, *words, *flags(values | {"AR_SYNC_PAIR": pair}))
     assert shown.exit_code == 0, shown.output
@@ -122,20 +129,46 @@ def test_questions_ask_for_what_is_missing_until_it_is_right_and_echo_no_secret(
 
 
 def test_receiver_of_another_application_takes_the_senders_catalog_and_no_transform(
-    tmp_path: Path,
+    receiver_values: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "catalog.toml").write_text('name = "x"\ntables = ["*"]\n')
-    values = {
-        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://viz@localhost/viz",
-        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
-        "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
-    }
     words = ("init", "receiver", "--no-input", "--catalog", "../catalog.toml", "--folder", ".")
-    shown = call(*words, environ=values)
+    shown = call(*words, environ=receiver_values)
     assert shown.exit_code == 0, shown.output
     written = settings_of(tmp_path / "new")
     assert Path(written["AR_SYNC_CATALOG"]).resolve() == tmp_path / "catalog.toml"
     assert written["AR_SYNC_TRANSFORM"] == "none"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_catalog_is_proposed_at_the_receiver(
+    receiver_values: dict[str, str], tmp_path: Path, *, as_json: bool
+) -> None:
+    words = ("init", "receiver", "--no-input", "--catalog", "draft")
+    shown = call(*words, *flags(receiver_values), *(["--json"] if as_json else []))
+    assert shown.exit_code == 2, shown.exception
+    assert "this is the receiver" in shown.stderr
+    assert "copy the sender's catalog.toml" in shown.stderr
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_questions_at_the_receiver_offer_no_proposal(receiver_values: dict[str, str]) -> None:
+    shown = call("init", "receiver", *flags(receiver_values), answers="\n")
+    assert shown.exit_code == 0, shown.output
+    assert "Catalog: the sender's file, or `android_requests`" in shown.stderr
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "by default"])
+def test_receiver_is_told_which_catalog_it_takes(
+    receiver_values: dict[str, str], tmp_path: Path, *, named: bool
+) -> None:
+    (tmp_path / "catalog.toml").write_text('name = "x"\ntables = ["*"]\n')
+    words = ["--catalog", "../catalog.toml"] if named else []
+    shown = call("init", "receiver", "--no-input", *words, *flags(receiver_values))
+    assert shown.exit_code == 0, shown.output
+    expected = f"Catalog: {tmp_path}/" if named else "Catalog: android_requests (built in)"
+    assert expected in shown.stdout
+    assert named is ("--catalog" not in shown.stdout)
 
 
 @pytest.mark.parametrize("existing", [".env", "catalog.toml"])

@@ -475,6 +475,22 @@ def test_secrets_that_everybody_may_read_are_said(
     ]
 
 
+def test_settings_that_the_service_reads_otherwise_are_said(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line tests one password, and the service's alerts use another."""
+    monkeypatch.chdir(deployment.folder)
+    settings = load_sender_settings(deployment.sender_environment())
+    file = deployment.folder / ".env"
+    file.touch(mode=0o600)
+    file.write_text("AR_SYNC_EMAIL_HOST=mail\nAR_SYNC_EMAIL_HOST_PASSWORD=pa\\ss\n")
+    (found,) = secret_findings(settings)
+    assert found.level == "warning"
+    assert f"reads AR_SYNC_EMAIL_HOST_PASSWORD in {file} otherwise" in found.problem
+    file.write_text('AR_SYNC_EMAIL_HOST=mail\nAR_SYNC_EMAIL_HOST_PASSWORD="pa\\\\ss"\n')
+    assert list(secret_findings(settings)) == []
+
+
 @pytest.mark.long
 def test_table_that_somebody_locks_meanwhile_is_a_warning(deployment: Deployment) -> None:
     with psycopg.connect(deployment.sender_url) as connection:

@@ -22,8 +22,10 @@ from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 FIVE = timedelta(minutes=5)
@@ -220,6 +222,17 @@ def test_archive_of_which_nothing_is_heard_fails_a_check(deployment: Deployment)
 
 
 @pytest.mark.long
+def test_all_is_well_is_said_only_where_it_is(media_sender: MediaSender) -> None:
+    """Also where AR_SYNC_ACKNOWLEDGE_WITHIN is shorter than a window needs to be applied."""
+    first = media_sender.complete()
+    media_sender.sites.load()
+    short = {"acknowledge_within": 1, "partial_interval": 1}
+    settings = media_sender.settings.model_copy(update=short)
+    for seconds in range(110, 190, 10):
+        found = sender_status(settings, first.snapshot_at + timedelta(seconds=seconds))
+        assert ("all is well" in found.lag.because) <= found.ok, (seconds, found)
+
+
 def test_data_that_is_too_old_is_not_well(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
