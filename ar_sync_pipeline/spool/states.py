@@ -261,8 +261,8 @@ def _move(spool: Path, source: Path, target: Path) -> None:
     """Rename an archive to a name that belongs to it; a repeated call changes nothing.
 
     An existing file of the new name contains the same snapshot. If it has another size, one of the
-    two is damaged or forged, so it is quarantined instead of overwritten; so is an entry of any
-    other type.
+    two is damaged or forged, so it is quarantined instead of overwritten; so is a link or a pipe. A
+    folder is renamed where it is.
     """
     with folder_of(source) as left, folder_of(target) as right:
         if source == target:
@@ -270,6 +270,7 @@ def _move(spool: Path, source: Path, target: Path) -> None:
                 raise ArchiveGoneError(target)
             return
         with access_to(target):
+            right.move_folder_away(target.name)
             moved, there = left.file_facts(source.name), right.facts(target.name)
             if moved is None:
                 if right.file_facts(target.name) is None:

@@ -220,11 +220,28 @@ def test_sticky_folder_of_another_account_is_the_one_that_the_error_names(
     assert caught.value.problem.startswith(f"{archive.path} cannot be used")
 
 
-def test_folder_of_the_account_with_the_name_of_an_applied_archive_is_moved_away(
-    accounts: TwoAccounts,
+FOLDER_MODES = (0o777, 0o700, 0o500, 0o000)
+
+
+@pytest.mark.parametrize("mode", FOLDER_MODES)
+def test_folder_of_the_account_with_the_name_of_an_applied_archive_is_renamed(
+    accounts: TwoAccounts, mode: int
 ) -> None:
+    """rename(2) moves a folder to another parent only if the folder itself may be written to."""
     archive = accounts.admitted()
-    accounts.client.mkdir(accounts.remote(archive.path.with_name(archive.name.applied)))
+    accounts.client.mkdir(accounts.remote(archive.path.with_name(archive.name.applied)), mode)
     with as_receiver(accounts.server):
         applied = mark_applied(accounts.spool, archive)
     assert applied.path.read_bytes() == accounts.content
+
+
+@pytest.mark.parametrize("mode", FOLDER_MODES)
+def test_folder_of_the_account_with_the_name_of_a_parked_archive_is_renamed(
+    accounts: TwoAccounts, mode: int
+) -> None:
+    archive = accounts.publish()
+    with as_receiver(accounts.server):
+        parked = park(accounts.spool, archive, BEHIND, at=now())
+    accounts.client.mkdir(accounts.remote(archive.path), mode)
+    with as_receiver(accounts.server):
+        assert unpark(accounts.spool, parked).path.read_bytes() == accounts.content
