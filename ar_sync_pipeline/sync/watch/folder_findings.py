@@ -177,8 +177,8 @@ def _ignored_entries(settings: ReceiverSettings, name: str) -> Iterator[Finding]
     """Name links, pipes and folders, and files that are no archives where archives are."""
     folder = settings.remote_bkp_fldr / name
     try:
-        with open_folder(folder.parent, name) as held:
-            entries = set(os.listdir(held.fd))
+        with open_folder(folder.parent, name) as held, os.scandir(held.fd) as found:
+            entries = {entry.name for entry in found}
             files = {entry.name for entry in held.regular_files()}
         ignored = entries - (files if name == INCOMING else _archives(settings, folder))
     except (ArSyncError, OSError):
