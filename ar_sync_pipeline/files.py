@@ -140,11 +140,14 @@ class HeldFolder:
                 with suppress(PermissionError):
                     os.fchown(fd, owner, -1)
             os.fsync(fd)
-            self._move_folder_away(name)
+            self.move_folder_away(name)
             self.move(temporary, self, name)
 
-    def _move_folder_away(self, name: str) -> None:
-        """Rename a folder that blocks the name of a file."""
+    def move_folder_away(self, name: str) -> None:
+        """Rename a folder that blocks the name of a file, within its parent.
+
+        Only an account that may write to the folder itself can rename it into another parent.
+        """
         facts = self.facts(name)
         if facts is not None and stat.S_ISDIR(facts.st_mode):
             aside = f".moved-aside-{secrets.token_hex(8)}"

@@ -2,6 +2,10 @@
 
 A web server usually serves the media folder. Somebody who can write files at the sender must not
 be able to run code at the receiver or in the browsers of its visitors.
+
+The name alone decides, since a receiver also has to know it of files that an archive only lists.
+Against a page under a name without a known extension the web server sends ``nosniff``
+(docs/settings.md, "Media").
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,13 +30,14 @@ from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveN
 from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
-from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder
+from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder, sha256_of
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError, access_to
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, open_folder, regular_files
 from ar_sync_pipeline.spool.ownership import take_ownership
-from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, write_reason
+from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, read_reason, write_reason
 
+_COMPARE = "compare the two files; a snapshot has only one archive"
 _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
 
 
@@ -117,7 +117,9 @@ def park(
 ) -> SpooledArchive:
     """Park an archive until something changes; a parked one keeps the time since it is parked.
 
-    On a full disk it is parked without a new reason file, so that it does not stop the others.
+    On a full disk it is parked without a new reason file, so that it does not stop the others. If
+    another archive is parked under its name, it is quarantined, unless only it is verified: a file
+    that somebody made must not replace the only copy of an archive.
 
     Args:
         error: Error whose problem and remedy are written to the reason file.
@@ -132,12 +134,16 @@ def park(
     """
     target = spool / PARKED / archive.name.waiting
     known = VerifiedFile.of(archive.path) if verified else None
-    try:
-        write_reason(target, error, at, verified=known, lacking=lacking)
-    except SpoolAccessError as refused:
-        if not is_full(refused):
-            raise
-    _move(spool, archive.path, target)
+    replaces = verified and not _is_verified(target)
+    same = None if replaces else _is_same_archive(archive.path, target)
+    if same is False:
+        return _quarantine_newcomer(spool, archive, at)
+    _write_reason_if_space(target, error, at, known, lacking)
+    if same:
+        # The parked file stays: another account may still have the other one open for writing.
+        _remove(archive.path)
+    else:
+        _move(spool, archive.path, target)
     return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
 
 
@@ -260,9 +266,9 @@ def _sorted(archives: Iterator[SpooledArchive] | list[SpooledArchive]) -> list[S
 def _move(spool: Path, source: Path, target: Path) -> None:
     """Rename an archive to a name that belongs to it; a repeated call changes nothing.
 
-    An existing file of the new name contains the same snapshot. If it has another size, one of the
-    two is damaged or forged, so it is quarantined instead of overwritten; so is an entry of any
-    other type.
+    An existing file of the new name contains the same snapshot. If it has other content, one of the
+    two is damaged or forged, so it is quarantined instead of overwritten; so is a link or a pipe. A
+    folder is renamed where it is.
     """
     with folder_of(source) as left, folder_of(target) as right:
         if source == target:
@@ -270,6 +276,7 @@ def _move(spool: Path, source: Path, target: Path) -> None:
                 raise ArchiveGoneError(target)
             return
         with access_to(target):
+            right.move_folder_away(target.name)
             moved, there = left.file_facts(source.name), right.facts(target.name)
             if moved is None:
                 if right.file_facts(target.name) is None:
@@ -279,26 +286,82 @@ def _move(spool: Path, source: Path, target: Path) -> None:
                 # rename(2) between two names of one file removes neither.
                 left.remove(source.name)
                 return
-            if there is not None and not _may_be_the_same(moved, there):
+            if there is not None and not _have_same_content(left, source.name, right, target.name):
                 _quarantine_other(spool, right, target.name, there)
             _rename(left, source.name, right, target.name)
 
 
-def _may_be_the_same(one: os.stat_result, other: os.stat_result) -> bool:
-    return stat.S_ISREG(other.st_mode) and one.st_size == other.st_size
+def _is_same_archive(source: Path, target: Path) -> bool | None:
+    """Return whether the file of the new name has the same content; None if it is no other file."""
+    with folder_of(source) as left, folder_of(target) as right, access_to(target):
+        one, other = left.file_facts(source.name), right.file_facts(target.name)
+        if one is None or other is None or os.path.samestat(one, other):
+            return None
+        return _have_same_content(left, source.name, right, target.name)
+
+
+def _have_same_content(one: HeldFolder, name: str, other: HeldFolder, other_name: str) -> bool:
+    """Return whether two files are equal; one that cannot be opened equals none."""
+    facts, other_facts = one.file_facts(name), other.file_facts(other_name)
+    if facts is None or other_facts is None or facts.st_size != other_facts.st_size:
+        return False
+    try:
+        return sha256_of(one.fd, name) == sha256_of(other.fd, other_name)
+    except PermissionError:
+        return False
+
+
+def _is_verified(parked: Path) -> bool:
+    reason = read_reason(parked)
+    return reason is not None and reason.is_verified(parked)
+
+
+def _quarantine_newcomer(spool: Path, archive: SpooledArchive, at: datetime) -> SpooledArchive:
+    error = TerminalError(
+        f"{archive.path.name} is not the archive that is parked under its name", remedy=_COMPARE
+    )
+    with folder_of(archive.path) as folder:
+        moved = _move_to_quarantine(spool, folder, archive.path.name, error, at)
+    return SpooledArchive(archive.name, moved, SpoolState.QUARANTINED, archive.size_bytes)
 
 
 def _quarantine_other(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
     # The mtime comes from outside and may exceed the range of datetime.
     written_at = nearest_instant(facts.st_mtime_ns // 1000)
     error = TerminalError(
-        f"another file named {name} with a different size replaced it",
-        remedy="compare the two files; a snapshot has only one archive",
+        f"another file named {name} with other content replaced it", remedy=_COMPARE
     )
+    _move_to_quarantine(spool, folder, name, error, written_at)
+
+
+def _move_to_quarantine(
+    spool: Path, folder: HeldFolder, name: str, error: ArSyncError, at: datetime
+) -> Path:
     with open_folder(spool, QUARANTINE) as quarantined:
-        free = _free_name(quarantined, name)
-        write_reason(quarantined.path / free, error, written_at)
-        folder.move(name, quarantined, free)
+        target = quarantined.path / _free_name(quarantined, name)
+        _write_reason_if_space(target, error, at)
+        _rename(folder, name, quarantined, target.name)
+    return target
+
+
+def _write_reason_if_space(
+    archive: Path,
+    error: ArSyncError,
+    at: datetime,
+    verified: VerifiedFile | None = None,
+    lacking: Lacking | None = None,
+) -> None:
+    try:
+        write_reason(archive, error, at, verified=verified, lacking=lacking)
+    except SpoolAccessError as refused:
+        if not is_full(refused):
+            raise
+
+
+def _remove(path: Path) -> None:
+    with folder_of(path) as folder, access_to(path):
+        if folder.remove(path.name):
+            folder.sync()
 
 
 def _rename(source: HeldFolder, name: str, target: HeldFolder, new_name: str) -> None:

@@ -74,7 +74,7 @@ def reject(
     """Park an archive that is to be tried again; quarantine one that can never be applied.
 
     If the disk has no space for the reason file, the archive is parked without one, and the next
-    run checks it again.
+    run checks it again. If another one is parked under its name, it is quarantined.
 
     Args:
         at: Current time, aware UTC.
@@ -95,5 +95,5 @@ def reject(
         else:
             return rejection
     lacking = error.lacking if isinstance(error, ContentLackingError) else None
-    park(spool, archive, error, at=at, verified=verified, lacking=lacking)
-    return rejection
+    parked = park(spool, archive, error, at=at, verified=verified, lacking=lacking)
+    return rejection if parked.state is SpoolState.PARKED else Rejection.read(parked)

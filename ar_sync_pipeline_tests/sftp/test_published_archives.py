@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from paramiko import SFTPClient
 
+from ar_sync_pipeline.archive.errors import UnreadableArchiveError
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
@@ -21,6 +23,7 @@ from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, receipt_filename, write_receipt
 from ar_sync_pipeline.spool.retention import Decision, apply_retention
 from ar_sync_pipeline.spool.states import (
@@ -32,6 +35,7 @@ from ar_sync_pipeline.spool.states import (
     quarantine,
     unpark,
 )
+from ar_sync_pipeline.sync.rejection import reject
 from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer
 from ar_sync_pipeline_tests.sftp.documented_account import as_receiver, make_documented_folders
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
@@ -220,11 +224,51 @@ def test_sticky_folder_of_another_account_is_the_one_that_the_error_names(
     assert caught.value.problem.startswith(f"{archive.path} cannot be used")
 
 
-def test_folder_of_the_account_with_the_name_of_an_applied_archive_is_moved_away(
+def test_unreadable_file_does_not_replace_the_parked_archive_of_its_name(
     accounts: TwoAccounts,
 ) -> None:
+    """A request to open a file may set its mode, so that only the account itself can read it."""
+    archive = accounts.publish()
+    with as_receiver(accounts.server):
+        parked = park(accounts.spool, archive, BEHIND, at=now())
+    with accounts.client.open(accounts.remote(archive.path), "w") as file:
+        file.write(b"x" * len(accounts.content))
+    archive.path.chmod(0o200)
+    with as_receiver(accounts.server):
+        (newcomer,) = list_waiting(accounts.spool)
+        with pytest.raises(UnreadableArchiveError) as caught, open_archive(newcomer.path):
+            pass
+        rejection = reject(accounts.spool, newcomer, caught.value, now())
+        reason = read_reason(parked.path)
+    assert parked.path.read_bytes() == accounts.content
+    assert reason is not None
+    assert reason.reason == BEHIND.problem
+    assert not rejection.waits
+    assert "is not the archive that is parked under its name" in rejection.problem
+
+
+FOLDER_MODES = (0o777, 0o700, 0o500, 0o000)
+
+
+@pytest.mark.parametrize("mode", FOLDER_MODES)
+def test_folder_of_the_account_with_the_name_of_an_applied_archive_is_renamed(
+    accounts: TwoAccounts, mode: int
+) -> None:
+    """rename(2) moves a folder to another parent only if the folder itself may be written to."""
     archive = accounts.admitted()
-    accounts.client.mkdir(accounts.remote(archive.path.with_name(archive.name.applied)))
+    accounts.client.mkdir(accounts.remote(archive.path.with_name(archive.name.applied)), mode)
     with as_receiver(accounts.server):
         applied = mark_applied(accounts.spool, archive)
     assert applied.path.read_bytes() == accounts.content
+
+
+@pytest.mark.parametrize("mode", FOLDER_MODES)
+def test_folder_of_the_account_with_the_name_of_a_parked_archive_is_renamed(
+    accounts: TwoAccounts, mode: int
+) -> None:
+    archive = accounts.publish()
+    with as_receiver(accounts.server):
+        parked = park(accounts.spool, archive, BEHIND, at=now())
+    accounts.client.mkdir(accounts.remote(archive.path), mode)
+    with as_receiver(accounts.server):
+        assert unpark(accounts.spool, parked).path.read_bytes() == accounts.content

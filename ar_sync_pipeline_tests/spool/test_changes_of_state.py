@@ -144,24 +144,70 @@ def test_second_corrupt_archive_of_one_name_gets_a_number(spool: Path, put: PutA
     assert all(read_reason(f.path) for f in found)
 
 
-def test_file_of_the_same_name_and_another_size_is_quarantined(
-    spool: Path, put: PutArchive
+OTHERS = [b"ARCHIVE", b"of another size"]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_file_with_the_name_of_a_parked_archive_is_quarantined(
+    spool: Path, put: PutArchive, other: bytes
 ) -> None:
-    park(spool, waiting(spool, put, b"first upload"), BEHIND, at=NOON)
-    park(spool, waiting(spool, put, b"second, longer upload"), BEHIND, at=NOON)
-
-    assert [a.path.read_bytes() for a in list_parked(spool)] == [b"second, longer upload"]
-    (aside,) = list_quarantined(spool)
-    assert aside.path.read_bytes() == b"first upload"
-    reason = read_reason(aside.path)
-    assert reason is not None
-    assert "different size" in reason.reason
-
-
-def test_same_archive_uploaded_again_replaces_its_parked_self(spool: Path, put: PutArchive) -> None:
+    """Whoever may write to the spool may make it; the parked one may be the only copy."""
     parked = park(spool, waiting(spool, put), BEHIND, at=NOON)
+    later = ParkedError("it cannot be read", remedy="check the disk")
+    newcomer = park(spool, waiting(spool, put, other), later, at=NOON + timedelta(hours=1))
+
+    assert list_parked(spool) == [parked]
+    assert parked.path.read_bytes() == b"archive"
+    reason = read_reason(parked.path)
+    assert reason is not None
+    assert reason.reason == BEHIND.problem
+    assert list_quarantined(spool) == [newcomer]
+    assert newcomer.path.read_bytes() == other
+    reason = read_reason(newcomer.path)
+    assert reason is not None
+    assert "is not the archive that is parked under its name" in reason.reason
+    assert list_waiting(spool) == []
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_verified_archive_takes_its_parked_name_from_one_that_is_not(
+    spool: Path, put: PutArchive, other: bytes
+) -> None:
+    park(spool, waiting(spool, put, other), BEHIND, at=NOON)
+    parked = park(spool, waiting(spool, put), BEHIND, at=NOON, verified=True)
+    assert parked.path.read_bytes() == b"archive"
+    (aside,) = list_quarantined(spool)
+    assert aside.path.read_bytes() == other
+    again = park(spool, waiting(spool, put, other), BEHIND, at=NOON, verified=True)
+    assert again.state is SpoolState.QUARANTINED
+    assert parked.path.read_bytes() == b"archive"
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_file_with_the_name_of_a_verified_archive_is_quarantined(
+    spool: Path, put: PutArchive, other: bytes
+) -> None:
+    """An archive that is unparked or applied was read to its last byte; the other file was not."""
+    parked = park(spool, waiting(spool, put), BEHIND, at=NOON)
+    put(content=other)
+    archive = unpark(spool, parked)
+    put(content=other, applied=True)
+    applied = mark_applied(spool, archive)
+
+    assert applied.path.read_bytes() == b"archive"
+    assert [a.path.read_bytes() for a in list_quarantined(spool)] == [other, other]
+    reasons = [read_reason(a.path) for a in list_quarantined(spool)]
+    assert all(reason and "with other content" in reason.reason for reason in reasons)
+
+
+def test_same_archive_uploaded_again_changes_nothing(spool: Path, put: PutArchive) -> None:
+    """The parked file stays: its bytes cannot change through a connection that made the other."""
+    parked = park(spool, waiting(spool, put), BEHIND, at=NOON)
+    inode = parked.path.stat().st_ino
     assert park(spool, waiting(spool, put), BEHIND, at=NOON) == parked
+    assert parked.path.stat().st_ino == inode
     assert list_quarantined(spool) == []
+    assert list_waiting(spool) == []
 
 
 @pytest.mark.parametrize(

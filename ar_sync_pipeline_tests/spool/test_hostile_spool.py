@@ -385,7 +385,7 @@ def test_archive_that_became_something_else_has_vanished(
         change(spool, archive)
 
 
-@pytest.mark.parametrize("put_there", [link_to_a_file, empty_pipe, a_folder])
+@pytest.mark.parametrize("put_there", [link_to_a_file, empty_pipe])
 def test_entry_with_the_name_of_an_applied_archive_is_quarantined(
     spool: Path, outside: Path, put: PutArchive, put_there: Callable[[Path, Path], None]
 ) -> None:
@@ -395,6 +395,19 @@ def test_entry_with_the_name_of_an_applied_archive_is_quarantined(
     applied = mark_applied(spool, archive)
     assert applied.path.read_bytes() == b"archive"
     assert os.path.lexists(spool / "quarantine" / NAME.applied)
+
+
+def test_folder_with_the_name_of_an_applied_archive_is_renamed_where_it_is(
+    spool: Path, put: PutArchive
+) -> None:
+    """Only its owner can move a folder to another one, whatever the modes of the two."""
+    put()
+    (archive,) = list_waiting(spool)
+    (spool / "partial" / NAME.applied / "full").mkdir(parents=True)
+    assert mark_applied(spool, archive).path.read_bytes() == b"archive"
+    (aside,) = (spool / "partial").glob(".moved-aside-*")
+    assert (aside / "full").is_dir()
+    assert list((spool / "quarantine").iterdir()) == []
 
 
 @pytest.mark.parametrize("modified_at", [-(2**40), 2**40])

@@ -7,6 +7,7 @@ quarantined, one that does not match yet is parked, each with its reason file.
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.postgres.approved_archives import admit, forget_admitted
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -170,6 +171,11 @@ class _Sorting:
     warnings: list[str] = field(default_factory=list)
 
     def check(self, archive: SpooledArchive) -> None:
+        # Whoever uploaded it may remove it at any moment.
+        with suppress(ArchiveGoneError):
+            self._check(archive)
+
+    def _check(self, archive: SpooledArchive) -> None:
         try:
             with open_archive(archive.path) as reader:
                 if self._awaits_approval(archive, reader):
@@ -219,14 +225,25 @@ def _sort_out(
         for archive in candidates
         if archive.name.kind in kinds or _waits_in_vain(archive, receiver)
     ]
-    for archive in candidates:
-        if archive.state is SpoolState.APPLIED and archive.name.kind not in kinds:
-            unpark(spool, archive)  # the sensor of its kind sees by its name that it waits
+    _let_wait(spool, [archive for archive in candidates if archive.name.kind not in kinds])
     forget_admitted(connection, [archive.name.applied for archive in of_kinds])
     for archive in of_kinds:
         if names is None or archive.name.applied in names:
             sorting.check(archive)
     return sorting.result()
+
+
+def _let_wait(spool: Path, others: Collection[SpooledArchive]) -> None:
+    """Give applied names that the ledger does not know the waiting name, unread.
+
+    The sensor of their kind sees by its name that an archive waits. One that waits already is not
+    replaced by a file that nobody has read.
+    """
+    waiting = {archive.name for archive in others if archive.state is SpoolState.WAITING}
+    for archive in others:
+        if archive.state is SpoolState.APPLIED and archive.name not in waiting:
+            with suppress(ArchiveGoneError):
+                unpark(spool, archive)
 
 
 def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:

@@ -51,8 +51,8 @@ def allow_archive(
             remedy="look into its folders parked/, complete/ and partial/ for the name",
         )
     _refuse_others(found)
-    # If a waiting and a parked file have the same name, the waiting one is loaded.
-    with open_archive(found[-1].path) as reader:
+    # If a waiting and a parked file have the same name, the guard has read the parked one.
+    with open_archive(found[0].path) as reader:
         manifest_sha256 = reader.manifest_sha256
     url = settings.database_url
     with connect(url, application="allow") as connection:

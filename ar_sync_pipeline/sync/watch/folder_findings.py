@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
+from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
@@ -23,8 +24,11 @@ from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.settings.env_file import read_differently
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE
+from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE, open_folder
+from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
+from ar_sync_pipeline.visible_text import listed, quoted
 
 _MODES = "see the modes in docs/receiver_account.md"
 _LEAST_BYTES = 16_000_000
@@ -139,6 +143,8 @@ def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:
     facts = _facts(spool)
     for name in FOLDERS:
         yield from _spool_folder(spool / name, facts)
+    for name in (*ARCHIVE_FOLDERS, INCOMING):
+        yield from _ignored_entries(settings, name)
     yield from _free_space(spool, settings.free_space_floor)
 
 
@@ -181,6 +187,34 @@ def _spool_folder(folder: Path, spool: os.stat_result) -> Iterator[Finding]:
             f"every account of this machine may write to {folder}",
             f"chmod o-w {_word(folder)}",
         )
+
+
+def _ignored_entries(settings: ReceiverSettings, name: str) -> Iterator[Finding]:
+    """Name links, pipes and folders, and files that are no archives where archives are."""
+    folder = settings.remote_bkp_fldr / name
+    try:
+        with open_folder(folder.parent, name) as held, os.scandir(held.fd) as found:
+            entries = {entry.name for entry in found}
+            files = {entry.name for entry in held.regular_files()}
+        ignored = entries - (files if name == INCOMING else _archives(settings, folder))
+    except (ArSyncError, OSError):
+        return  # the other findings say why
+    # A load or an upload may have renamed an entry meanwhile.
+    ignored = {entry for entry in ignored if os.path.lexists(folder / entry)}
+    if ignored:
+        count = "1 entry" if len(ignored) == 1 else f"{len(ignored):,} entries"
+        yield Finding(
+            Level.WARNING,
+            f"{folder} has {count} that nothing reads or removes:"
+            f" {', '.join(listed([quoted(entry) for entry in sorted(ignored)]))}",
+            "find out who made them, and remove them",
+        )
+
+
+def _archives(settings: ReceiverSettings, folder: Path) -> set[str]:
+    spool = settings.remote_bkp_fldr
+    found = (*list_waiting(spool), *list_applied(spool), *other_archives(settings))
+    return {archive.path.name for archive in found if archive.path.parent == folder}
 
 
 def _missing_folder(folder: Path, spool: os.stat_result) -> Finding:

@@ -16,7 +16,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.reasons import read_reason
-from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.rejection import Rejection
@@ -200,6 +200,22 @@ def test_approval_does_not_hold_for_another_archive_of_the_name(
     assert guarded.admit().names == ()
     run(guarded, "allow", parked(guarded).name)
     assert len(guarded.load().loaded) == 1
+
+
+def test_approval_is_of_the_parked_archive_whatever_waits_under_its_name(
+    guarded: TwoSites, tmp_path: Path
+) -> None:
+    guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
+    complete = guarded.complete()
+    content = complete.read_bytes()
+    guarded.load()
+    complete.write_bytes(content)
+    remake(complete, tmp_path / "members", product_version="9")
+    assert run(guarded, "allow", parked(guarded).name).exit_code == 0
+    assert complete.read_bytes() == content
+    assert len(guarded.load().loaded) == 1
+    (other,) = list_quarantined(guarded.spool)
+    assert "other content" in str(read_reason(other.path))
 
 
 def test_complete_that_waits_for_a_person_is_overtaken_by_the_next_one(guarded: TwoSites) -> None:

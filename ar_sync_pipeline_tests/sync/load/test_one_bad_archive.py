@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from backports import zstd
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
-from ar_sync_pipeline.sync.load import stage_archives
+from ar_sync_pipeline.sync.load import admit, stage_archives
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_sites import (
@@ -328,6 +329,48 @@ def test_partial_in_quarantine_is_made_good_by_the_next_partial(filled: TwoSites
     assert len(filled.load().lost) == 1
     filled.partial(recent_window(), since=base)
     assert filled.load().lost == ()
+
+
+def test_file_with_the_applied_name_does_not_replace_an_admitted_archive(filled: TwoSites) -> None:
+    """A load of partials leaves it; a load of completes reads it before anything is renamed."""
+    waiting = filled.complete()
+    assert filled.admit().names
+    content = waiting.read_bytes()
+    forged = waiting.with_name(waiting.name.removeprefix("NEW_"))
+    forged.write_bytes(bytes(len(content)))
+    filled.admit([ArchiveKind.PARTIAL])
+    assert waiting.read_bytes() == content
+    assert forged.read_bytes() == bytes(len(content))
+    assert len(filled.load().loaded) == 1
+    assert forged.read_bytes() == content
+    assert [found.path.read_bytes() for found in list_quarantined(filled.spool)] == [
+        bytes(len(content))
+    ]
+
+
+def test_archives_that_vanish_while_they_are_checked_do_not_stop_the_others(
+    spool_of_two: tuple[TwoSites, Path, Honest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender's account may remove what it has uploaded, at any moment."""
+    sites, path, honest = spool_of_two
+    path.write_bytes(honest.content)
+    bad = path.with_name("NEW_backup_complete_20200101T000000.000000Z.tar")
+    bad.write_bytes(b"no archive")
+    for step, gone in (("reject", bad), ("unpark", path)):
+        done = getattr(admit, step)
+
+        def vanish(
+            *args: Any, done: Callable[..., Any] = done, gone: Path = gone, **options: Any
+        ) -> Any:
+            if args[1].path == gone:
+                gone.unlink()
+            return done(*args, **options)
+
+        monkeypatch.setattr(admit, step, vanish)
+    report = sites.load()
+    assert [str(loaded.manifest.kind) for loaded in report.loaded] == ["partial"]
+    assert not bad.exists()
+    assert not path.exists()
 
 
 def damage(path: Path) -> None:

@@ -429,6 +429,25 @@ def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> Non
     ]
 
 
+def test_what_is_in_the_spool_and_is_no_archive_is_named(deployment: Deployment) -> None:
+    name = "NEW_backup_partial_20261123T120000.000000Z.tar"
+    partial, complete = deployment.spool / "partial", deployment.spool / "complete"
+    for archive in (name, name.removeprefix("NEW_"), "NEW_backup_2017-09-25__03_30_00.tar.gz"):
+        (partial / archive).touch()
+    (deployment.spool / ".incoming" / f"{name}.part").touch()
+    settings = load_receiver_settings(deployment.receiver_environment())
+    assert list(spool_findings(settings)) == []
+    os.mkfifo(complete / name.replace("partial", "complete"))
+    (complete / "link\nto").symlink_to("/etc/passwd")
+    (complete / f"{name}.2").touch()
+    (deployment.spool / ".incoming" / "folder").mkdir()
+    found = [str(one) for one in spool_findings(settings)]
+    assert len(found) == 2
+    assert f"{complete} has 3 entries that nothing reads or removes" in found[0]
+    assert "link\\nto" in found[0]
+    assert "'folder'" in found[1]
+
+
 @pytest.mark.long
 def test_key_that_only_the_senders_table_has_is_an_error(deployment: Deployment) -> None:
     execute(deployment.receiver_url, "ALTER TABLE app_child DROP CONSTRAINT app_child_pkey CASCADE")
