@@ -84,7 +84,7 @@ class ReferenceChecks:
         """
         for table in sorted(self.to_delete.tables()):
             for key in self.references.to(table):
-                orphans = key.on_delete.writes and self.to_delete.may_have_orphans(key)
+                orphans = key.on_delete.writes and self.references.may_have_orphans(key)
                 if orphans and self._leaves_orphans(key):
                     raise LoadRefusedError(
                         f"rows of {key.table} refer to rows of {table} that the sender does not"
@@ -230,13 +230,13 @@ class ReferenceChecks:
         for table, difference in self.differences.items():
             if not difference.empty:
                 for key in self.references.of(table):
-                    if not self.to_delete.may_have_orphans(key):
+                    if not self.references.may_have_orphans(key):
                         self._refuse_if(self._written_orphans(difference, key), key)
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for (table, columns), left in self._left.items():
             for key in self.references.to(table):
-                if key.referenced_columns == columns and not self.to_delete.may_have_orphans(key):
+                if key.referenced_columns == columns and not self.references.may_have_orphans(key):
                     self._refuse_if(self._left_orphans(key, left), key)
 
     def _mixed_keys(self) -> list[ForeignKey]:

@@ -32,7 +32,6 @@ class RowsToDelete:
 
     Attributes:
         staged: Tables of this archive, by name.
-        sender_references: Foreign keys of the sender, as `ForeignKey.definition`; None: unknown.
         complete: Whether the archive contains all rows of its tables.
         prefix: Prefix of the names of temporary tables.
         counts: Number of rows to delete, by table.
@@ -41,7 +40,6 @@ class RowsToDelete:
     connection: Connection
     references: References
     staged: Mapping[str, StagedTable]
-    sender_references: frozenset[str] | None
     complete: bool
     prefix: str
     counts: dict[str, int] = field(default_factory=dict)
@@ -69,7 +67,7 @@ class RowsToDelete:
                 for key in self.references.to(table)
                 if not self.references.cleared_columns(key)
                 and not self._keeps_shared_rows(key)
-                and not self.may_have_orphans(key)
+                and not self.references.may_have_orphans(key)
                 and self._add_dependents(key)
             }
         # Last, because such a row may also depend by a key that both sides have.
@@ -77,14 +75,6 @@ class RowsToDelete:
             for key in self.references.to(table):
                 if self._keeps_shared_rows(key):
                     self._refuse_dependents(key)
-
-    def may_have_orphans(self, key: ForeignKey) -> bool:
-        """Return whether the sender may have orphans of a key, which it has: NOT VALID on purpose.
-
-        The archive decides which rows exist: the receiver takes orphans, as it took earlier ones.
-        """
-        known = self.sender_references or frozenset()
-        return not key.validated and key.definition in known
 
     def _keeps_shared_rows(self, key: ForeignKey) -> bool:
         """Return whether only the receiver has a key of a replicated table that cannot be NULL."""
@@ -114,7 +104,7 @@ class RowsToDelete:
     def _add_dependents(self, key: ForeignKey) -> int:
         count = self.add(key.table, self._dependents(key))
         receiver_only = self.references.receiver_only_columns(key)
-        known = self.sender_references is None or key.definition in self.sender_references
+        known = self.references.sender_has(key)
         if count and not receiver_only and (self.complete or not known):
             raise LoadRefusedError(
                 f"rows of {key.table} exist at the sender and refer to deleted rows of"
