@@ -16,7 +16,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import is_staged
 from ar_sync_pipeline.merge.receiver_references import References
-from ar_sync_pipeline.merge.row_identity import RowIdentity
+from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
@@ -182,11 +182,28 @@ class RowsToDelete:
         )
 
     def losing_parents(self, key: ForeignKey) -> sql.Composed:
-        """Return the child rows ``c`` of rows to delete that have no other parent afterwards."""
-        return sql.SQL("{} WHERE NOT {}").format(
+        """Return the child rows ``c`` of rows to delete that have no other parent afterwards.
+
+        Without those that only their place identifies and that are deleted, too: what an update
+        has moved is not found again.
+        """
+        query = sql.SQL("{} WHERE NOT {}").format(
             self.references.joined(key, self.relation(key.referenced_table)),
             self.has_staged_parent(key),
         )
+        if self.identity(key.table) is not PLACE or key.table not in self.tables():
+            return query
+        return sql.SQL("{} AND NOT {}").format(query, self.is_deleted(key.table, "c"))
+
+    def is_deleted(self, table: str, alias: str) -> sql.Composed:
+        """Return the condition that the row ``alias`` of a table is to be deleted."""
+        return sql.SQL("EXISTS (SELECT FROM {} AS g WHERE {})").format(
+            self.relation(table), self.identity(table).matches(alias, "g")
+        )
+
+    def movable(self) -> set[str]:
+        """Return the tables whose rows to delete are lost if they are updated before."""
+        return {table for table in self.tables() if self.identity(table) is PLACE}
 
     def has_staged_parent(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the child ``c`` refers to values of a row of this archive.
