@@ -220,8 +220,8 @@ class Manifest(Strict):
         digest_probe: Digest of a fixed test row, which shows whether the digest functions of
             receiver and sender agree.
         types: Enums, domains and composite types of the columns; None: not recorded.
-        references: Foreign keys of the replicated tables, as `ForeignKey.definition`; None: not
-            recorded.
+        references: Foreign keys of the replicated tables, as `ForeignKey.definition`, and as
+            `ForeignKey.not_valid`; None: not recorded.
         media_list: Member that lists the media files instead of `media`.
         media_omitted: Media files, and folders (with a trailing ``/``), that exist at the sender
             and could not be sent.

@@ -20,7 +20,7 @@ class ArchiveRows:
         after_gap: Whether archives before this one are missing. A receiver row that has a unique
             value of one of its rows may then still exist at the sender, so it is not deleted.
         comparable: Whether this receiver computes the same digests as the sender.
-        sender_references: Foreign keys of the sender; None: unknown.
+        sender_references: Foreign keys of the sender, as `reference_definitions`; None: unknown.
         rebuilds: Whether indexes and foreign keys of empty tables may be created after their rows.
         filling: What was already dropped from empty tables; None: nothing so far.
     """

@@ -116,7 +116,8 @@ def find_changes(
     if archive.complete:
         # A complete contains all replicated tables. Others that match a pattern are receiver-only.
         references = References(references.tables, {})
-    references = references.with_targets([table.target for table in archive.tables])
+    targets = [table.target for table in archive.tables]
+    references = references.as_archived(targets, archive.sender_references)
     for staged in archive.tables:
         _check_key_is_filled(connection, staged.target)
     differences = {
@@ -127,7 +128,6 @@ def find_changes(
         connection,
         references,
         {staged.target.name: staged for staged in archive.tables},
-        archive.sender_references,
         archive.complete,
         f"{_prefix(archive)}_delete",
     )

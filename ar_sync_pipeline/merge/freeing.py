@@ -21,7 +21,7 @@ from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.unique_values import holders, still_held
-from ar_sync_pipeline.postgres.connect import Connection, names_function
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
@@ -111,7 +111,8 @@ class UniqueValueFreer:
                 held_by = error
             except psycopg.Error as error:
                 # A function that a check, domain or index calls may raise any error.
-                if not (isinstance(error, _REFUSED) or names_function(error.diag.context)):
+                refused = isinstance(error, _REFUSED) or names_function(error.diag.context)
+                if not refused or is_of_the_server(error, self.connection):
                     raise
         if held_by is not None and not self.deletes_silently(difference):
             held = printable(held_by.diag.constraint_name or "a foreign key")

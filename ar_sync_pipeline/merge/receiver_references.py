@@ -19,16 +19,20 @@ class References:
     Attributes:
         tables: Every table of the receiver, by name.
         targets: Replicated tables, by name.
+        of_sender: Foreign keys of the sender, as `reference_definitions`; None: unknown.
     """
 
     tables: Mapping[str, TableFacts]
     targets: Mapping[str, TargetTable]
+    of_sender: frozenset[str] | None = None
 
-    def with_targets(self, targets: Iterable[TargetTable]) -> References:
-        """Return a copy that uses what archives say of some tables."""
+    def as_archived(
+        self, targets: Iterable[TargetTable], of_sender: frozenset[str] | None
+    ) -> References:
+        """Return a copy that uses what archives say of some tables and of foreign keys."""
         known = {target.name: target for target in targets}
         facts = {name: target.facts for name, target in known.items()}
-        return References({**self.tables, **facts}, {**self.targets, **known})
+        return References({**self.tables, **facts}, {**self.targets, **known}, of_sender)
 
     def to(self, table: str) -> list[ForeignKey]:
         """Return the foreign keys that refer to a table."""
@@ -42,6 +46,19 @@ class References:
     def of(self, table: str) -> list[ForeignKey]:
         """Return the foreign keys of a table whose parents are known."""
         return [k for k in self.tables[table].foreign_keys if k.referenced_table in self.tables]
+
+    def sender_has(self, key: ForeignKey) -> bool:
+        """Return whether the sender has a foreign key, or may have it."""
+        return self.of_sender is None or key.definition in self.of_sender
+
+    def may_have_orphans(self, key: ForeignKey) -> bool:
+        """Return whether the sender may have orphans of a key: it is NOT VALID on both servers.
+
+        The archive decides which rows exist: the receiver takes orphans, as it took earlier ones.
+        A key that is NOT VALID at the receiver alone permits none.
+        """
+        on_purpose = not key.validated and key.not_valid in (self.of_sender or ())
+        return on_purpose and not self.receiver_only_columns(key)
 
     def receiver_only_columns(self, key: ForeignKey) -> tuple[str, ...]:
         """Return the columns of a foreign key that the sender does not write.

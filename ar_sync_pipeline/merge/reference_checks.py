@@ -29,6 +29,7 @@ from ar_sync_pipeline.postgres.sql_parts import assignments, column_list, exists
 from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
 
 _SAME_IF_EQUAL = re.compile(r"smallint|integer|bigint|uuid|boolean|date|timestamp.*|oid")
+_SILENCE = "take `triggers` of the table out of the receiver's catalog"
 
 
 @dataclass
@@ -49,6 +50,7 @@ class ReferenceChecks:
     checked_by_server: frozenset[tuple[str, str, str]] = frozenset()
     _left: dict[tuple[str, tuple[str, ...]], sql.Identifier] = field(default_factory=dict)
     _followers: dict[ForeignKey, sql.Identifier] = field(default_factory=dict)
+    _stored: dict[ForeignKey, sql.Identifier] = field(default_factory=dict)
 
     def remember(self) -> None:
         """Store the referenced values that rows are about to lose; call it before any write."""
@@ -73,7 +75,27 @@ class ReferenceChecks:
                 name = f"{self.prefix}_followers_{len(self._followers)}"
                 self._followers[key] = identity.fill(self.connection, name, query)
 
-    def refuse_actions_on_kept_references(self) -> None:
+    def remember_following(self, effects: SideEffects) -> None:
+        """Store the rows that follow a parent whose triggers fire, with the value they have now.
+
+        The server itself changes some of them, to values that others still have. Call it after
+        references are cleared, which moves rows without a key, and before values are freed.
+        """
+        for key, left in self._following():
+            if effects.suppressed and self._fires(effects, key.referenced_table):
+                identity = self.references.identity(key.table)
+                query = sql.SQL("SELECT {}, l.* FROM {} WHERE l.kept").format(
+                    identity.values("c"), self._referring(key, left)
+                )
+                name = f"{self.prefix}_following_{len(self._stored)}"
+                self._stored[key] = identity.fill(self.connection, name, query)
+
+    def _fires(self, effects: SideEffects, table: str) -> bool:
+        """Return whether the server acts on the rows that refer to a table."""
+        target = self.references.targets.get(table)
+        return effects.fires(target) if target else not effects.suppressed
+
+    def refuse_actions_on_kept_references(self, effects: SideEffects) -> None:
         """Refuse to replace parents if an ``ON UPDATE`` action would change rows that keep theirs.
 
         ``ON DELETE`` actions find no such row: a parent's values are freed before it is deleted.
@@ -82,16 +104,18 @@ class ReferenceChecks:
         Raises:
             LoadRefusedError: Rows refer by such a key to a row that another row replaces.
         """
-        for table in sorted(self.to_delete.tables()):
+        for table in sorted(t for t in self.to_delete.tables() if self._fires(effects, t)):
             for key in self.references.to(table):
-                orphans = key.on_delete.writes and self.to_delete.may_have_orphans(key)
+                orphans = key.on_delete.writes and self.references.may_have_orphans(key)
                 if orphans and self._leaves_orphans(key):
                     raise LoadRefusedError(
                         f"rows of {key.table} refer to rows of {table} that the sender does not"
                         f" have; {key.name} is NOT VALID, and its action would change them",
-                        remedy=f"{GRANT}, or drop {key.name} at the receiver; the archive is tried"
-                        " again by itself",
+                        remedy=f"{_SILENCE if effects.suppressed else GRANT}, or drop {key.name} at"
+                        " the receiver; the archive is tried again by itself",
                     )
+                if effects.suppressed:
+                    continue  # the value of a row that another replaces is freed silently
                 if key.on_update.writes and self._keeps_references(key):
                     raise LoadRefusedError(
                         f"rows of {table} have another key at the sender and the values to which"
@@ -104,11 +128,7 @@ class ReferenceChecks:
         conditions = [self.to_delete.losing_parents(key)]
         difference = self.differences.get(key.table)
         if key.table in self.to_delete.tables():
-            gone = sql.SQL("NOT EXISTS (SELECT FROM {} AS g WHERE {})").format(
-                self.to_delete.relation(key.table),
-                self.to_delete.identity(key.table).matches("c", "g"),
-            )
-            conditions.append(gone)
+            conditions.append(sql.SQL("NOT {}").format(self.to_delete.is_deleted(key.table, "c")))
         if difference is not None and difference.changed and difference.target.key:
             moved = sql.SQL("NOT EXISTS (SELECT FROM {} AS m WHERE {} AND {} *<> {})").format(
                 difference.staged.relation,
@@ -212,12 +232,17 @@ class ReferenceChecks:
 
     def _follow(self, key: ForeignKey, left: sql.Identifier) -> None:
         receiver_only = self.references.receiver_only_columns(key)
+        same = sql.SQL("true").format()
+        if key in self._stored:
+            # Not those that the server has already changed.
+            left, same = self._stored[key], self.references.identity(key.table).matches("c", "l")
         self.connection.execute(
-            sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
+            sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {} AND {}").format(
                 self.references.tables[key.table].rows,
                 assignments({name: _followed(key, name) for name in receiver_only}),
                 left,
                 self._refers(key),
+                same,
             )
         )
 
@@ -230,13 +255,13 @@ class ReferenceChecks:
         for table, difference in self.differences.items():
             if not difference.empty:
                 for key in self.references.of(table):
-                    if not self.to_delete.may_have_orphans(key):
+                    if not self.references.may_have_orphans(key):
                         self._refuse_if(self._written_orphans(difference, key), key)
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for (table, columns), left in self._left.items():
             for key in self.references.to(table):
-                if key.referenced_columns == columns and not self.to_delete.may_have_orphans(key):
+                if key.referenced_columns == columns and not self.references.may_have_orphans(key):
                     self._refuse_if(self._left_orphans(key, left), key)
 
     def _mixed_keys(self) -> list[ForeignKey]:

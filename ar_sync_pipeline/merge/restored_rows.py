@@ -2,7 +2,8 @@
 
 A row is restored if no other row has its key or a unique value of it, and if every row that it
 refers to exists or is restored too. A reference that may be NULL becomes NULL instead. Rows that
-refer to each other are restored together. A shared row may be an orphan of a key that is NOT VALID.
+refer to each other are restored together. A shared row may be an orphan of a key that is NOT VALID
+on both servers.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class RestoredRows:
             key
             for table, _ in self._copies.items()
             for key in self._references.of(table)
-            if key.validated or self._references.receiver_only_columns(key)
+            if not self._references.may_have_orphans(key)
         ]
 
     def _drop_staged(self, relation: sql.Identifier, staged: Sequence[StagedTable]) -> None:

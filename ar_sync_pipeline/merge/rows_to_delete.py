@@ -16,7 +16,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import is_staged
 from ar_sync_pipeline.merge.receiver_references import References
-from ar_sync_pipeline.merge.row_identity import RowIdentity
+from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
@@ -32,7 +32,6 @@ class RowsToDelete:
 
     Attributes:
         staged: Tables of this archive, by name.
-        sender_references: Foreign keys of the sender, as `ForeignKey.definition`; None: unknown.
         complete: Whether the archive contains all rows of its tables.
         prefix: Prefix of the names of temporary tables.
         counts: Number of rows to delete, by table.
@@ -41,7 +40,6 @@ class RowsToDelete:
     connection: Connection
     references: References
     staged: Mapping[str, StagedTable]
-    sender_references: frozenset[str] | None
     complete: bool
     prefix: str
     counts: dict[str, int] = field(default_factory=dict)
@@ -69,7 +67,7 @@ class RowsToDelete:
                 for key in self.references.to(table)
                 if not self.references.cleared_columns(key)
                 and not self._keeps_shared_rows(key)
-                and not self.may_have_orphans(key)
+                and not self.references.may_have_orphans(key)
                 and self._add_dependents(key)
             }
         # Last, because such a row may also depend by a key that both sides have.
@@ -77,14 +75,6 @@ class RowsToDelete:
             for key in self.references.to(table):
                 if self._keeps_shared_rows(key):
                     self._refuse_dependents(key)
-
-    def may_have_orphans(self, key: ForeignKey) -> bool:
-        """Return whether the sender may have orphans of a key, which it has: NOT VALID on purpose.
-
-        The archive decides which rows exist: the receiver takes orphans, as it took earlier ones.
-        """
-        known = self.sender_references or frozenset()
-        return not key.validated and key.definition in known
 
     def _keeps_shared_rows(self, key: ForeignKey) -> bool:
         """Return whether only the receiver has a key of a replicated table that cannot be NULL."""
@@ -114,7 +104,7 @@ class RowsToDelete:
     def _add_dependents(self, key: ForeignKey) -> int:
         count = self.add(key.table, self._dependents(key))
         receiver_only = self.references.receiver_only_columns(key)
-        known = self.sender_references is None or key.definition in self.sender_references
+        known = self.references.sender_has(key)
         if count and not receiver_only and (self.complete or not known):
             raise LoadRefusedError(
                 f"rows of {key.table} exist at the sender and refer to deleted rows of"
@@ -192,11 +182,28 @@ class RowsToDelete:
         )
 
     def losing_parents(self, key: ForeignKey) -> sql.Composed:
-        """Return the child rows ``c`` of rows to delete that have no other parent afterwards."""
-        return sql.SQL("{} WHERE NOT {}").format(
+        """Return the child rows ``c`` of rows to delete that have no other parent afterwards.
+
+        Without those that only their place identifies and that are deleted, too: what an update
+        has moved is not found again.
+        """
+        query = sql.SQL("{} WHERE NOT {}").format(
             self.references.joined(key, self.relation(key.referenced_table)),
             self.has_staged_parent(key),
         )
+        if self.identity(key.table) is not PLACE or key.table not in self.tables():
+            return query
+        return sql.SQL("{} AND NOT {}").format(query, self.is_deleted(key.table, "c"))
+
+    def is_deleted(self, table: str, alias: str) -> sql.Composed:
+        """Return the condition that the row ``alias`` of a table is to be deleted."""
+        return sql.SQL("EXISTS (SELECT FROM {} AS g WHERE {})").format(
+            self.relation(table), self.identity(table).matches(alias, "g")
+        )
+
+    def movable(self) -> set[str]:
+        """Return the tables whose rows to delete are lost if they are updated before."""
+        return {table for table in self.tables() if self.identity(table) is PLACE}
 
     def has_staged_parent(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the child ``c`` refers to values of a row of this archive.

@@ -15,6 +15,7 @@ from itertools import permutations
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
+from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
@@ -24,14 +25,21 @@ _MOST_COLUMNS = 4
 
 def holders(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
     """Return identities of receiver rows whose unique value an incoming row takes."""
+    return _conflicts(difference, unique, _incoming_values(difference, unique))
+
+
+def _conflicts(
+    difference: TableDifference, unique: UniqueKey, values: sql.Composed
+) -> sql.Composed:
+    """Return identities of receiver rows that have a unique value of another row."""
     identity = difference.identity
     return sql.SQL(
-        "SELECT DISTINCT {held_identity} FROM ({present}) AS h JOIN ({incoming}) AS w"
+        "SELECT DISTINCT {held_identity} FROM ({present}) AS h JOIN ({values}) AS w"
         " ON {conflicts} AND NOT ({same})"
     ).format(
         held_identity=identity.stored_list("h"),
         present=_present_values(difference, unique),
-        incoming=_incoming_values(difference, unique),
+        values=values,
         conflicts=conflict(unique, "h", "w"),
         same=identity.same("h", "w"),
     )
@@ -51,7 +59,10 @@ def repeated_values(difference: TableDifference, unique: UniqueKey) -> sql.Compo
 
     It is for deferrable constraints, which a session in replica mode does not check.
     """
-    return sql.SQL("SELECT EXISTS ({})").format(holders(difference, unique))
+    # The place of a staged row is another than that of the row that was written from it.
+    values = _present_values if difference.identity is PLACE else _incoming_values
+    repeated = _conflicts(difference, unique, values(difference, unique))
+    return sql.SQL("SELECT EXISTS ({})").format(repeated)
 
 
 def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:

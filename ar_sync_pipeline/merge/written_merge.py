@@ -8,7 +8,7 @@ old one is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -81,8 +81,7 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
     """
     found, checks = planned.found, planned.checks
     connection, to_delete, effects = found.connection, found.to_delete, found.effects
-    if not effects.suppressed:
-        checks.refuse_actions_on_kept_references()
+    checks.refuse_actions_on_kept_references(effects)
     connection.execute("SET CONSTRAINTS ALL DEFERRED")
     differences = list(found.differences.values())
     filling = found.archive.filling or fill_from_staging(
@@ -90,7 +89,9 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
     )
     with filling.restored_after():
         with application_settings(connection):
+            _execute_by_effect(found, lambda tables: to_delete.statements(tables & _leaves(found)))
             to_delete.clear_references(effects)
+        checks.remember_following(effects)
         replaced = _free_unique_values(found)
         with application_settings(connection):
             _write_tables(found, replaced)
@@ -127,20 +128,37 @@ def _has_replacements(connection: Connection, difference: TableDifference) -> bo
     return exists(connection, replaced)
 
 
+def _leaves(found: FoundChanges) -> set[str]:
+    """Return tables whose rows to delete are deleted first: any update would hide them.
+
+    An update, such as that of a cleared reference or by ``ON UPDATE``, moves a row without a key
+    away from the place that identifies it. Rows to which others refer have to wait for these.
+    """
+    return {table for table in found.to_delete.movable() if not found.references.to(table)}
+
+
 def _write_tables(found: FoundChanges, replaced: set[str]) -> None:
     """Write all tables in one statement; those whose triggers fire in another one."""
+    _execute_by_effect(found, lambda tables: _statements(found, tables, replaced))
+
+
+def _execute_by_effect(
+    found: FoundChanges, statements: Callable[[set[str]], list[sql.Composed]]
+) -> None:
+    """Execute the statements of some tables as one, then those of tables whose triggers fire."""
     references, effects = found.references, found.effects
     firing = {name for name, target in references.targets.items() if effects.fires(target)}
     silent = (references.tables.keys() - firing) if effects.suppressed else set()
-    _execute(found.connection, _statements(found, silent, replaced))
-    loud = _statements(found, references.tables.keys() - silent, replaced)
+    _execute(found.connection, statements(silent))
+    loud = statements(references.tables.keys() - silent)
     if loud:
         with effects.allowed():
             _execute(found.connection, loud)
 
 
 def _statements(found: FoundChanges, tables: set[str], replaced: set[str]) -> list[sql.Composed]:
-    return (found.to_delete.statements(tables) + found.resets.statements(tables)) + [
+    deletions = found.to_delete.statements(tables - _leaves(found))
+    return (deletions + found.resets.statements(tables)) + [
         statement
         for name, difference in found.differences.items()
         if name in tables

@@ -59,6 +59,8 @@ _TRANSPORT = {
 }
 _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
 _SERVER_STATES = frozenset({"53100", "53200", "53300", "53400", "55P03", "25P03", "25P04"})
+# The server's C functions that end a statement wherever it is: a cancel, a timeout, a deadlock.
+_INTERRUPTS = frozenset({"ProcessInterrupts", "DeadLockReport"})
 # An error at connecting has no SQLSTATE, only the text: libpq's own is English, the server's in the
 # language of its `lc_messages`.
 _REFUSED = re.compile(
@@ -155,7 +157,8 @@ def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> boo
         connection: Connection on which it was raised; None: it is already closed.
     """
     state = error.sqlstate or ""
-    if names_function(error.diag.context) and not _is_closed(connection):
+    own_code = names_function(error.diag.context) and error.diag.source_function not in _INTERRUPTS
+    if own_code and not _is_closed(connection):
         # The receiver's own code, such as a trigger, may raise any state.
         return False
     if connection is None:

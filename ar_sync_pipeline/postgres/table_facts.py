@@ -7,7 +7,7 @@ A table has one name in the product: the relation's name alone in the catalog's 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -102,6 +102,14 @@ class ForeignKey:
         pairs = sorted(zip(self.columns, self.referenced_columns, strict=True))
         here, there = (", ".join(names) for names in zip(*pairs, strict=True))
         return f"{self.table} ({here}) -> {self.referenced_table} ({there})"
+
+    @property
+    def not_valid(self) -> str:
+        """The definition of a foreign key that is ``NOT VALID``, beside the one without validity.
+
+        A receiver of an earlier version only looks for the latter.
+        """
+        return f"{self.definition} NOT VALID"
 
     def refers(self, child: str, parent: str) -> sql.Composed:
         """Return the condition that the child row ``child`` refers to the parent row ``parent``."""
@@ -266,3 +274,11 @@ class TableFacts:
     def same_row(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two aliases mean the same row, by the key's own operators."""
         return equal(left, right, self.key, self.key_operators)
+
+
+def reference_definitions(keys: Iterable[ForeignKey]) -> tuple[str, ...]:
+    """Return the definitions of foreign keys, and which of them rows may violate."""
+    known = list(keys)
+    valid = {key.definition for key in known if key.validated}
+    violable = {key.not_valid for key in known if key.definition not in valid}
+    return tuple(sorted({key.definition for key in known} | violable))

@@ -45,11 +45,21 @@ def test_row_is_restored_unless_another_row_has_its_unique_value(
 
 
 @pytest.mark.parametrize(
-    ("validity", "own", "restored"),
-    [("", [], False), ("NOT VALID", [], True), ("NOT VALID", ["a"], False)],
+    ("validity", "of_sender", "own", "restored"),
+    [
+        ("", {"t_b (a) -> t_a (id) NOT VALID"}, [], False),
+        ("NOT VALID", {"t_b (a) -> t_a (id) NOT VALID"}, [], True),
+        ("NOT VALID", {"t_b (a) -> t_a (id)"}, [], False),
+        ("NOT VALID", {"t_b (a) -> t_a (id) NOT VALID"}, ["a"], False),
+    ],
 )
-def test_shared_orphan_of_a_key_that_is_not_valid_is_restored(
-    database_factory: DatabaseFactory, validity: str, own: list[str], *, restored: bool
+def test_shared_orphan_of_a_key_that_is_not_valid_on_both_servers_is_restored(
+    database_factory: DatabaseFactory,
+    validity: str,
+    of_sender: set[str],
+    own: list[str],
+    *,
+    restored: bool,
 ) -> None:
     rules = {"t_b": {"receiver_columns": own}} if own else {}
     catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"], "table": rules})
@@ -62,7 +72,8 @@ def test_shared_orphan_of_a_key_that_is_not_valid_is_restored(
         )
         connection.execute("INSERT INTO public.t_b VALUES (1, 404)")
         tables = read_tables(connection, "public", catalog.replicates)
-        rows = RestoredRows(connection, References(tables, replicated_tables(catalog, tables)))
+        targets = replicated_tables(catalog, tables)
+        rows = RestoredRows(connection, References(tables, targets, frozenset(of_sender)))
         rows.remember("t_b", sql.SQL("SELECT * FROM {}").format(tables["t_b"].rows))
         connection.execute("DELETE FROM public.t_b")
         rows.put_back({})

@@ -20,6 +20,7 @@ from ar_sync_pipeline.postgres.checks.sender_checks import references_out
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
+from ar_sync_pipeline.postgres.table_facts import reference_definitions
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
@@ -173,8 +174,8 @@ def _describe(reading: Reading, catalog: Catalog, manifests: Sequence[TableManif
             schema_fingerprint=schema_fingerprint(tables),
             tables=tuple(manifests),
             types=read_types(connection, catalog, tables),
-            references=tuple(
-                sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
+            references=reference_definitions(
+                key for facts in tables.values() for key in facts.foreign_keys
             ),
             columns={
                 name: exported_table(catalog, facts).columns for name, facts in tables.items()

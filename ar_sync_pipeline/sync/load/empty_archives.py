@@ -80,13 +80,16 @@ def _may_be_loaded(
 def _is_empty(archive: SpooledArchive) -> bool:
     """Return whether a partial lists no row and no media file; what is wrong with it, a run says.
 
-    The manifest is not verified yet; the admission verifies it.
+    A table that is carried whole and has no row may be a deletion of all rows. The manifest is not
+    verified yet; the admission verifies it.
     """
     if archive.name.kind is not ArchiveKind.PARTIAL or archive.size_bytes > _LARGEST_BYTES:
         return False
     try:
         with open_archive(archive.path) as reader:
-            return reader.manifest.row_count == 0 and not reader.manifest.media_count
+            manifest = reader.manifest
+            empties = any(table.whole for table in manifest.tables)
+            return manifest.row_count == 0 and not manifest.media_count and not empties
     except (ArSyncError, OSError):
         return False
 

@@ -306,7 +306,9 @@ class LoadSession:
         if any(archive.manifest.kind is ArchiveKind.COMPLETE for archive in staged):
             # As in the merge of the complete, a table that it lacks is receiver-only.
             references = References(self._tables, {})
-        return PreservedRows(self._connection, references.with_targets(targets))
+        return PreservedRows(
+            self._connection, references.as_archived(targets, staged[-1].sender_references)
+        )
 
     def _merge(
         self,
@@ -326,9 +328,7 @@ class LoadSession:
             complete=manifest.kind is ArchiveKind.COMPLETE,
             after_gap=manifest.archive_id in self._at_hand.plan.after_gap,
             comparable=archive.comparable,
-            sender_references=(
-                None if manifest.references is None else frozenset(manifest.references)
-            ),
+            sender_references=archive.sender_references,
             rebuilds=self._rebuilds,
             filling=self.filling,
         )

@@ -123,6 +123,12 @@ class StagedArchive:
     tables: list[StagedTable] = field(default_factory=list)
     media: MediaOutcomes = field(default_factory=MediaOutcomes)
 
+    @property
+    def sender_references(self) -> frozenset[str] | None:
+        """Foreign keys of the sender, as `reference_definitions`; None: unknown."""
+        known = self.manifest.references
+        return None if known is None else frozenset(known)
+
 
 class ArchiveStager:
     """Stages the archives of one plan.
