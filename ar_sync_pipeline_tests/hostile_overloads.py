@@ -1,4 +1,4 @@
-"""Functions and operators in ``public`` that PostgreSQL prefers to its own ones (CVE-2018-1058).
+"""Functions and operators of a schema that PostgreSQL prefers to its own ones (CVE-2018-1058).
 
 Of all functions of a name on the search path, the one with exactly the given argument types is
 called, although ``pg_catalog`` is searched first (PostgreSQL manual, 10.2 and 10.3). A literal
@@ -17,20 +17,23 @@ _PACKAGE = Path(__file__).parents[1]
 _SOURCES = ("ar_sync_pipeline/**/*.py", "deploy/sql/*.sql")
 
 
-def install_hostile_overloads(url: str) -> None:
+def install_hostile_overloads(url: str, schema: str = "public") -> None:
     """Create overloads of what the product's statements call; each counts its calls and fails."""
+    names = "{" + ",".join(sorted(_called_names())) + "}"
     execute(
         url,
-        "CREATE SEQUENCE public.hostile_calls",
-        "GRANT USAGE ON SEQUENCE public.hostile_calls TO PUBLIC",
-        _CREATE.replace("NAMES", "{" + ",".join(sorted(_called_names())) + "}"),
+        f"CREATE SCHEMA IF NOT EXISTS {schema}",
+        f"CREATE SEQUENCE {schema}.hostile_calls",
+        f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC",
+        f"GRANT USAGE ON SEQUENCE {schema}.hostile_calls TO PUBLIC",
+        _CREATE.replace("NAMES", names).replace("SCHEMA.", f"{schema}."),
     )
 
 
-def hostile_calls(url: str) -> int:
+def hostile_calls(url: str, schema: str = "public") -> int:
     """Return how often one was called, also in transactions that were rolled back."""
-    ((count,),) = rows(url, "SELECT last_value - (NOT is_called)::integer FROM public.hostile_calls")
-    return int(str(count))
+    ((last, called),) = rows(url, f"SELECT last_value, is_called FROM {schema}.hostile_calls")
+    return int(str(last)) if called else 0
 
 
 def _called_names() -> set[str]:
@@ -48,7 +51,7 @@ DECLARE
     inet,money,xid,tid,record,text[],name[],oid[],int2[],int8[],int2vector,oidvector}';
   several regtype[] := '{text,name,oid,regclass,regnamespace,int4,int8,numeric}';
   arrays regtype[] := '{text[],name[],oid[],int2[],int4[],int8[]}';
-  body text := 'BEGIN PERFORM pg_catalog.nextval(''public.hostile_calls'');'
+  body text := 'BEGIN PERFORM pg_catalog.nextval(''SCHEMA.hostile_calls'');'
                ' RAISE EXCEPTION ''hostile overload of %I(%s)''; END';
 BEGIN
   PERFORM set_config('search_path', 'pg_catalog', true);
@@ -82,7 +85,7 @@ BEGIN
        AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
                           AND p.proname = part.proname AND p.proargtypes::oid[] = given)
   LOOP
-    EXECUTE format('CREATE FUNCTION public.%I(%s) RETURNS text LANGUAGE plpgsql AS %L',
+    EXECUTE format('CREATE FUNCTION SCHEMA.%I(%s) RETURNS text LANGUAGE plpgsql AS %L',
                    one.proname, array_to_string(one.given::regtype[], ', '),
                    format(body, one.proname, one.given::regtype[]));
   END LOOP;
@@ -96,10 +99,10 @@ BEGIN
        AND NOT EXISTS (SELECT FROM pg_operator p WHERE p.oprname = o.oprname
                           AND (p.oprleft, p.oprright) = (l.given::oid, r.given::oid))
   LOOP
-    EXECUTE format('CREATE OR REPLACE FUNCTION public.hostile(%s, %s) RETURNS boolean'
+    EXECUTE format('CREATE OR REPLACE FUNCTION SCHEMA.hostile(%s, %s) RETURNS boolean'
                    ' LANGUAGE plpgsql AS %L', one.left_type, one.right_type,
                    format(body, 'operator', ARRAY[one.left_type, one.right_type]::regtype[]));
-    EXECUTE format('CREATE OPERATOR public.%s (FUNCTION = public.hostile, LEFTARG = %s,'
+    EXECUTE format('CREATE OPERATOR SCHEMA.%s (FUNCTION = SCHEMA.hostile, LEFTARG = %s,'
                    ' RIGHTARG = %s)', one.oprname, one.left_type, one.right_type);
   END LOOP;
 END $do$

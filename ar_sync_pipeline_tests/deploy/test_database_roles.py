@@ -356,7 +356,8 @@ def test_script_takes_what_the_catalog_no_longer_names(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:
     role_script("receiver", filled.receiver, tables="app_parent, app_note", warning="no longer:")
-    role_script("sender", filled.sender, tables="app_paren?", warning="no longer: public.app_child\n")
+    lost = "no longer: public.app_child\n"
+    role_script("sender", filled.sender, tables="app_paren?", warning=lost)
     assert refused(sites.receiver, "UPDATE app_child SET amount = 0")
     assert refused(sites.sender, "SELECT * FROM app_child")
     assert rows(sites.sender, "SELECT count(*) FROM app_parent") == [(50,)]
