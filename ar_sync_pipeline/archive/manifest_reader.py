@@ -14,6 +14,7 @@ from ar_sync_pipeline.archive.errors import CorruptArchiveError, NewerFormatErro
 from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Chunk, Manifest
 from ar_sync_pipeline.archive.manifest_media import MediaList
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
+from ar_sync_pipeline.archive.table_manifest import MOST_COLUMNS
 
 # Parsers pay some 100 bytes for a value and 1 KB for a list or object, however short its text:
 # a few megabytes of "[],[]," would cost gigabytes. An honest manifest spells a file in 154
@@ -21,7 +22,8 @@ from ar_sync_pipeline.archive.member_names import manifest_names_problem
 # that is not carried takes 16 bytes and a comma more.
 _FREE_CONTAINERS, _BYTES_PER_CONTAINER = 50_000, 100
 _FREE_VALUES, _BYTES_PER_VALUE = 200_000, 16
-# No object has more than 20; pydantic writes a report of some KB for each that it forbids.
+# No object has more than 20, but for the rules of a table's columns; pydantic writes a report of
+# some KB for each key that it forbids.
 _MAX_KEYS = 64
 # Beyond it a number is not that of a newer version.
 _HIGHEST_FORMAT = 1000
@@ -86,9 +88,18 @@ def _load_json(content: bytes, archive: str) -> dict[str, Any]:
         or values > _FREE_VALUES + len(content) // _BYTES_PER_VALUE
     ):
         raise CorruptArchiveError("the manifest has too many values", archive=archive)
+    large = list[dict[str, Any]]()
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(pairs) > _MAX_KEYS:
+            large.append(dict(pairs))
+            return large[-1]
+        return dict(pairs)
+
     try:
         # Two parsers can disagree on repeated keys, blanks and other spellings.
-        loaded = json.loads(content.decode(), object_pairs_hook=_small_object)
+        loaded = json.loads(content.decode(), object_pairs_hook=made)
+        _check_large_objects(loaded, large)
         canonical = canonical_json(loaded) == content
     except (ValueError, RecursionError, MemoryError) as error:
         raise CorruptArchiveError("the manifest is not JSON", archive=archive) from error
@@ -99,10 +110,17 @@ def _load_json(content: bytes, archive: str) -> dict[str, Any]:
     return loaded
 
 
-def _small_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > _MAX_KEYS:
-        raise ValueError(f"an object of {len(pairs)} keys")
-    return dict(pairs)
+def _check_large_objects(loaded: object, large: list[dict[str, Any]]) -> None:
+    """Check that objects of many keys are rules of a table's columns, and have not too many."""
+    tables = loaded.get("tables") if isinstance(loaded, dict) else None
+    rules = {
+        id(table.get("column_rules"))
+        for table in (tables if isinstance(tables, list) else ())
+        if isinstance(table, dict)
+    }
+    for found in large:
+        if id(found) not in rules or len(found) > MOST_COLUMNS:
+            raise ValueError(f"an object of {len(found)} keys")
 
 
 def _check_format(loaded: dict[str, Any], archive: str) -> None:

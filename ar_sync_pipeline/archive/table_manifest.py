@@ -31,6 +31,8 @@ from ar_sync_pipeline.archive.manifest_fields import (
 
 MOST_UNIQUE_KEYS = 1000
 """Number of unique keys of a table that a receiver reads."""
+MOST_COLUMNS = 1600
+"""Number of columns that a table of PostgreSQL may have (``MaxHeapAttributeNumber``)."""
 
 
 class Column(Strict):
@@ -141,17 +143,17 @@ class TableManifest(Strict):
     """
 
     name: TableName
-    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1600), FailFast()]
+    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=MOST_COLUMNS), FailFast()]
     primary_key: Annotated[tuple[Identifier, ...], Field(max_length=32), FailFast()]
     row_count: RowCount
     chunks: Annotated[tuple[Chunk, ...], FailFast()]
-    sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
+    sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=MOST_COLUMNS), FailFast()] = ()
     changed_keys: Chunk | None = None
     absent_keys: Chunk | None = None
     unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=MOST_UNIQUE_KEYS)] = None
     whole: bool = False
     covers_since: bool = False
-    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = Field(
+    column_rules: Annotated[dict[Identifier, Label], Field(max_length=MOST_COLUMNS)] = Field(
         default_factory=dict
     )
 

@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def droppable_parts(
             foreign keys of other empty tables to the named ones.
     """
     tables = [target.relation.as_string(connection) for target in targets]
-    with connection.cursor(row_factory=class_row(DroppablePart)) as cursor:
+    with (
+        built_in_search_path(connection),
+        connection.cursor(row_factory=class_row(DroppablePart)) as cursor,
+    ):
         return [
             _with_tuple(part)
             for query in (_INDEXES, *((_KEYS,) if keys else ()), _FOREIGN_KEYS)

@@ -16,7 +16,7 @@ them in one table and miss the rows of another (PostgreSQL manual, COPY).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import psycopg
@@ -30,6 +30,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 
 _WORTH_A_LOCK_ROWS = 100_000
 _LOCK_WAIT = "2s"
@@ -67,9 +68,13 @@ class Filling:
         """Restore everything at the end of a block."""
         yield
         # A definition names no tablespace if it is the default of the database.
-        self.connection.execute("SELECT set_config('default_tablespace', '', true)")
+        self.connection.execute("SELECT pg_catalog.set_config('default_tablespace', '', true)")
         for part in self.dropped:
-            self.connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
+            # The server checks a foreign key by a query over the tables. An expression of an index
+            # was printed under this path; it calls functions of PostgreSQL only.
+            path = nullcontext() if part.foreign_key else built_in_search_path(self.connection)
+            with path:
+                self.connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
 
 
 def fill_from_staging(connection: Connection, differences: Sequence[TableDifference]) -> Filling:
@@ -171,9 +176,10 @@ def _truncated(
         return frozenset()
     tables = sql.SQL(", ").join(target.rows for target in candidates.values())
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
-    found = connection.execute(
-        _DIRECT, {"tables": list(candidates), "suppressed": effects.suppressed}
-    ).fetchall()
+    with built_in_search_path(connection):
+        found = connection.execute(
+            _DIRECT, {"tables": list(candidates), "suppressed": effects.suppressed}
+        ).fetchall()
     direct = [candidates[row[0]] for row in found]
     if direct:
         tables = sql.SQL(", ").join(target.rows for target in direct)
@@ -183,10 +189,10 @@ def _truncated(
 
 @contextmanager
 def _short_waits(connection: Connection) -> Iterator[None]:
-    before = scalar(connection, "SELECT current_setting('lock_timeout')")
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
+    before = scalar(connection, "SELECT pg_catalog.current_setting('lock_timeout')")
+    connection.execute("SELECT pg_catalog.set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
     yield
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [before])
+    connection.execute("SELECT pg_catalog.set_config('lock_timeout', %s, true)", [before])
 
 
 # The server checks a foreign key at the end of each COPY, when its parent may not be copied yet.

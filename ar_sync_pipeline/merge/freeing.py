@@ -28,13 +28,15 @@ from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
-# The last two: a value too long for an index, and an error of a function in C.
+# The last three: a value too long for an index, an error of a function in C, and a type that is
+# not PostgreSQL's own and has no maximum or sum.
 _REFUSED = (
     psycopg.IntegrityError,
     psycopg.DataError,
     psycopg.errors.FeatureNotSupported,
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.InternalError_,
+    psycopg.errors.UndefinedFunction,
 )
 
 
@@ -86,7 +88,7 @@ class UniqueValueFreer:
             self.to_delete.relation(table), identity.same("b", "d")
         )
         query = sql.SQL(
-            "SELECT b.*, row_number() OVER () AS {} FROM ({}) AS b WHERE {} OR {}"
+            "SELECT b.*, pg_catalog.row_number() OVER () AS {} FROM ({}) AS b WHERE {} OR {}"
         ).format(sql.Identifier("ar_sync number"), holders(difference, unique), written, deleted)
         relation = identity.fill(self.connection, name, query)
         return relation if exists(self.connection, relation) else None

@@ -43,7 +43,7 @@ _SAME = sql.SQL("t.image = n.image AND t.copy = n.copy")
 def _numbered(staged: StagedTable, rows: sql.Composable, alias: str) -> sql.Composed:
     """Return every row with its place, its image, and its number among the rows of this image."""
     return sql.SQL(
-        "(SELECT {place}, {image} AS image, row_number() OVER"
+        "(SELECT {place}, {image} AS image, pg_catalog.row_number() OVER"
         " (PARTITION BY {image} ORDER BY x.tableoid, x.ctid) AS copy"
         " FROM {rows} AS x) AS {alias}"
     ).format(

@@ -14,6 +14,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
@@ -25,7 +26,9 @@ def check_leaf_references(connection: Connection, written: Collection[TableFacts
         LoadRefusedError: A row refers to a row that does not exist.
     """
     names = [facts.relation.as_string(connection) for facts in written]
-    for child, parent, *key in connection.execute(_KEYS, {"written": names}).fetchall():
+    with built_in_search_path(connection):
+        keys = connection.execute(_KEYS, {"written": names}).fetchall()
+    for child, parent, *key in keys:
         _check(connection, _Relation(**child), _Relation(**parent), *key)
 
 
@@ -48,7 +51,8 @@ class _Relation:
         if self.root is not None:
             return sql.SQL(
                 "(SELECT * FROM {} AS r"
-                " WHERE r.tableoid IN (SELECT t.relid FROM pg_partition_tree({}::oid) AS t))"
+                " WHERE r.tableoid IN (SELECT t.relid::oid"
+                " FROM pg_catalog.pg_partition_tree({}::oid::regclass) AS t))"
             ).format(sql.Identifier(*self.root), sql.Literal(self.oid))
         only = sql.SQL("ONLY {}") if self.plain else sql.SQL("{}")
         return only.format(sql.Identifier(*self.name))

@@ -17,6 +17,7 @@ from ar_sync_pipeline.merge.differences import TableDifference
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 NUMBER = sql.Identifier("m", "ar_sync number")
@@ -25,14 +26,14 @@ _DIGITS = "0123456789"
 _MOST_LABELS = 8
 _LENGTH = re.compile(r"\((\d+)\)\Z")
 # A server in FIPS mode refuses md5().
-_RANDOM = sql.SQL("replace(gen_random_uuid()::text, '-', '')")
+_RANDOM = sql.SQL("pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', '')")
 # By type, or by category of types.
 _OTHERS = {
     "B": "NOT {column}",
     "R": "'empty'::{base}",
-    "I": "('fd00::'::inet + (random() * 1e15)::bigint)::{base}",
-    "uuid": "gen_random_uuid()",
-    "bytea": "uuid_send(gen_random_uuid())",
+    "I": "('fd00::'::inet + (pg_catalog.random() * 1e15::float8)::bigint)::{base}",
+    "uuid": "pg_catalog.gen_random_uuid()",
+    "bytea": "pg_catalog.uuid_send(pg_catalog.gen_random_uuid())",
 }
 
 
@@ -95,7 +96,10 @@ def _is_followed(references: References, target: TargetTable, name: str) -> bool
 def _values(
     connection: Connection, difference: TableDifference, name: str
 ) -> Iterator[sql.Composable]:
-    with connection.cursor(row_factory=class_row(_ColumnType)) as cursor:
+    with (
+        built_in_search_path(connection),
+        connection.cursor(row_factory=class_row(_ColumnType)) as cursor,
+    ):
         facts = difference.target.facts
         relation = facts.relation.as_string(connection)
         found = cursor.execute(_TYPE, {"table": relation, "column": name}).fetchone()
@@ -135,13 +139,13 @@ def _texts(column: sql.Identifier, base: sql.SQL, type_name: str) -> Iterator[sq
     for turn in range(1, 10):
         # Other digits keep the format of codes, numbers and addresses.
         turned = sql.Literal(_DIGITS[turn:] + _DIGITS[:turn])
-        yield sql.SQL("translate({}::text, {}, {})::{}").format(
+        yield sql.SQL("pg_catalog.translate({}::text, {}, {})::{}").format(
             column, sql.Literal(_DIGITS), turned, base
         )
     yield sql.SQL("({}::text || {})::{}").format(column, _RANDOM, base)
     yield sql.SQL("({} || {}::text)::{}").format(_RANDOM, column, base)
     for _ in range(3):
-        yield sql.SQL("left({}, {})::{}").format(_RANDOM, length, base)
+        yield sql.SQL("pg_catalog.left({}, {})::{}").format(_RANDOM, length, base)
 
 
 def _numbers(
@@ -149,7 +153,7 @@ def _numbers(
 ) -> Iterator[sql.Composable]:
     """Yield values above the largest and below the smallest value of both sides."""
     step = (
-        sql.SQL("{} * interval '1 day'").format(NUMBER)
+        sql.SQL("({} OPERATOR(pg_catalog.*) interval '1 day')").format(NUMBER)
         if category == "D"
         else sql.SQL("{}::integer").format(NUMBER)
     )
@@ -157,10 +161,14 @@ def _numbers(
     for extreme, beyond, sign in (("max", "greatest", "+"), ("min", "least", "-")):
         sides = [difference.target.rows, *([difference.staged.relation] if shared else [])]
         ends = sql.SQL(", ").join(
-            sql.SQL("(SELECT {}({}) FROM {})").format(sql.SQL(extreme), sql.Identifier(name), side)
+            sql.SQL("(SELECT pg_catalog.{}({}) FROM {})").format(
+                sql.SQL(extreme), sql.Identifier(name), side
+            )
             for side in sides
         )
-        yield sql.SQL("({}({}) {} {})::{}").format(sql.SQL(beyond), ends, sql.SQL(sign), step, base)
+        yield sql.SQL("({}({}) OPERATOR(pg_catalog.{}) {})::{}").format(
+            sql.SQL(beyond), ends, sql.SQL(sign), step, base
+        )
 
 
 _TYPE = """

@@ -8,6 +8,7 @@ from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDiffer
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 from ar_sync_pipeline.postgres.sql_parts import add_primary_key, assignments, column_list
 
 
@@ -158,18 +159,14 @@ def remember_source_values(connection: Connection, difference: TableDifference) 
 
 def _fits(connection: Connection, target: TargetTable, columns: tuple[str, ...]) -> bool:
     """Return whether the stored values have the columns, types and key of the target."""
-    return bool(
-        scalar(
-            connection,
-            _FITS,
-            {
-                "source": target.source_values.as_string(connection),
-                "target": target.relation.as_string(connection),
-                "columns": list(columns),
-                "key": sorted(target.key),
-            },
-        )
-    )
+    facts = {
+        "source": target.source_values.as_string(connection),
+        "target": target.relation.as_string(connection),
+        "columns": list(columns),
+        "key": sorted(target.key),
+    }
+    with built_in_search_path(connection):
+        return bool(scalar(connection, _FITS, facts))
 
 
 _FITS = """
@@ -193,7 +190,7 @@ def _exists(connection: Connection, relation: sql.Identifier) -> bool:
     return bool(
         scalar(
             connection,
-            sql.SQL("SELECT to_regclass({}) IS NOT NULL").format(
+            sql.SQL("SELECT pg_catalog.to_regclass({}) IS NOT NULL").format(
                 sql.Literal(relation.as_string(connection))
             ),
         )

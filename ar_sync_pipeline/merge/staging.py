@@ -220,7 +220,7 @@ def _type_name(connection: Connection, target: TargetTable, column: Column) -> s
     known = target.facts.column(column.name)
     if known is not None:
         return sql.SQL(known.type)  # the receiver's own catalog text
-    name = scalar(connection, "SELECT to_regtype(%s)::text", [column.type])
+    name = scalar(connection, "SELECT pg_catalog.to_regtype(%s)::text", [column.type])
     if name is None:
         raise SchemaMismatchError(
             f"column {column.name} of {target.name} has the type {column.type},"

@@ -27,7 +27,7 @@ def give_back_microseconds(connection: Connection, staged: StagedTable) -> None:
         return
     assignments = [
         sql.SQL(
-            "{column} = CASE WHEN date_trunc('milliseconds', {held}) = {sent}"
+            "{column} = CASE WHEN pg_catalog.date_trunc('milliseconds', {held}) = {sent}"
             " THEN {held} ELSE {sent} END"
         ).format(
             column=sql.Identifier(name),

@@ -42,13 +42,13 @@ _HASHED_AS_THEY_ARE = re.compile(
     r"|timestamp(\(\d\))? with(out)? time zone|time(\(\d\))? without time zone|oid)\Z"
 )
 _WIRE_FORMS = {
-    "real": "float4send({})",
-    "double precision": "float8send({})",
-    "bpchar": "bpcharsend({})",
-    "money": "cash_send({})",
+    "real": "pg_catalog.float4send({})",
+    "double precision": "pg_catalog.float8send({})",
+    "bpchar": "pg_catalog.bpcharsend({})",
+    "money": "pg_catalog.cash_send({})",
     # `xml_send` leaves out one line end at the beginning of a value without a prolog, so each
     # server that a value passes has one less. Within arrays and own types that still counts.
-    "xml": r"ltrim(xml_send({}), '\x0a'::bytea)",
+    "xml": r"pg_catalog.ltrim(pg_catalog.xml_send({}), '\x0a'::bytea)",
 }
 _INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
 _MOST_FIELDS = 1664
@@ -100,7 +100,7 @@ def digest_of(
 
 def digest_of_rows(one: sql.Composable) -> sql.Composed:
     """Return the aggregate expression for the digest of rows with these digests of `row_digest`."""
-    return sql.SQL("coalesce(sum({}), 0)::numeric(40)").format(one)
+    return sql.SQL("coalesce(pg_catalog.sum({}), 0)::numeric(40)").format(one)
 
 
 def row_digest(
@@ -140,7 +140,11 @@ def probe_digest(connection: Connection) -> str:
 
 
 def _row_digest(fields: sql.Composable) -> sql.Composed:
-    return sql.SQL("hashfloat8extended(hash_record_extended(ROW({}), 0)::float8, 0)").format(fields)
+    # The casts make the argument types exact: see `default_search_path`.
+    return sql.SQL(
+        "pg_catalog.hashfloat8extended("
+        "pg_catalog.hash_record_extended(ROW({}), 0::bigint)::float8, 0::bigint)"
+    ).format(fields)
 
 
 def _server_encoding(connection: Connection) -> str:
@@ -160,7 +164,7 @@ def _hashable(
     """
     if column.type == "bigint":
         # The receiver's column may be an integer, of which `>>` would take the number modulo 32.
-        halves = "int8send({0})" if wide else "{0}, ({0}::bigint >> 32)::integer"
+        halves = "pg_catalog.int8send({0})" if wide else "{0}, ({0}::bigint >> 32)::integer"
         return sql.SQL(halves).format(value)
     if _HASHED_AS_THEY_ARE.match(column.type):
         return value
@@ -173,7 +177,7 @@ def _hashable(
     # Under a nondeterministic collation, texts of different bytes hash alike.
     printed = sql.SQL("ROW({})::text" if own_type else "{}::text").format(value)
     text = sql.SQL('({} COLLATE "C")').format(printed)
-    return sql.SQL("convert_to({}, 'UTF8')").format(text) if encoded else text
+    return sql.SQL("pg_catalog.convert_to({}, 'UTF8')").format(text) if encoded else text
 
 
 _PROBE_TEXT = "ñandú 🚌"
@@ -183,5 +187,5 @@ _PROBE = """
     'v'::character varying, 'c0ffee00-0000-4000-8000-000000000001'::uuid, '\\x00ff'::bytea,
     '2024-02-29'::date, '2017-05-14 03:59:59.999999+00'::timestamptz,
     '2017-05-14 03:59:59.999999'::timestamp, '23:59:59.999999'::time,
-    float8send(-33.45), float4send(0.1), NULL::integer, 3::smallint
+    pg_catalog.float8send(-33.45), pg_catalog.float4send(0.1), NULL::integer, 3::smallint
 """

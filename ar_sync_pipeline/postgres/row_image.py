@@ -13,4 +13,6 @@ def row_image(row: sql.Composable) -> sql.Composed:
     Args:
         row: The row, such as ``ROW(t.a, t.b)``.
     """
-    return sql.SQL("sha256(convert_to(({})::text, getdatabaseencoding()))").format(row)
+    return sql.SQL(
+        "pg_catalog.sha256(pg_catalog.convert_to(({})::text, pg_catalog.getdatabaseencoding()))"
+    ).format(row)

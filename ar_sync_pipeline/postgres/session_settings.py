@@ -52,15 +52,23 @@ _KEEP = sql.SQL("SELECT {}, pg_catalog.set_config('search_path', 'pg_catalog', f
         _KEPT.format(f"ar_sync.{name}", name) for name in ("search_path", *_OF_THE_APPLICATION)
     )
 )
+_PATH_OF_THE_APPLICATION = sql.SQL("pg_catalog.current_setting('ar_sync.search_path')")
+_EXCHANGE_PATH = sql.SQL(
+    "SELECT pg_catalog.current_setting('search_path'),"
+    " pg_catalog.set_config('search_path', {}, false)"
+)
+_USABLE = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
 _LIKE_THE_APPLICATION = sql.SQL("SELECT {}").format(
     sql.SQL(", ").join(
-        sql.SQL("set_config({}, current_setting({}), true)").format(name, f"ar_sync.{name}")
+        sql.SQL("pg_catalog.set_config({}, pg_catalog.current_setting({}), true)").format(
+            name, f"ar_sync.{name}"
+        )
         for name in _OF_THE_APPLICATION
     )
 )
 _AS_ALWAYS = sql.SQL("SELECT {}").format(
     sql.SQL(", ").join(
-        sql.SQL("set_config({}, {}, true)").format(name, _ALWAYS[name])
+        sql.SQL("pg_catalog.set_config({}, {}, true)").format(name, _ALWAYS[name])
         for name in _OF_THE_APPLICATION
     )
 )
@@ -96,16 +104,34 @@ def default_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Resolve names like the application's own sessions, for the length of a block.
 
     Functions in triggers, constraints and index expressions may rely on the search path of the role
-    or the database. All names in the product's own statements are qualified.
+    or the database, also in queries: the planner inlines the SQL functions of a table's indexes.
+
+    A schema of that path may have functions of others that PostgreSQL prefers to its own ones
+    (PostgreSQL manual, 10.3). So in a statement of such a block a function or operator of
+    PostgreSQL is qualified, or has exactly the argument types of the call. A statement of which
+    that is not obvious, and that uses no table of the application, belongs into
+    `built_in_search_path`.
     """
-    connection.execute(
-        "SELECT set_config('search_path', current_setting('ar_sync.search_path'), false)"
-    )
+    with _search_path(connection, _PATH_OF_THE_APPLICATION):
+        yield
+
+
+@contextmanager
+def built_in_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Resolve names in ``pg_catalog`` only, for the length of a block."""
+    with _search_path(connection, sql.Literal("pg_catalog")):
+        yield
+
+
+@contextmanager
+def _search_path(connection: psycopg.Connection[Any], path: sql.Composable) -> Iterator[None]:
+    (before, _) = connection.execute(_EXCHANGE_PATH.format(path)).fetchone() or ("pg_catalog", "")
     try:
         yield
     finally:
-        if not connection.closed:
-            connection.execute("SELECT set_config('search_path', 'pg_catalog', false)")
+        # The rollback of a failed transaction restores the path.
+        if connection.info.transaction_status in _USABLE:
+            connection.execute(_EXCHANGE_PATH.format(sql.Literal(before)))
 
 
 @contextmanager

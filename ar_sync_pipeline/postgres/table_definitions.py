@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -121,7 +122,8 @@ def read_definitions(
     """Return the definitions of tables now, all columns as replicated; without missing tables."""
     names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
     query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_READ)
-    rows = connection.execute(query, {"names": list(names)}).fetchall()
+    with built_in_search_path(connection):
+        rows = connection.execute(query, {"names": list(names)}).fetchall()
     for _, parts, _ in rows:
         for part in parts.values():
             part["filled"] = _is_filled(connection, part)

@@ -13,7 +13,7 @@ from ar_sync_pipeline.archive.canonical_json import canonical_json
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
-from ar_sync_pipeline_tests.archive.building import make_source
+from ar_sync_pipeline_tests.archive.building import make_manifest, make_source, make_table
 
 _LONG = "x" * 2_000_000
 
@@ -80,3 +80,37 @@ def test_no_text_may_hold_nul_or_be_long(honest: dict[str, Any], text: str) -> N
         sentence = str(refused.value)
         assert sentence.isprintable(), place
         assert len(sentence) < 1000, place
+
+
+def with_rules(count: int) -> dict[str, Any]:
+    """A manifest of a table with rules of so many columns."""
+    table = make_table("app_bus", column_rules={f"c{number}": "mask" for number in range(count)})
+    content: dict[str, Any] = json.loads(make_manifest(tables=(table,)).to_json())
+    return content
+
+
+@pytest.mark.parametrize("count", [65, 1600])
+def test_every_column_of_a_table_may_have_a_rule(count: int) -> None:
+    content = with_rules(count)
+    manifest = parse_manifest(canonical_json(content), ReadLimits())
+    assert len(manifest.tables[0].column_rules) == count
+
+
+@pytest.mark.parametrize("place", [("sender",), ("tables", 0), ("tables", 0, "columns", 0), ()])
+def test_no_other_object_has_many_keys(place: tuple[Any, ...]) -> None:
+    """Each would be a line of the report."""
+    content = target = with_rules(65)
+    for step in place:
+        target = target[step]
+    target |= {f"c{number}": "mask" for number in range(65)}
+    with pytest.raises(CorruptArchiveError, match="is not JSON"):
+        parse_manifest(canonical_json(content), ReadLimits(), archive="a.tar")
+
+
+@pytest.mark.parametrize("tables", [None, 7, {"a": 1}, [None], ["column_rules"], [[1]]])
+def test_tables_that_are_none_are_refused_with_one_error(tables: object) -> None:
+    content = with_rules(65)
+    rules = content["tables"][0]["column_rules"]
+    for changes in ({"tables": tables}, {"tables": tables, "column_rules": rules}):
+        with pytest.raises(CorruptArchiveError):
+            parse_manifest(canonical_json({**content, **changes}), ReadLimits(), archive="a.tar")

@@ -32,6 +32,7 @@ from ar_sync_pipeline_tests.fix_sites import (
     rows,
     watermark_of,
 )
+from ar_sync_pipeline_tests.hostile_overloads import hostile_calls, install_hostile_overloads
 
 NEW_TABLE = "CREATE TABLE app_new (id serial PRIMARY KEY, word text)"
 OUTSIDE = (
@@ -363,7 +364,8 @@ def test_script_takes_what_the_catalog_no_longer_names(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:
     role_script("receiver", filled.receiver, tables="app_parent, app_note", warning="no longer:")
-    role_script("sender", filled.sender, tables="app_paren?", warning="no longer: app_child\n")
+    lost = "no longer: public.app_child\n"
+    role_script("sender", filled.sender, tables="app_paren?", warning=lost)
     assert refused(sites.receiver, "UPDATE app_child SET amount = 0")
     assert refused(sites.sender, "SELECT * FROM app_child")
     assert rows(sites.sender, "SELECT count(*) FROM app_parent") == [(50,)]
@@ -377,7 +379,7 @@ def test_script_names_the_tables_that_another_catalog_loses(
     execute(url, "CREATE TABLE crm_lead (id int PRIMARY KEY)")
     role_script(side, url, tables="app_*")
     role_script(side, url, tables="app_*,crm_*")
-    role_script(side, url, tables="crm_*", warning="no longer: app_child, app_")
+    role_script(side, url, tables="crm_*", warning="no longer: public.app_child, public.app_")
 
 
 def test_script_warns_of_rights_that_others_gave(filled: TwoSites, role_script: RoleScript) -> None:
@@ -390,6 +392,18 @@ def test_script_warns_of_rights_that_others_gave(filled: TwoSites, role_script: 
     role_script("receiver", filled.receiver, tables="app_*")
     execute(filled.receiver, "GRANT CREATE ON SCHEMA public TO PUBLIC")
     role_script("receiver", filled.receiver, tables="app_*", warning="before PostgreSQL 15")
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_script_calls_no_function_of_those_who_may_create_some_in_public(
+    filled: TwoSites, role_script: RoleScript, side: str
+) -> None:
+    """The administrator runs it as a superuser, so such a function would become one."""
+    url = filled.sender if side == "sender" else filled.receiver
+    install_hostile_overloads(url)
+    role_script(side, url, tables="app_*", exclude_columns="app_child.amount")
+    role_script(side, url, tables="app_child", warning="no longer: public.app_parent")
+    assert hostile_calls(url) == 0
 
 
 def test_ledger_that_another_role_has_made_is_taken_over(

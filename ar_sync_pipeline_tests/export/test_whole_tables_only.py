@@ -69,7 +69,7 @@ def test_role_script_says_so_and_can_give_the_right(
     source: Source, as_role: Callable[..., Source]
 ) -> None:
     source.run(ENABLE, POLICY)
-    assert "t_a" in refusal(as_role(warning="hide rows from this role: t_a")).problem
+    assert "t_a" in refusal(as_role(warning="hide rows from this role: public.t_a")).problem
     assert row_counts(as_role(bypassrls="on").complete()) == {"t_a": 900}
 
 
@@ -104,7 +104,7 @@ def test_policy_on_a_partition_does_not_hide_its_rows_from_the_whole(
         "INSERT INTO t_p SELECT n FROM generate_series(0, 9) n",
         "ALTER TABLE t_p1 ENABLE ROW LEVEL SECURITY",
     )
-    reader = as_role(warning="hide rows from this role: t_p1")
+    reader = as_role(warning="hide rows from this role: public.t_p1")
     assert row_counts(reader.complete()) == {"t_a": 900, "t_p": 10}
     source.run("ALTER TABLE t_p ENABLE ROW LEVEL SECURITY")
     assert "rows of t_p " in refusal(reader).problem

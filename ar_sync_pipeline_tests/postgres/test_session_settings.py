@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from urllib.parse import urlsplit
 
 import psycopg
@@ -10,6 +11,8 @@ import pytest
 from ar_sync_pipeline.errors import ArSyncError, TerminalError, TransientError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path, default_search_path
 from ar_sync_pipeline_tests.fix_pgbouncer import PgBouncer
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -101,6 +104,29 @@ def test_transactions_are_what_the_product_relies_on(hostile: str) -> None:
             " current_setting('transaction_read_only'), current_setting('ar_sync.search_path')"
         ).fetchone()
     assert found == ("read committed", "off", "elsewhere")
+
+
+@pytest.mark.parametrize("in_transaction", [True, False])
+def test_search_path_of_a_block_ends_with_it_also_by_an_error(
+    hostile: str, in_transaction: bool
+) -> None:
+    def path() -> str:
+        return str(scalar(connection, "SHOW search_path"))
+
+    with connect(hostile, application="test") as connection:
+        with default_search_path(connection):
+            assert path() == "elsewhere"
+            with built_in_search_path(connection):
+                assert path() == "pg_catalog"
+            assert path() == "elsewhere"
+            with (
+                pytest.raises(psycopg.errors.DivisionByZero),
+                connection.transaction() if in_transaction else nullcontext(),
+                built_in_search_path(connection),
+            ):
+                connection.execute("SELECT 1 / 0")
+            assert path() == "elsewhere"
+        assert path() == "pg_catalog"
 
 
 def test_session_pooling_works(pgbouncer: PgBouncer, hostile: str) -> None:

@@ -252,6 +252,19 @@ QUIET = (
         modes=EVERY_MODE,
     ),
     Situation(
+        "index_of_a_function_that_the_planner_inlines_and_that_names_another_without_its_schema",
+        TABLE,
+        rows=ROWS,
+        receiver="CREATE FUNCTION helper(text) RETURNS text LANGUAGE sql IMMUTABLE AS"
+        " 'SELECT lower($1)'; CREATE FUNCTION fold(text) RETURNS text LANGUAGE sql IMMUTABLE AS"
+        " 'SELECT helper($1)'; CREATE INDEX ON t_a (fold(u)); CREATE INDEX ON t_a (n)",
+        steps=(
+            partial(SWAP),
+            complete("DELETE FROM t_a WHERE id = 1; INSERT INTO t_a VALUES (4, 'd')"),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
         "domain_and_default_that_call_functions",
         "CREATE FUNCTION good(int) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS"
         " $$BEGIN RETURN fine($1); END$$;"

@@ -23,6 +23,9 @@
 
 \set ON_ERROR_STOP on
 \set QUIET on
+-- Whoever may create functions in another schema would otherwise run them here as a superuser
+-- (PostgreSQL manual, 10.3: the function with the exact argument types is called).
+SET search_path = pg_catalog, pg_temp;
 \if :{?role} \else \set role ar_sync_receiver \endif
 \if :{?schema} \else \set schema public \endif
 \if :{?tables} \else \set tables AndroidRequests_* \endif
@@ -144,3 +147,4 @@ SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS los
 
 DROP TABLE pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
   pg_temp.ar_sync_patterns;
+RESET search_path;

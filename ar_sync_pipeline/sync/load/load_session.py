@@ -36,7 +36,7 @@ from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
 from ar_sync_pipeline.postgres.schema_facts import read_tables
-from ar_sync_pipeline.postgres.session_settings import default_search_path
+from ar_sync_pipeline.postgres.session_settings import built_in_search_path, default_search_path
 from ar_sync_pipeline.postgres.table_definitions import TableDefinition
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.blame import fault_of_archive
@@ -128,13 +128,11 @@ class LoadSession:
                     staged = self._stage()
                 outcome = self._merge_all(staged, effects)
                 self._check_deletions(outcome, guard_percent, allowed)
-                for archive in staged:
-                    with self._blaming(archive.manifest.archive_id):
-                        for table in archive.tables:
-                            advance_sequences(self._connection, table.manifest, table.target)
-                written = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
                 to_carry = {one: chunks_to_carry(one, c) for one, c in self._unverified.items()}
-                written.record_all(outcome, clock, to_carry, remembers_media=remembers_media)
+                with built_in_search_path(self._connection):
+                    self._advance_sequences(staged)
+                    record = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
+                    record.record_all(outcome, clock, to_carry, remembers_media=remembers_media)
                 self._record_definitions(staged, outcome, clock())
                 if self._media.stage is not None:
                     # The files get their names before the rows that name them are committed. Only
@@ -341,6 +339,12 @@ class LoadSession:
             later=later,
             lap=self._watch.lap,
         )
+
+    def _advance_sequences(self, staged: Sequence[StagedArchive]) -> None:
+        for archive in staged:
+            with self._blaming(archive.manifest.archive_id):
+                for table in archive.tables:
+                    advance_sequences(self._connection, table.manifest, table.target)
 
     def _record_definitions(
         self, staged: Sequence[StagedArchive], outcome: LoadOutcome, now: datetime
