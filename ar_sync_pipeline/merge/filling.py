@@ -30,6 +30,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import application_texts
 
 _WORTH_A_LOCK_ROWS = 100_000
 _LOCK_WAIT = "2s"
@@ -68,8 +69,9 @@ class Filling:
         yield
         # A definition names no tablespace if it is the default of the database.
         self.connection.execute("SELECT set_config('default_tablespace', '', true)")
-        for part in self.dropped:
-            self.connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
+        with application_texts(self.connection):
+            for part in self.dropped:
+                self.connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
 
 
 def fill_from_staging(connection: Connection, differences: Sequence[TableDifference]) -> Filling:
