@@ -28,13 +28,16 @@ from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
-# The last two: a value too long for an index, and an error of a function in C.
+# The last four: a value too long for an index, an error of a function in C, and a type that lacks
+# the operator of a placeholder, or has several.
 _REFUSED = (
     psycopg.IntegrityError,
     psycopg.DataError,
     psycopg.errors.FeatureNotSupported,
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.InternalError_,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.AmbiguousFunction,
 )
 
 
