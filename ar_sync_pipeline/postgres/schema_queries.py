@@ -69,6 +69,7 @@ _TYPES_WITHIN = """
 """The types that the type ``t`` is made of: elements, bases, subtypes, attributes."""
 
 # Until version 14 the column, not its expression, depends on the columns that it is computed from.
+# Since version 18 NOT NULL may be NOT VALID: older rows may have NULL.
 COLUMNS = f"""
 WITH RECURSIVE part AS (
   SELECT DISTINCT a.atttypid AS column_type, a.atttypid AS type
@@ -83,7 +84,10 @@ WITH RECURSIVE part AS (
 SELECT a.attrelid::bigint AS table,
        a.attname AS name,
        format_type(a.atttypid, a.atttypmod) AS type,
-       NOT a.attnotnull AS nullable,
+       NOT a.attnotnull OR EXISTS (
+         SELECT FROM pg_constraint v
+          WHERE v.conrelid = a.attrelid AND v.contype = 'n' AND v.conkey = ARRAY[a.attnum]
+            AND NOT v.convalidated) AS nullable,
        a.attgenerated <> '' AS generated,
        d.oid IS NOT NULL OR y.typdefaultbin IS NOT NULL OR a.attidentity <> '' AS has_default,
        a.attidentity = 'a' AS always_identity,
