@@ -81,7 +81,7 @@ def _remedy(error: psycopg.Error, *, fires: bool) -> str:
     elif isinstance(error, psycopg.errors.InsufficientPrivilege) and names_function(
         error.diag.context
     ):
-        action = "GRANT what the function needs to the role of the receiver's URL"
+        action = f"GRANT what the function needs to the role of the receiver's URL, or {GRANT}"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "schema" in str(error):
         action = (
             "GRANT USAGE ON that schema to the role of the receiver's URL, or run the output of"

@@ -64,6 +64,8 @@ _KEEP = sql.SQL("SELECT {}, pg_catalog.set_config('search_path', 'pg_catalog', f
         _KEPT.format(f"ar_sync.{name}", name) for name in ("search_path", *_OF_THE_APPLICATION)
     )
 )
+
+
 @contextmanager
 def parallel_workers(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Let queries of a block use parallel workers, in a transaction or a savepoint."""

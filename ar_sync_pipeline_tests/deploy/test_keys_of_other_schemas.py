@@ -18,8 +18,10 @@ from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_wi
 # Not in SQL: PostgreSQL would write the body into a partition's condition.
 NORM = (
     'CREATE SCHEMA "Util"',
-    'CREATE FUNCTION "Util".norm(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS'
-    " $$BEGIN RETURN lower($1); END$$",
+    (
+        'CREATE FUNCTION "Util".norm(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS'
+        " $$BEGIN RETURN lower($1); END$$"
+    ),
 )
 TABLE = "CREATE TABLE t_a (id int PRIMARY KEY, email text)"
 KINDS = {
@@ -31,8 +33,10 @@ KINDS = {
     ),
     "function_of_a_generated_column": (
         *NORM,
-        "CREATE TABLE t_a (id int PRIMARY KEY, email text, n text UNIQUE GENERATED ALWAYS AS"
-        ' ("Util".norm(email)) STORED)',
+        (
+            "CREATE TABLE t_a (id int PRIMARY KEY, email text, n text UNIQUE GENERATED ALWAYS AS"
+            ' ("Util".norm(email)) STORED)'
+        ),
     ),
     "function_of_a_partition": (
         *NORM,
@@ -64,12 +68,18 @@ KINDS = {
     ),
     "operator_of_an_exclusion": (
         'CREATE SCHEMA "Util"',
-        'CREATE OPERATOR "Util".== (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq,'
-        ' COMMUTATOR = OPERATOR("Util".==))',
-        'CREATE OPERATOR CLASS "Util".same FOR TYPE text USING hash AS OPERATOR 1 "Util".==,'
-        " FUNCTION 1 hashtext(text)",
-        "CREATE TABLE t_a (id int PRIMARY KEY, email text,"
-        ' EXCLUDE USING hash (email "Util".same WITH OPERATOR("Util".==)))',
+        (
+            'CREATE OPERATOR "Util".== (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq,'
+            ' COMMUTATOR = OPERATOR("Util".==))'
+        ),
+        (
+            'CREATE OPERATOR CLASS "Util".same FOR TYPE text USING hash AS OPERATOR 1 "Util".==,'
+            " FUNCTION 1 hashtext(text)"
+        ),
+        (
+            "CREATE TABLE t_a (id int PRIMARY KEY, email text,"
+            ' EXCLUDE USING hash (email "Util".same WITH OPERATOR("Util".==)))'
+        ),
     ),
 }
 
