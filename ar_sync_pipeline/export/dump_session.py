@@ -16,6 +16,7 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import SequenceValue
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
@@ -33,11 +34,13 @@ from ar_sync_pipeline.export.selection import prepare_keys
 from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
 from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.blocking_watch import BlockingWatch, lock_wait
-from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.errors import LockWaitError
+from ar_sync_pipeline.postgres.checks.event_triggers import EXEMPT
+from ar_sync_pipeline.postgres.connect import Connection, connect, names_function
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, LockWaitError
 from ar_sync_pipeline.postgres.exported_table import read_sequences
 from ar_sync_pipeline.postgres.migrations import migrations_table
 from ar_sync_pipeline.postgres.other_sessions import exclusive_lock
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -133,7 +136,7 @@ class DumpStart:
         try:
             connection = self._connect(stack)
             known = replicated_tables(connection, self.catalog)
-            keys = prepare_keys(connection, known) if self.with_keys else {}
+            keys = _prepare_keys(connection, known) if self.with_keys else {}
             others = _others(connection, self.catalog)
             guard = self._guard(stack, known)
             snapshot = stack.enter_context(
@@ -205,6 +208,29 @@ class DumpStart:
                 remedy="it is tried again",
             )
         return lock_wait("the dump", found)
+
+
+def _prepare_keys(
+    connection: Connection, tables: Mapping[str, TableFacts]
+) -> dict[str, sql.Identifier]:
+    """Create the tables of keys; event triggers of the application fire for them.
+
+    Raises:
+        DatabaseRefusedError: The function of an event trigger fails.
+    """
+    try:
+        with default_search_path(connection):
+            return prepare_keys(connection, tables)
+    except psycopg.Error as error:
+        if not names_function(error.diag.context):
+            raise
+        message = printable(error.diag.message_primary or "")
+        where = printable((error.diag.context or "").splitlines()[-1])
+        raise DatabaseRefusedError(
+            f"an event trigger of the sender fails for the temporary tables of a dump ({message};"
+            f" {where})",
+            remedy=EXEMPT.format(connection.info.user),
+        ) from error
 
 
 def _relations(tables: Mapping[str, TableFacts]) -> list[sql.Identifier]:

@@ -78,6 +78,15 @@ def _remedy(error: psycopg.Error, *, fires: bool) -> str:
         action = "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
     elif isinstance(error, psycopg.NotSupportedError):
         action = f"drop the rule at the receiver, or {GRANT}"
+    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and names_function(
+        error.diag.context
+    ):
+        action = f"GRANT what the function needs to the role of the receiver's URL, or {GRANT}"
+    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "schema" in str(error):
+        action = (
+            "GRANT USAGE ON that schema to the role of the receiver's URL, or run the output of"
+            " `ar-sync grants receiver`"
+        )
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
         action = (
             "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if"

@@ -30,7 +30,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.session_settings import built_in_search_path
+from ar_sync_pipeline.postgres.session_settings import application_texts, built_in_search_path
 
 _WORTH_A_LOCK_ROWS = 100_000
 _LOCK_WAIT = "2s"
@@ -69,12 +69,14 @@ class Filling:
         yield
         # A definition names no tablespace if it is the default of the database.
         self.connection.execute("SELECT pg_catalog.set_config('default_tablespace', '', true)")
-        for part in self.dropped:
-            # The server checks a foreign key by a query over the tables. An expression of an index
-            # was printed under this path; it calls functions of PostgreSQL only.
-            path = nullcontext() if part.foreign_key else built_in_search_path(self.connection)
-            with path:
-                self.connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
+        with application_texts(self.connection):
+            for part in self.dropped:
+                # The server checks a foreign key by a query over the tables. An expression of an
+                # index was printed under this path; it calls functions of PostgreSQL only.
+                path = nullcontext() if part.foreign_key else built_in_search_path(self.connection)
+                with path:
+                    # The receiver's own catalog text.
+                    self.connection.execute(sql.SQL(part.restore))
 
 
 def fill_from_staging(connection: Connection, differences: Sequence[TableDifference]) -> Filling:

@@ -28,8 +28,8 @@ from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
-# The last three: a value too long for an index, an error of a function in C, and a type that is
-# not PostgreSQL's own and has no maximum or sum.
+# The last four: a value too long for an index, an error of a function in C, and a type that is not
+# PostgreSQL's own and has no maximum or sum, or several.
 _REFUSED = (
     psycopg.IntegrityError,
     psycopg.DataError,
@@ -37,6 +37,7 @@ _REFUSED = (
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.InternalError_,
     psycopg.errors.UndefinedFunction,
+    psycopg.errors.AmbiguousFunction,
 )
 
 

@@ -155,7 +155,7 @@ def _numbers(
     step = (
         sql.SQL("({} OPERATOR(pg_catalog.*) interval '1 day')").format(NUMBER)
         if category == "D"
-        else sql.SQL("{}::integer").format(NUMBER)
+        else sql.SQL("{}::integer::{}").format(NUMBER, base)  # money has no other addition
     )
     shared = name in difference.target.shared
     for extreme, beyond, sign in (("max", "greatest", "+"), ("min", "least", "-")):

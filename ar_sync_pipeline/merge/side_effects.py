@@ -72,3 +72,22 @@ def suppress_side_effects(connection: Connection) -> SideEffects:
     except psycopg.errors.InsufficientPrivilege:
         return SideEffects(connection, suppressed=False)
     return SideEffects(connection, suppressed=True)
+
+
+@contextmanager
+def without_event_triggers(connection: Connection) -> Iterator[None]:
+    """Create temporary tables in a block outside a transaction; no event trigger fires for them.
+
+    They fire if the role may not set ``session_replication_role``, or if they fire always.
+    """
+    try:
+        connection.execute("SET session_replication_role = replica")
+    except psycopg.errors.InsufficientPrivilege:
+        suppressed = False
+    else:
+        suppressed = True
+    try:
+        yield
+    finally:
+        if suppressed and not connection.closed:
+            connection.execute("RESET session_replication_role")

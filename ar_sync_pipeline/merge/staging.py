@@ -7,7 +7,6 @@ disappear with the session, so a killed load leaves nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -247,8 +246,7 @@ def stage_chunk(
         SchemaError: The bytes are not rows of the shape and number that the manifest declares.
     """
     columns = column_list(column.name for column in staged.manifest.columns)
-    with application_settings(connection) if staged.direct else nullcontext():
-        _copy_member(connection, staged, chunk, staged.relation, columns, data)
+    _copy_member(connection, staged, chunk, staged.relation, columns, data)
 
 
 def stage_changed_keys(
@@ -286,7 +284,9 @@ def _copy_member(
     data: Iterable[bytes],
 ) -> None:
     try:
-        rows = copy_in(connection, relation, columns, data)
+        # Staging tables have the receiver's domains, whose checks may depend on the time zone.
+        with connection.transaction(), application_settings(connection):
+            rows = copy_in(connection, relation, columns, data)
     except _UNKNOWN_HERE as error:
         raise refusal(error, table=staged.target.name) from error
     except (psycopg.DataError, psycopg.errors.ProtocolViolation) as error:

@@ -44,8 +44,9 @@ def read_migrations(connection: Connection, schema: str, app: str | None) -> tup
     table = migrations_table(connection, schema, app)
     if table is None:
         return ()
-    query = sql.SQL("SELECT name FROM {} WHERE app = %s ORDER BY name").format(table)
-    return tuple(name for (name,) in connection.execute(query, [app]))
+    # Without parameters: a schema's name may contain the sign of a placeholder.
+    query = sql.SQL("SELECT name FROM {} WHERE app = {} ORDER BY name").format(table, app)
+    return tuple(name for (name,) in connection.execute(query))
 
 
 def migration_findings(connection: Connection, catalog: Catalog) -> Iterator[Finding]:

@@ -10,6 +10,16 @@ _NAME = (
 # Conditions that pg_get_indexdef and pg_get_expr print are complete under the search path
 # pg_catalog, which every session of the product has.
 _OPERATOR = "format('OPERATOR(%%s.%%s)', {o}.oprnamespace::regnamespace, {o}.oprname)"
+# A column of an expression depends on its table (since 12.1), since it cannot be dropped.
+_PARTITIONS_BY = """(
+  a.attrelid = p.partrelid AND a.attnum > 0
+  AND (a.attnum = ANY (p.partattrs::int2[])
+       OR EXISTS (SELECT FROM pg_depend d
+                   WHERE d.classid = 'pg_class'::regclass AND d.objid = a.attrelid
+                     AND d.objsubid = a.attnum AND d.deptype = 'i'
+                     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
+                     AND d.refobjsubid = 0)))"""
+"""The columns ``a`` that decide the partition of a row of the partitioned table ``p``."""
 
 TABLES = f"""
 SELECT c.oid::bigint AS oid,
@@ -30,8 +40,8 @@ SELECT c.oid::bigint AS oid,
                  WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D') x)
          AS triggers,
        (SELECT json_agg(a.attname ORDER BY a.attnum)
-          FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid
-         WHERE p.partrelid = c.oid AND a.attnum = ANY (p.partattrs::int2[])) AS partition_key
+          FROM pg_partitioned_table p JOIN pg_attribute a ON {_PARTITIONS_BY}
+         WHERE p.partrelid = c.oid) AS partition_key
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -50,7 +60,8 @@ SELECT t.oid::bigint AS oid,
 _TYPES_WITHIN = """
      SELECT t.typelem AS type WHERE t.typcategory = 'A' AND t.typelem <> 0
      UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
-     UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
+     UNION ALL SELECT r.rngsubtype FROM pg_range r
+                WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
      UNION ALL SELECT a.atttypid FROM pg_attribute a
                 WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0
                   AND NOT a.attisdropped
@@ -58,6 +69,7 @@ _TYPES_WITHIN = """
 """The types that the type ``t`` is made of: elements, bases, subtypes, attributes."""
 
 # Until version 14 the column, not its expression, depends on the columns that it is computed from.
+# Since version 18 NOT NULL may be NOT VALID: older rows may have NULL.
 COLUMNS = f"""
 WITH RECURSIVE part AS (
   SELECT DISTINCT a.atttypid AS column_type, a.atttypid AS type
@@ -72,7 +84,10 @@ WITH RECURSIVE part AS (
 SELECT a.attrelid::bigint AS table,
        a.attname AS name,
        format_type(a.atttypid, a.atttypmod) AS type,
-       NOT a.attnotnull AS nullable,
+       NOT a.attnotnull OR EXISTS (
+         SELECT FROM pg_constraint v
+          WHERE v.conrelid = a.attrelid AND v.contype = 'n' AND v.conkey = ARRAY[a.attnum]
+            AND NOT v.convalidated) AS nullable,
        a.attgenerated <> '' AS generated,
        d.oid IS NOT NULL OR y.typdefaultbin IS NOT NULL OR a.attidentity <> '' AS has_default,
        a.attidentity = 'a' AS always_identity,
@@ -125,15 +140,14 @@ WITH owner AS MATERIALIZED (
   SELECT r.oid AS root, r.oid AS oid, ARRAY[]::name[] AS partition_key
     FROM unnest(%(tables)s::bigint[]::oid[]) AS r(oid)
   UNION ALL
-  SELECT r.oid, p.relid,
+  SELECT r.oid, t.relid,
          ARRAY(SELECT a.attname
-                 FROM pg_partition_ancestors(p.relid) AS n(oid)
-                 JOIN pg_partitioned_table y ON y.partrelid = n.oid
-                CROSS JOIN unnest(y.partattrs::int2[]) AS k(attnum)
-                 JOIN pg_attribute a ON a.attrelid = y.partrelid AND a.attnum = k.attnum)
+                 FROM pg_partition_ancestors(t.relid) AS n(oid)
+                 JOIN pg_partitioned_table p ON p.partrelid = n.oid
+                 JOIN pg_attribute a ON {_PARTITIONS_BY})
     FROM unnest(%(tables)s::bigint[]::oid[]) AS r(oid)
-   CROSS JOIN LATERAL pg_partition_tree(r.oid) AS p
-   WHERE p.level > 0),
+   CROSS JOIN LATERAL pg_partition_tree(r.oid) AS t
+   WHERE t.level > 0),
 -- First, since printing a definition locks its table for a moment, whoever's it is.
 wanted AS MATERIALIZED (
   SELECT i.*, o.root, o.partition_key FROM pg_index i JOIN owner o ON o.oid = i.indrelid)

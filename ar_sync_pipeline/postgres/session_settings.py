@@ -6,7 +6,7 @@ set after connecting, not by the startup parameter ``options``, which PgBouncer 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,8 +44,20 @@ _ALWAYS = {
 # The end of every wait for a lock. The `options` of the URL may set another value.
 _LOCK_TIMEOUT = "60s"
 
-# What expressions of the application depend on: a default CURRENT_DATE, the check of a time.
-_OF_THE_APPLICATION = ("DateStyle", "IntervalStyle", "lc_monetary", "TimeZone")
+# Immutable casts to text depend on them, so generated columns and indexes do.
+_OF_TEXTS = ("bytea_output", "extra_float_digits")
+# What expressions of the application depend on: a default CURRENT_DATE, the check of a time, the
+# text of a function. Not `xmloption`: "content" takes every document, and binary COPY obeys it.
+_OF_THE_APPLICATION = (
+    *_OF_TEXTS,
+    "array_nulls",
+    "DateStyle",
+    "IntervalStyle",
+    "lc_monetary",
+    "standard_conforming_strings",
+    "TimeZone",
+    "transform_null_equals",
+)
 _KEPT = sql.SQL("pg_catalog.set_config({}, pg_catalog.current_setting({}), false)")
 _KEEP = sql.SQL("SELECT {}, pg_catalog.set_config('search_path', 'pg_catalog', false)").format(
     sql.SQL(", ").join(
@@ -58,20 +70,6 @@ _EXCHANGE_PATH = sql.SQL(
     " pg_catalog.set_config('search_path', {}, false)"
 )
 _USABLE = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
-_LIKE_THE_APPLICATION = sql.SQL("SELECT {}").format(
-    sql.SQL(", ").join(
-        sql.SQL("pg_catalog.set_config({}, pg_catalog.current_setting({}), true)").format(
-            name, f"ar_sync.{name}"
-        )
-        for name in _OF_THE_APPLICATION
-    )
-)
-_AS_ALWAYS = sql.SQL("SELECT {}").format(
-    sql.SQL(", ").join(
-        sql.SQL("pg_catalog.set_config({}, {}, true)").format(name, _ALWAYS[name])
-        for name in _OF_THE_APPLICATION
-    )
-)
 
 
 @contextmanager
@@ -141,9 +139,39 @@ def application_settings(connection: psycopg.Connection[Any]) -> Iterator[None]:
     It is for writes in a transaction. What compares or prints values belongs outside of the block,
     and so does what repeats an expression of the database: it was printed under other settings.
     """
-    connection.execute(_LIKE_THE_APPLICATION)
+    with _restored(connection, _OF_THE_APPLICATION):
+        yield
+
+
+@contextmanager
+def application_texts(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Print values like the application's own sessions, for the length of a block.
+
+    It is for the definition of an index, which is read like the product printed it and computes
+    texts like the application does. Use it in a transaction.
+    """
+    with _restored(connection, _OF_TEXTS):
+        yield
+
+
+@contextmanager
+def _restored(connection: psycopg.Connection[Any], names: Sequence[str]) -> Iterator[None]:
+    """Give parameters the values of the application's sessions for the length of a block."""
+    kept = {
+        name: sql.SQL("pg_catalog.current_setting({})").format(f"ar_sync.{name}") for name in names
+    }
+    connection.execute(_set_local(kept))
     yield
-    connection.execute(_AS_ALWAYS)
+    connection.execute(_set_local({name: sql.Literal(_ALWAYS[name]) for name in names}))
+
+
+def _set_local(values: Mapping[str, sql.Composable]) -> sql.Composed:
+    return sql.SQL("SELECT {}").format(
+        sql.SQL(", ").join(
+            sql.SQL("pg_catalog.set_config({}, {}, true)").format(name, value)
+            for name, value in values.items()
+        )
+    )
 
 
 def _set_all() -> sql.Composed:

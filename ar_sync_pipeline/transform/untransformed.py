@@ -48,7 +48,7 @@ _COUNT = """
 SELECT count(*), count(*) FILTER (WHERE pg_visible_in_snapshot(
   greatest(next_id - mod(mod(next_id, {turn}) - xmin::text::bigint + {turn}, {turn}), 0)
     ::text::xid8,
-  %s::pg_snapshot))
+  {old}::pg_snapshot))
 FROM {table}, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS now (next_id)
 WHERE {waits}
 """
@@ -93,8 +93,10 @@ def count_waiting_rows(
             table=sql.Identifier(*catalog.locate(table)),
             waits=waits,
             turn=sql.Literal(_TURN),
+            old=sql.Literal(old_snapshot),
         )
-        ((rows, too_old),) = connection.execute(query, (old_snapshot,)).fetchall()
+        # Without parameters: a name may contain the sign of a placeholder.
+        ((rows, too_old),) = connection.execute(query).fetchall()
         counts.append(WaitingRows(table, rows, too_old))
     return tuple(counts)
 

@@ -292,8 +292,9 @@ def test_keys_and_partition_keys_can_be_neither_masked_nor_excluded(table: Table
         "CREATE TABLE t_k (k text PRIMARY KEY, v text)",
         "CREATE TABLE t_u (u text NOT NULL UNIQUE, v text)",
         "CREATE TABLE t_p (p date, v text) PARTITION BY RANGE (p)",
+        "CREATE TABLE t_e (p timestamp, w date, v text) PARTITION BY RANGE (date(p), w)",
     )
-    for label, column in (("t_k", "k"), ("t_u", "u"), ("t_p", "p")):
+    for label, column in (("t_k", "k"), ("t_u", "u"), ("t_p", "p"), ("t_e", "p"), ("t_e", "w")):
         for rules in ({"exclude": [column]}, {"mask": {column: {"constant": "2000-01-01"}}}):
             assert f"column {column} of {label}" in problem(
                 table.url, catalog(table={label: rules})

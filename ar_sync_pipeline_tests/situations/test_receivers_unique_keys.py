@@ -64,6 +64,19 @@ OF_BOTH = (
             complete("DELETE FROM t_a WHERE id = 2", deletes={"t_a": 1}),
         ),
     ),
+    Situation(
+        "partitions_by_an_expression_have_keys_of_their_own",
+        "CREATE TABLE t_a (id int, at timestamp, region text, v text)"
+        " PARTITION BY RANGE (date(at));"
+        "CREATE TABLE t_a_1 PARTITION OF t_a FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
+        " PARTITION BY LIST (lower(region));"
+        "CREATE TABLE t_a_1_a PARTITION OF t_a_1 (PRIMARY KEY (id)) FOR VALUES IN ('a')",
+        rows="INSERT INTO t_a VALUES (1, '2026-03-01', 'A', 'x'), (2, '2026-03-02', 'a', 'y')",
+        steps=(
+            partial("UPDATE t_a SET v = 'z' WHERE id = 1", deletes={"t_a": 1}),
+            complete("DELETE FROM t_a WHERE id = 1; UPDATE t_a SET id = 1", deletes={"t_a": 2}),
+        ),
+    ),
 )
 
 OF_THE_RECEIVER = (

@@ -172,6 +172,15 @@ WAITING = (
         sender="UPDATE t_a SET v = '(2,b)' WHERE id = 1",
     ),
     waits(
+        "label_of_a_multirange_added",
+        "ALTER TYPE mood ADD VALUE 'b'",
+        "mood lacks the label b",
+        both="CREATE TYPE mood AS ENUM ('a'); CREATE TYPE span AS RANGE (SUBTYPE = mood);"
+        "CREATE TABLE t_a (id int PRIMARY KEY, v span_multirange);",
+        rows="INSERT INTO t_a VALUES (1, '{[a,a]}'), (2, NULL)",
+        sender="UPDATE t_a SET v = '{[a,b]}' WHERE id = 1",
+    ),
+    waits(
         "label_of_a_key_added",
         "ALTER TYPE mood ADD VALUE 'b' BEFORE 'a'",
         "mood",

@@ -319,6 +319,33 @@ SWAPS = (
         ),
         modes=(Mode.SUPERUSER, Mode.LEAST),
     ),
+    Situation(
+        "prices_change_places",
+        "CREATE TABLE t_a (id int PRIMARY KEY, u money NOT NULL UNIQUE)",
+        rows="INSERT INTO t_a VALUES (1, '1'), (2, '2')",
+        receiver=HAS_MANY,
+        own=WRITE_NOTES,
+        steps=(
+            partial(swap("u", "1", "2").replace("'zz'", "'9'"), finds=[BOTH_NOTES]),
+            complete(swap("u", "2", "1").replace("'zz'", "'9'"), finds=[BOTH_NOTES]),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
+        "object_ids_for_which_no_placeholder_is_computed_change_places",
+        "CREATE TABLE t_a (id int PRIMARY KEY, u oid NOT NULL UNIQUE)",
+        rows="INSERT INTO t_a VALUES (1, 1), (2, 2)",
+        receiver=HAS_MANY,
+        own=WRITE_NOTES,
+        steps=(
+            partial(
+                swap("u", "1", "2").replace("'zz'", "'9'"),
+                may_wait={Mode.LEAST: ["t_a_u_key", "no temporary value"]},
+                finds=[BOTH_NOTES],
+            ),
+        ),
+        modes=EVERY_MODE,
+    ),
 )
 
 

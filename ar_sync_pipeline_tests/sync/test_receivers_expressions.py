@@ -1,4 +1,7 @@
-"""Defaults, checks and triggers of the receiver are computed as in the application's sessions."""
+"""The receiver computes with the settings of its database, as in the application's sessions.
+
+Defaults, checks, triggers, generated columns, indexes on expressions and domains do.
+"""
 
 from __future__ import annotations
 
@@ -104,3 +107,71 @@ def test_trigger_that_fires_computes_in_the_time_zone_of_the_database(sites: Two
     sites.complete()
     assert sites.load().refused == ()
     assert rows(sites.receiver, "SELECT DISTINCT zone FROM t_a") == [("13/05/2026 22:30:00 -04",)]
+
+
+# Casts of these types to text are immutable, so that columns and indexes may be computed by them.
+PRINTED = {"extra_float_digits": "0", "bytea_output": "escape", "enable_seqscan": "off"}
+COMPUTED_TEXTS = (
+    "CREATE TABLE t_f (id int PRIMARY KEY, f float8, code bytea, label text GENERATED ALWAYS AS"
+    " (f::text || ' ' || code::text) STORED); CREATE INDEX of_f ON t_f ((f::text))"
+)
+FOUND_BY_TEXT = "SELECT id, label FROM t_f WHERE f::text = '0.3' ORDER BY id"
+
+
+def set_at_both(sites: TwoSites, settings: dict[str, str]) -> None:
+    for url in (sites.sender, sites.receiver):
+        with session(url) as connection:
+            name = connection.info.dbname
+            for setting, value in settings.items():
+                connection.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'".encode())
+        close_sessions(url)
+
+
+def test_generated_columns_and_indexes_have_the_texts_of_the_database(sites: TwoSites) -> None:
+    set_at_both(sites, PRINTED)
+    sites.at_sender(COMPUTED_TEXTS, "INSERT INTO t_f VALUES (1, 0.1::float8 + 0.2, 'a')")
+    sites.at_receiver(COMPUTED_TEXTS)
+    since = watermark_of(sites.complete())
+    assert sites.load().refused == ()
+    assert rows(sites.receiver, FOUND_BY_TEXT) == [(1, "0.3 a")]
+    sites.at_sender("INSERT INTO t_f VALUES (2, 0.1::float8 + 0.2, 'b')")
+    sites.partial(recent_window(), since=since)
+    assert sites.load().refused == ()
+    assert rows(sites.receiver, FOUND_BY_TEXT) == [(1, "0.3 a"), (2, "0.3 b")]
+
+
+def test_function_reads_its_texts_by_the_settings_of_the_database(sites: TwoSites) -> None:
+    r"""Where backslashes escape, a body with ``\\s`` has the pattern ``\s``."""
+    set_at_both(sites, {"standard_conforming_strings": "off", "transform_null_equals": "on"})
+    slug = (
+        "CREATE FUNCTION slug(text) RETURNS text IMMUTABLE LANGUAGE sql AS"
+        r" $$SELECT regexp_replace($1, '\\s', '-') || ($1 = NULL)::text$$;"
+        "CREATE TABLE t_s (id int PRIMARY KEY, u text, made text GENERATED ALWAYS AS"
+        " (public.slug(u)) STORED)"
+    )
+    sites.at_sender(slug, "INSERT INTO t_s VALUES (1, 'a b')")
+    sites.at_receiver(slug)
+    sites.complete()
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT * FROM t_s")
+    assert rows(sites.receiver, "SELECT made FROM t_s") == [("a-bfalse",)]
+
+
+def test_domain_checks_by_the_time_zone_of_the_database(sites: TwoSites) -> None:
+    """The row of a Friday in Chile, which is Saturday in UTC, is staged and loaded."""
+    table = (
+        "CREATE DOMAIN weekday AS timestamptz CHECK (extract(isodow FROM VALUE) < 6);"
+        "CREATE TABLE t_w (at weekday, days weekday[], PRIMARY KEY (at))"
+    )
+    friday = "INSERT INTO t_w SELECT at, ARRAY[at] FROM (SELECT '{} 02:00Z'::timestamptz) AS d (at)"
+    sites.at_sender(table, friday.format("2026-05-16"))
+    sites.at_receiver(table)
+    since = watermark_of(sites.complete())
+    assert sites.load().refused == ()
+    sites.at_sender(friday.format("2026-05-23"))
+    since = watermark_of(sites.partial(recent_window(), since=since))
+    assert sites.load().refused == ()
+    sites.at_sender(friday.format("2026-05-30"))
+    sites.complete()
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT at::text, days::text FROM t_w ORDER BY 1")

@@ -9,7 +9,9 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.connect import Connection
@@ -80,8 +82,16 @@ def check_receiver_tables(
         for table in tables.values()
         for column in table.replicated(catalog.rules(table.name).not_replicated)
     ]
-    findings += check_rights(connection, tables, _RIGHTS, role_script("receiver"), staged)
+    findings += check_rights(
+        connection,
+        tables,
+        _RIGHTS,
+        role_script("receiver"),
+        staged,
+        schemas=named_schemas(connection, tables.values()),
+    )
     may_suppress = _may_suppress(connection)
+    findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
         findings += _unlogged(connection, table)

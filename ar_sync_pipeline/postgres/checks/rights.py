@@ -36,6 +36,7 @@ def check_rights(
     script: str,
     named: Iterable[ColumnFacts],
     catalog: Catalog | None = None,
+    schemas: Iterable[str] = (),
 ) -> Iterator[Finding]:
     """Yield the missing rights of this connection's role on tables, their schemas and sequences.
 
@@ -44,6 +45,7 @@ def check_rights(
         script: What grants all of them.
         named: Columns whose types the role's statements name.
         catalog: Catalog whose excluded columns need not be readable; None: whole tables are needed.
+        schemas: Further schemas that the role's statements name.
     """
     role = sql.Identifier(connection.info.user)
     if not _has(connection, "has_database_privilege(current_database(), 'TEMPORARY')"):
@@ -58,7 +60,7 @@ def check_rights(
         function = "function pg_control_system()"
         yield _lacking(connection, function, "EXECUTE", execute.format(role), script)
     of_types = {column.type_schema for column in named if column.type_schema is not None}
-    for schema in sorted(of_types | {table.schema for table in tables.values()}):
+    for schema in sorted({*of_types, *schemas, *(table.schema for table in tables.values())}):
         grant = usage_grant(connection, schema)
         if grant is not None:
             yield _lacking(connection, f"schema {schema}", "USAGE", grant, script)

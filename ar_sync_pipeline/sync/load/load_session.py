@@ -27,7 +27,11 @@ from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
-from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
+from ar_sync_pipeline.merge.side_effects import (
+    SideEffects,
+    suppress_side_effects,
+    without_event_triggers,
+)
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, target_tables
@@ -120,7 +124,8 @@ class LoadSession:
         with default_search_path(self._connection):
             self._ensure_source_values()
             to_fill = self._tables_to_fill()
-            staged = [] if to_fill else self._stage()
+            with without_event_triggers(self._connection):
+                staged = [] if to_fill else self._stage()
             with self._connection.transaction():
                 effects = suppress_side_effects(self._connection)
                 if to_fill:
@@ -155,7 +160,8 @@ class LoadSession:
             self._connection.transaction(force_rollback=True),
         ):
             self._ensure_source_values()
-            return self._merge_all(self._stage(), suppress_side_effects(self._connection))
+            effects = suppress_side_effects(self._connection)
+            return self._merge_all(self._stage(), effects)
 
     def _ensure_source_values(self) -> None:
         with self._connection.transaction():

@@ -8,6 +8,7 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.changed_at import zone_problems
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
+from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
@@ -57,6 +58,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         findings += map(as_error, problems(connection, catalog, tables))
         findings += map(as_error, zone_problems(connection, catalog, tables))
         findings += check_sender_tables(connection, catalog, tables)
+        findings += event_trigger_findings(connection, "partial")
         findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)
         # If no right is missing, the problems above include the omissions that are errors.
