@@ -47,8 +47,8 @@ class Problem:
         runbook: Address of the runbook page, or its path on this machine.
         ends_other_causes: Whether this failure is all that is wrong with its source, so that
             incidents of other causes which only this source reported are over.
-        muted_by: Cause that this failure is only a consequence of; while it has an open incident,
-            this failure is not reported.
+        muted_by: Cause that this failure is only a consequence of; while it has an open incident
+            that was seen within the last hours, this failure is not reported.
     """
 
     cause: str

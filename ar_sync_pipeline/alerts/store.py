@@ -30,6 +30,9 @@ _INCIDENT = TypeAdapter(Incident)
 _SEEN_KEPT = timedelta(days=30)
 _INCIDENTS_KEPT = timedelta(days=90)
 _ANY_SOURCE = ""
+# The connection is tested every hour. What was seen last before that may be over without a success
+# of any of its sources, for example of the nightly complete.
+_MUTES_FOR = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class IncidentStore:
             AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
-            if problem.muted_by and _open_incident(db, problem.muted_by):
+            if _is_muted(db, problem):
                 return
             sources = _sources_seen(db, problem)
             is_known = problem.source in sources or _ANY_SOURCE in sources
@@ -211,10 +214,14 @@ def _newest_incident(db: sqlite3.Connection, cause: str) -> NumberedIncident | N
     )
 
 
-def _open_incident(db: sqlite3.Connection, cause: str) -> NumberedIncident | None:
-    return _one(
-        db.execute("SELECT number, body FROM incident WHERE cause = ? AND is_open", (cause,))
+def _is_muted(db: sqlite3.Connection, problem: Problem) -> bool:
+    """Return whether a failure is a consequence of an open incident that was seen lately."""
+    found = _one(
+        db.execute(
+            "SELECT number, body FROM incident WHERE cause = ? AND is_open", (problem.muted_by,)
+        )
     )
+    return found is not None and problem.at - found.incident.last_seen_at <= _MUTES_FOR
 
 
 def _open_incidents(db: sqlite3.Connection) -> list[NumberedIncident]:

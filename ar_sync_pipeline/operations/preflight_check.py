@@ -19,8 +19,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.alerts.problem_areas import (
     DATABASE,
-    ENDPOINT,
     SPOOL,
+    area_of_link,
     areas_by_error,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
@@ -254,7 +254,7 @@ def _broken_area(found: Preflight) -> dict[str, str]:
     """Return metadata with the error of an area, if nothing else is wrong: it has an incident."""
     codes = [_error_of(one) for one in errors_of(found.findings)]
     if found.link is not None and found.link.failed is not None:
-        codes.insert(0, ENDPOINT.errors[0].code)
+        codes.insert(0, area_of_link(found.link.failed.code).errors[0].code)
     return {ERROR: codes[0]} if codes and all(codes) else {}
 
 

@@ -182,6 +182,13 @@ def test_consequence_is_not_reported_while_its_cause_is_open(side: Side) -> None
     ]  # fmt: skip
 
 
+def test_cause_that_was_not_seen_for_hours_keeps_no_consequence_back(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    for minutes, incidents in ((119, 1), (121, 2)):
+        side.store.failed(problem(minutes, cause="check", muted_by="endpoint"), at(minutes))
+        assert len(side.store.open_incidents()) == incidents
+
+
 def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: Side) -> None:
     mail = side.channels[0]
     mail.broken = True

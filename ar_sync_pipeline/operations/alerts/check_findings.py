@@ -101,6 +101,7 @@ def check_problem(
     remedy = str(own.value) if own is not None and own.value else remedy.strip().rstrip(".")
     muted_by = scope.muted.get(key)
     page, cause = evaluation.metadata.get(PAGE), evaluation.metadata.get(CAUSE)
+    own_area = scope.checks_of_areas.get(key)
     own_cause = str(cause.value) if cause is not None else check_source(key)
     return Problem(
         cause=area.cause if area else own_cause,
@@ -116,8 +117,11 @@ def check_problem(
         # A failure of that very cause counts there; recorded again later, it is known.
         muted_by=None if area is not None and area.cause == muted_by else muted_by,
         runbook=scope.page(str(page.value)) if page is not None else page_of(full),
-        # With a cause of its own or an error, the check does not say what became of the others.
-        ends_other_causes=cause is None and ERROR not in evaluation.metadata,
+        # With a cause of its own or an error, the check does not say what became of the others;
+        # that of an area has found it to work if it fails by something after it.
+        ends_other_causes=(cause is None and ERROR not in evaluation.metadata)
+        if own_area is None
+        else area is not own_area,
     )
 
 
