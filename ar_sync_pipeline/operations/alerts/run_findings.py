@@ -36,6 +36,11 @@ _CUT_SHORT = (
     "look at the run's log, and whether the daemon or the machine was restarted or ran out of"
     " memory; the next run takes the work up"
 )
+# Only a run by hand that succeeds would end the incident, and nobody may need one.
+_NEVER_STARTED_BY_HAND = (
+    "look at the run's log, and whether the daemon or the code server was down; start it again, or"
+    " close this incident with `ar-sync incidents --close NUMBER`"
+)
 
 
 def failed_steps(
@@ -221,7 +226,7 @@ def _cut_short(
         title=what,
         what=what,
         sentence=f"the run {ended}" + (f" ({reason})" if reason else ""),
-        remedy=_CUT_SHORT,
+        remedy=_NEVER_STARTED_BY_HAND if step is None and is_by_hand(run) else _CUT_SHORT,
         run_id=run.run_id,
         page=f"runs/{run.run_id}",
         runbook=scope.page(CUT_SHORT_PAGE),
