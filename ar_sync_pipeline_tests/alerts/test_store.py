@@ -306,9 +306,7 @@ def test_file_of_the_first_version_is_upgraded(side: Side) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_an_older_version_has_seen_is_known_of_every_source(
-    side: Side, version: int
-) -> None:
+def test_what_an_older_version_has_seen_is_known_of_every_source(side: Side, version: int) -> None:
     side.path.parent.mkdir(parents=True)
     with closing(sqlite3.connect(side.path)) as db:
         db.executescript(_FIRST_VERSION)

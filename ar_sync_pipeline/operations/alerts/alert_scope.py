@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import Area, areas_by_error
+from ar_sync_pipeline.operations.dagster_internals import IMPLICIT_ASSET_JOB_NAME
 from ar_sync_pipeline.package_files import runbook_page
-
-# Runs that the UI or a backfill starts for assets, without a job.
-_IMPLICIT_JOB = "__ASSET_JOB"
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ class AlertScope:
 
 
 def is_by_hand(run: dg.DagsterRun) -> bool:
-    """Return whether a run is for selected assets and has no job."""
-    return run.job_name.startswith(_IMPLICIT_JOB)
+    """Return whether the UI or a backfill started a run for selected assets, without a job."""
+    return run.job_name == IMPLICIT_ASSET_JOB_NAME
 
 
 def scope_of(
