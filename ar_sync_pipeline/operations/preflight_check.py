@@ -37,9 +37,9 @@ from ar_sync_pipeline.operations.check_history import (
     newest_target,
     shown_evaluation,
 )
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, errors_of
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.preflight import PREFLIGHT_SECONDS, preflight
@@ -72,13 +72,14 @@ def examination(
 
 def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     """Return the specification of the check, on the asset that users of the side open first."""
-    return dg.AssetCheckSpec(
+    return check_spec(
         CHECK,
-        asset=key,
-        description="Everything that this side needs is there: database, rights, catalog, folders,"
-        " mail server, clocks, the other side's settings. Evaluated after each start of the code"
-        " location. If not: each finding has its remedy; `ar-sync check` shows the same."
-        + see(_PAGE),
+        key,
+        meaning="Everything that this side needs is there: database, rights, catalog,"
+        " folders, mail server, clocks, the other side's settings. Evaluated after"
+        " each start of the code location",
+        remedy="each finding has its remedy; `ar-sync check` shows the same",
+        page=_PAGE,
     )
 
 

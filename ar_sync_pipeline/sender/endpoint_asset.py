@@ -20,11 +20,11 @@ from ar_sync_pipeline.operations.check_history import (
     newest_target,
     shown_evaluation,
 )
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sftp.probe import NOT_OF_UPLOADS
 from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck, check_endpoint, milliseconds
@@ -55,12 +55,14 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=site.names.name("endpoint_check"),
         specs=[
-            dg.AssetCheckSpec(
+            check_spec(
                 CHECK,
-                asset=key,
-                description="Every step to a published archive works, tried every hour; an upload"
-                " that fails by the connection shows here at once. If not: the failed step and what to do about it"
-                " are in the result; `ar-sync check` tries each step." + see(ENDPOINT.page),
+                key,
+                meaning="Every step to a published archive works, tried every hour; an upload that"
+                " fails by the connection shows here at once",
+                remedy="the failed step and what to do about it are in the result; `ar-sync check`"
+                " tries each step",
+                page=ENDPOINT.page,
             )
         ],
     )

@@ -18,7 +18,7 @@ class AlertScope:
         side: Its value of the tag ``ar_sync/side``, which begins with the name of its pair.
         jobs: Names of its jobs.
         assets: Keys of the assets that it makes or checks.
-        checks: Description of each check.
+        checks: Specification of each check.
         steps: Names of the steps of its assets and checks.
         instigators: Names of schedules and sensors.
         areas: Areas by the code of an error.
@@ -30,7 +30,7 @@ class AlertScope:
     side: str
     jobs: frozenset[str]
     assets: frozenset[dg.AssetKey]
-    checks: Mapping[dg.AssetCheckKey, str]
+    checks: Mapping[dg.AssetCheckKey, dg.AssetCheckSpec]
     steps: frozenset[str]
     instigators: frozenset[str]
     areas: Mapping[str, Area]
@@ -76,12 +76,12 @@ def scope_of(
     External assets are left out: the other side makes them, and reports its runs.
     """
     assets: set[dg.AssetKey] = set()
-    checks: dict[dg.AssetCheckKey, str] = {}
+    checks: dict[dg.AssetCheckKey, dg.AssetCheckSpec] = {}
     steps: set[str] = set()
     for found in (*(definitions.assets or ()), *(definitions.asset_checks or ())):
         if isinstance(found, dg.AssetsDefinition):
             assets |= set(found.keys)
-            checks |= {spec.key: spec.description or "" for spec in found.check_specs}
+            checks |= {spec.key: spec for spec in found.check_specs}
             steps |= {found.node_def.name} if found.is_executable else set()
     assets |= {key.asset_key for key in checks}
     return AlertScope(
