@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-RUNBOOK = " Runbook: "
-"""Introduces the runbook page at the end of a description."""
-
 _CHECKOUT = Path(__file__).parents[1]
 _INSTALLED = "share/ar_sync_pipeline"
 _DOCS_URL: ContextVar[str | None] = ContextVar("docs_url", default=None)
@@ -54,13 +51,7 @@ def see(name: str) -> str:
     """Return the end of a check description: the runbook page to read, a link if there is one."""
     docs_url = _DOCS_URL.get()
     page = runbook_page(name, docs_url)
-    return f"{RUNBOOK}[{name}]({page})" if docs_url else f"{RUNBOOK}{page}"
-
-
-def page_of(description: str) -> str:
-    """Return the address or path of the runbook page in a check description; empty: it has none."""
-    _, _, page = description.partition(RUNBOOK)
-    return page.rpartition("](")[2].removesuffix(")") if page.endswith(")") else page
+    return f" Runbook: [{name}]({page})" if docs_url else f" Runbook: {page}"
 
 
 def runbook_text(name: str) -> str:

@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS incident (
 CREATE INDEX IF NOT EXISTS incident_cause ON incident (cause, number);
 CREATE UNIQUE INDEX IF NOT EXISTS one_open_incident ON incident (cause) WHERE is_open;
 CREATE TABLE IF NOT EXISTS seen (
-  cause TEXT NOT NULL, occurrence TEXT NOT NULL, seen_at REAL NOT NULL,
-  PRIMARY KEY (cause, occurrence)) WITHOUT ROWID;
+  cause TEXT NOT NULL, occurrence TEXT NOT NULL, source TEXT NOT NULL, seen_at REAL NOT NULL,
+  PRIMARY KEY (cause, occurrence, source)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT, incident INTEGER NOT NULL, cause TEXT NOT NULL,
   channel TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, made_at REAL NOT NULL,
@@ -31,7 +31,17 @@ CREATE TABLE IF NOT EXISTS outbox (
   error TEXT NOT NULL DEFAULT '', recipients TEXT NOT NULL DEFAULT '');
 """
 _TO_VERSION_2 = "ALTER TABLE outbox ADD COLUMN recipients TEXT NOT NULL DEFAULT ''"
-_VERSION = 2
+# Of what an older version has seen the source is unknown, which counts as any.
+_TO_VERSION_3 = """
+ALTER TABLE seen RENAME TO seen_of_any_source;
+CREATE TABLE seen (
+  cause TEXT NOT NULL, occurrence TEXT NOT NULL, source TEXT NOT NULL, seen_at REAL NOT NULL,
+  PRIMARY KEY (cause, occurrence, source)) WITHOUT ROWID;
+INSERT INTO seen SELECT cause, occurrence, '', seen_at FROM seen_of_any_source;
+DROP TABLE seen_of_any_source;
+"""
+_UPGRADES = {1: _TO_VERSION_2 + ";" + _TO_VERSION_3, 2: _TO_VERSION_3}
+_VERSION = 3
 
 
 @contextmanager
@@ -71,10 +81,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"the file of incidents {path} was made by a newer version of the product",
             remedy="install that version, or set AR_SYNC_STATE_FLDR to another folder",
         )
-    if version == 1:
-        connection.execute(_TO_VERSION_2)
-    else:
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            connection.execute(statement)
+    for statement in filter(str.strip, _UPGRADES.get(version, _SCHEMA).split(";")):
+        connection.execute(statement)
+    if version not in _UPGRADES:
         connection.execute("INSERT INTO store VALUES (?)", (uuid4().hex,))
     connection.execute(f"PRAGMA user_version = {_VERSION:d}")

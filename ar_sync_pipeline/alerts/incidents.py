@@ -36,7 +36,7 @@ class Problem:
         cause: Key of the incident that the failure belongs to.
         source: Key of what failed; its success ends the incident.
         occurrence: Key of this failure within its cause, so that a hook and a sensor that both
-            observe it count it once.
+            observe it count it once, and a run whose check and step fail, too.
         at: Time of the failure.
         title: Cause in words.
         what: Source in words.
@@ -47,8 +47,8 @@ class Problem:
         runbook: Address of the runbook page, or its path on this machine.
         ends_other_causes: Whether this failure is all that is wrong with its source, so that
             incidents of other causes which only this source reported are over.
-        muted_by: Cause that this failure is only a consequence of; while it has an open incident,
-            this failure is not reported.
+        muted_by: Cause that this failure is only a consequence of; while it has an open incident
+            that was seen within the last hours, this failure is not reported.
     """
 
     cause: str
@@ -80,11 +80,11 @@ class Incident:
 
     Attributes:
         opened_at: Time of the first failure.
-        last_seen_at: Time of the last failure.
+        last_seen_at: Time of the last failure, or when a lasting one was last found.
         told_at: Time when the newest opening or reminder fell due.
         count: Number of failures, including the first.
         sources: Failed sources in words, by key.
-        latest: Newest failure.
+        latest: Newest failure, or the newest state of a lasting one.
         recovered_at: Time of the recovery; None while the incident is open.
         recovered_by: Source whose success ended the incident.
     """
@@ -165,16 +165,30 @@ def fail(incident: Incident | None, problem: Problem, now: datetime) -> Outcome:
             latest=problem,
         )
         return Outcome(opened, (NoticeKind.OPENED,))
+    return Outcome(replace(_with_failure(incident, problem), count=incident.count + 1))
+
+
+def repeat(incident: Incident | None, problem: Problem) -> Outcome:
+    """Return the incident after a failure that was counted: another source, or its newest state.
+
+    Args:
+        incident: Newest incident of the cause, open or over; None if there is none.
+        problem: Failure of a known occurrence.
+    """
+    if incident is None or not incident.is_open:
+        return Outcome(incident)
+    return Outcome(_with_failure(incident, problem))
+
+
+def _with_failure(incident: Incident, problem: Problem) -> Incident:
     newer = problem.at >= incident.last_seen_at
-    repeated = replace(
+    return replace(
         incident,
         opened_at=min(incident.opened_at, problem.at),
         last_seen_at=max(incident.last_seen_at, problem.at),
-        count=incident.count + 1,
         sources=incident.sources | {problem.source: problem.what},
         latest=problem if newer else incident.latest,
     )
-    return Outcome(repeated)
 
 
 def succeed(incident: Incident, success: Success) -> Outcome:

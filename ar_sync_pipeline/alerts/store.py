@@ -20,6 +20,7 @@ from ar_sync_pipeline.alerts.incidents import (
     corrected,
     fail,
     remind,
+    repeat,
     succeed,
 )
 from ar_sync_pipeline.alerts.outbox import drop_unconfigured, enqueue
@@ -28,6 +29,10 @@ _INCIDENT = TypeAdapter(Incident)
 # Longer than any hook, sensor or lost cursor looks back.
 _SEEN_KEPT = timedelta(days=30)
 _INCIDENTS_KEPT = timedelta(days=90)
+_ANY_SOURCE = ""
+# The connection is tested every hour. What was seen last before that may be over without a success
+# of any of its sources, for example of the nightly complete.
+_MUTES_FOR = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -60,20 +65,26 @@ class IncidentStore:
     def failed(self, problem: Problem, now: datetime) -> None:
         """Record a failure; the same occurrence counts once, and may end other incidents.
 
+        What is known of its source only refreshes an open incident.
+
         Raises:
             AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
-            if problem.muted_by and _open_incident(db, problem.muted_by):
+            if _is_muted(db, problem):
                 return
-            if _is_known(db, problem):
+            sources = _sources_seen(db, problem)
+            is_known = problem.source in sources or _ANY_SOURCE in sources
+            if is_known and _is_over(db, problem, now):
                 return
-            if problem.ends_other_causes:
+            if problem.ends_other_causes and not is_known:
                 self._end_others(db, problem, now)
             newest = _newest_incident(db, problem.cause)
             if newest is not None:
                 newest = newest.corrected(problem.at, now)
-            changed = fail(newest.incident if newest else None, problem, now)
+            incident = newest.incident if newest else None
+            is_counted = is_known or (bool(sources) and incident is not None and incident.is_open)
+            changed = repeat(incident, problem) if is_counted else fail(incident, problem, now)
             if self._save(db, newest, changed, now):
                 _remember(db, problem)
 
@@ -165,18 +176,32 @@ class IncidentStore:
         return True
 
 
-def _is_known(db: sqlite3.Connection, problem: Problem) -> bool:
+def _sources_seen(db: sqlite3.Connection, problem: Problem) -> set[str]:
+    """Return which sources have reported this occurrence."""
     found = db.execute(
-        "SELECT 1 FROM seen WHERE cause = ? AND occurrence = ?",
+        "SELECT source FROM seen WHERE cause = ? AND occurrence = ?",
         (problem.cause, problem.occurrence),
     )
-    return found.fetchone() is not None
+    return {source for (source,) in found}
+
+
+def _is_over(db: sqlite3.Connection, problem: Problem, now: datetime) -> bool:
+    """Return whether a failure is of an incident that is over, not of one that is open now."""
+    found = db.execute(
+        "SELECT number, body FROM incident WHERE cause = ? AND NOT is_open"
+        " ORDER BY number DESC LIMIT 1",
+        (problem.cause,),
+    )
+    last = _one(found)
+    recovered_at = last.corrected(problem.at, now).incident.recovered_at if last else None
+    return recovered_at is not None and problem.at <= recovered_at
 
 
 def _remember(db: sqlite3.Connection, problem: Problem) -> None:
+    # A lasting failure is kept for as long as it is found.
     db.execute(
-        "INSERT INTO seen VALUES (?, ?, ?)",
-        (problem.cause, problem.occurrence, problem.at.timestamp()),
+        "INSERT OR REPLACE INTO seen (cause, occurrence, source, seen_at) VALUES (?, ?, ?, ?)",
+        (problem.cause, problem.occurrence, problem.source, problem.at.timestamp()),
     )
 
 
@@ -189,10 +214,14 @@ def _newest_incident(db: sqlite3.Connection, cause: str) -> NumberedIncident | N
     )
 
 
-def _open_incident(db: sqlite3.Connection, cause: str) -> NumberedIncident | None:
-    return _one(
-        db.execute("SELECT number, body FROM incident WHERE cause = ? AND is_open", (cause,))
+def _is_muted(db: sqlite3.Connection, problem: Problem) -> bool:
+    """Return whether a failure is a consequence of an open incident that was seen lately."""
+    found = _one(
+        db.execute(
+            "SELECT number, body FROM incident WHERE cause = ? AND is_open", (problem.muted_by,)
+        )
     )
+    return found is not None and problem.at - found.incident.last_seen_at <= _MUTES_FOR
 
 
 def _open_incidents(db: sqlite3.Connection) -> list[NumberedIncident]:

@@ -17,6 +17,8 @@ from ar_sync_pipeline.visible_text import one_line
 
 _LONGEST_SUBJECT, _LONGEST_ROW = 160, 2000
 _LINK, _READ = "See", "Read"
+# Longer than between the failures of a check and of the step that it belongs to.
+_LASTING = timedelta(minutes=10)
 _VERBS = {
     NoticeKind.OPENED: "Failing",
     NoticeKind.REMINDER: "Still failing",
@@ -120,7 +122,7 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
     if incident.recovered_at is not None:
         span = lasting(incident.recovered_at - incident.opened_at)
         rows.append(("Until", f"{place.moment(incident.recovered_at)}, {span}"))
-    if incident.repeats:
+    if incident.repeats or incident.last_seen_at - incident.opened_at >= _LASTING:
         rows.append(("Seen", _times(incident, place)))
     rows.append(("Cause", latest.sentence))
     if notice.kind is NoticeKind.RECOVERED:
@@ -137,8 +139,11 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
 
 
 def _times(incident: Incident, place: Place) -> str:
+    last = f"last {place.moment(incident.last_seen_at)}"
+    if not incident.repeats:
+        return last
     times = "again" if incident.repeats == 1 else f"{incident.repeats:,} more times"
-    return f"{times}, last {place.moment(incident.last_seen_at)}"
+    return f"{times}, {last}"
 
 
 def _unconfirmed(incident: Incident) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ NO_MAIL_BEFORE = "no_mail_before"
 """Metadata of a failed evaluation that is shown at once and mailed only if it lasts."""
 
 ERROR = "error"
-"""Metadata of a failed step, or of an evaluation that could not be made: the error's code."""
+"""Metadata of a failed step, or of an evaluation that fails by an error: the error's code."""
 
 REMEDY = "remedy"
 """Metadata of a failed evaluation: what to do about this finding; its message may end with it."""

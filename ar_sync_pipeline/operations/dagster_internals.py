@@ -8,7 +8,11 @@ what the product expects.
 from __future__ import annotations
 
 # Runs: their states, retries and backfills have no public query.
-from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
+from dagster._core.errors import (
+    DagsterAssetCheckFailedError,
+    DagsterUserCodeProcessError,
+    DagsterUserCodeUnreachableError,
+)
 from dagster._core.events import ASSET_EVENTS, RunFailureReason
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
@@ -29,6 +33,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG  # isort: sk
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
+    REPOSITORY_LABEL_TAG,
     ROOT_RUN_ID_TAG,
     RUN_FAILURE_REASON_TAG,
     WILL_RETRY_TAG,
@@ -75,9 +80,12 @@ __all__ = [
     "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
     "DATA_VERSION_TAG",
     "IMPLICIT_ASSET_JOB_NAME",
+    "REPOSITORY_LABEL_TAG",
     "ROOT_RUN_ID_TAG",
     "RUNLESS_RUN_ID",
     "RUN_FAILURE_REASON_TAG",
+    "TOO_LONG_MESSAGE",
+    "UNREACHABLE_MESSAGE",
     "WILL_RETRY_TAG",
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionRecord",
@@ -90,6 +98,7 @@ __all__ = [
     "CanCancelExecutionResult",
     "CheckRunHealthResult",
     "ConfigurableClassData",
+    "DagsterAssetCheckFailedError",
     "DagsterGrpcClient",
     "DagsterUserCodeProcessError",
     "DagsterUserCodeUnreachableError",
@@ -114,3 +123,9 @@ __all__ = [
     "auto_reexecution_should_retry_run",
     "current_execution_context",
 ]
+
+TOO_LONG_MESSAGE = "maximum runtime"
+"""Part of the message with which the run monitor cancels a run that takes too long."""
+
+UNREACHABLE_MESSAGE = "gRPC Error code: UNAVAILABLE"
+"""Part of the message of a `DagsterUserCodeUnreachableError` if no code server answers."""

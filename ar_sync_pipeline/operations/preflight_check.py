@@ -19,8 +19,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.alerts.problem_areas import (
     DATABASE,
-    ENDPOINT,
     SPOOL,
+    area_of_link,
     areas_by_error,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
@@ -37,9 +37,9 @@ from ar_sync_pipeline.operations.check_history import (
     newest_target,
     shown_evaluation,
 )
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, errors_of
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.preflight import PREFLIGHT_SECONDS, preflight
@@ -74,13 +74,14 @@ def examination(
 
 def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     """Return the specification of the check, on the asset that users of the side open first."""
-    return dg.AssetCheckSpec(
+    return check_spec(
         CHECK,
-        asset=key,
-        description="Everything that this side needs is there: database, rights, catalog, folders,"
-        " mail server, clocks, the other side's settings. Evaluated after each start of the code"
-        " location. If not: each finding has its remedy; `ar-sync check` shows the same."
-        + see(_PAGE),
+        key,
+        meaning="Everything that this side needs is there: database, rights, catalog,"
+        " folders, mail server, clocks, the other side's settings. Evaluated after"
+        " each start of the code location",
+        remedy="each finding has its remedy; `ar-sync check` shows the same",
+        page=_PAGE,
     )
 
 
@@ -256,7 +257,7 @@ def _broken_area(found: Preflight) -> dict[str, str]:
     """Return metadata with the error of an area, if nothing else is wrong: it has an incident."""
     codes = [_error_of(one) for one in errors_of(found.findings)]
     if found.link is not None and found.link.failed is not None:
-        codes.insert(0, ENDPOINT.errors[0].code)
+        codes.insert(0, area_of_link(found.link.failed.code).errors[0].code)
     return {ERROR: codes[0]} if codes and all(codes) else {}
 
 

@@ -5,7 +5,7 @@ So have a former location and the one that replaced it, whose states Dagster kee
 
 import dagster as dg
 
-_TAG = ".dagster/repository"
+from ar_sync_pipeline.operations.dagster_internals import REPOSITORY_LABEL_TAG
 
 
 def repository_of_tick(context: dg.SensorEvaluationContext) -> str | None:
@@ -18,7 +18,7 @@ def repository_of_tick(context: dg.SensorEvaluationContext) -> str | None:
 
 def repository_of_run(run: dg.DagsterRun) -> str | None:
     """Return the id of the repository of a run; None if it was started without a code location."""
-    name, at, location = run.tags.get(_TAG, "").partition("@")
+    name, at, location = run.tags.get(REPOSITORY_LABEL_TAG, "").partition("@")
     return _id(name, location) if at else None
 
 

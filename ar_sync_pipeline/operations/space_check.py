@@ -9,7 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.check_history import last_evaluation
-from ar_sync_pipeline.package_files import see
+from ar_sync_pipeline.operations.check_specs import check_spec
 
 _PAGE = "disk_full"
 _NAME = "free_space"
@@ -24,12 +24,13 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         key: Asset of the check.
         places: Description of the disks.
     """
-    return dg.AssetCheckSpec(
+    return check_spec(
         _NAME,
-        asset=key,
-        description=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
-        " percent; after a failure, one percent more. If not: free space before they are full;"
-        " then work waits, and nothing is lost." + see(_PAGE),
+        key,
+        meaning=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
+        " percent; after a failure, one percent more",
+        remedy="free space before they are full; then work waits, and nothing is lost",
+        page=_PAGE,
     )
 
 

@@ -21,10 +21,10 @@ from ar_sync_pipeline.operations.check_history import (
     newest_target,
     shown_evaluation,
 )
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import markdown_list, settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
@@ -138,22 +138,26 @@ def record_made_good(
 
 
 def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    verified = dg.AssetCheckSpec(
+    verified = check_spec(
         _VERIFIED,
-        asset=key,
-        description="Every archive was whole, and made by this receiver's sender. If not: it is"
-        " in the spool's quarantine folder with the reason beside it; the next partial carries"
-        " what a partial held, the next complete what a complete held, and this passes again when"
-        " it has come. If it does not pass by itself, do what the result says. Blocks only a load"
-        " that has no good archive." + see(_PAGES[_VERIFIED]),
+        key,
+        meaning="Every archive was whole, and made by this receiver's sender",
+        remedy="it is in the spool's quarantine folder with the reason beside it; the next"
+        " partial carries what a partial held, the next complete what a complete"
+        " held, and this passes again when it has come. If it does not pass by"
+        " itself, do what the result says. Blocks only a load that has no good"
+        " archive",
+        page=_PAGES[_VERIFIED],
         blocking=True,
     )
-    fitting = dg.AssetCheckSpec(
+    fitting = check_spec(
         _FITTING,
-        asset=key,
-        description="Every archive fits the receiver's tables. If not: it is parked with the"
-        " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
-        " itself. Blocks only a load that has no good archive." + see(_PAGES[_FITTING]),
+        key,
+        meaning="Every archive fits the receiver's tables",
+        remedy="it is parked with the reason beside it; migrate or upgrade the receiver as"
+        " it says, and it is loaded by itself. Blocks only a load that has no good"
+        " archive",
+        page=_PAGES[_FITTING],
         blocking=True,
     )
     return [verified, fitting]

@@ -16,8 +16,8 @@ from ar_sync_pipeline.operations.check_evaluation import (
     with_page,
 )
 from ar_sync_pipeline.operations.check_history import last_evaluation
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.pair_names import PairNames
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
@@ -50,48 +50,55 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
     """Return the checks of the ledger, each with its remedy."""
     key = applied_archives_key(names)
     return [
-        dg.AssetCheckSpec(
+        check_spec(
             LOADED,
-            asset=key,
-            description="Every admitted archive was applied. If not: it is in the spool's parked or"
-            " quarantine folder with the reason beside it. An archive that the delete guard keeps"
-            " is let through with `ar-sync allow`; `ar-sync plan` shows what it would do. Until"
-            " then the others are loaded all the same. What a complete does not carry and the"
-            " receiver lacks comes with the sender's next complete, by itself; it is mailed if that"
-            f" takes more than {_CLOSES_WITHIN_WINDOWS} windows." + see(_PAGES[LOADED]),
+            key,
+            meaning="Every admitted archive was applied",
+            remedy="it is in the spool's parked or quarantine folder with the reason beside"
+            " it. An archive that the delete guard keeps is let through with `ar-sync"
+            " allow`; `ar-sync plan` shows what it would do. Until then the others are"
+            " loaded all the same. What a complete does not carry and the receiver lacks"
+            " comes with the sender's next complete, by itself; it is mailed if that"
+            f" takes more than {_CLOSES_WITHIN_WINDOWS} windows",
+            page=_PAGES[LOADED],
         ),
-        dg.AssetCheckSpec(
+        check_spec(
             DIGESTS,
-            asset=key,
-            description="What was written is what the archives hold, compared chunk by chunk"
-            " before the load's transaction is committed. If not: nothing was changed, and"
-            " further loads fail until this is corrected; look for a trigger, a rule or somebody"
-            " else that writes to the named table." + see(_PAGES[DIGESTS]),
+            key,
+            meaning="What was written is what the archives hold, compared chunk by chunk before"
+            " the load's transaction is committed",
+            remedy="nothing was changed, and further loads fail until this is corrected; look"
+            " for a trigger, a rule or somebody else that writes to the named table",
+            page=_PAGES[DIGESTS],
             blocking=True,
         ),
-        dg.AssetCheckSpec(
+        check_spec(
             _NO_GAPS,
-            asset=key,
-            description="The applied archives join without a gap, or a complete that waits closes"
-            " it. If not: an archive was lost on the way; the sender's next partial carries what it"
-            " held, and the next complete repairs the rest. A gap that lasts for more than"
-            f" {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
-            f" `{names.name('complete_dump')}` at the sender." + see(_PAGES[_NO_GAPS]),
+            key,
+            meaning="The applied archives join without a gap, or a complete that waits closes it",
+            remedy="an archive was lost on the way; the sender's next partial carries what it"
+            " held, and the next complete repairs the rest. A gap that lasts for more"
+            f" than {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
+            f" `{names.name('complete_dump')}` at the sender",
+            page=_PAGES[_NO_GAPS],
         ),
-        dg.AssetCheckSpec(
+        check_spec(
             _ALL_SENT,
-            asset=key,
-            description="Every replicated table that has rows here is in the sender's newest"
-            " complete. If not: the sender has dropped or renamed it; migrate the receiver, or name"
-            " the table in `receiver_tables` of the catalog." + see(_PAGES[_ALL_SENT]),
+            key,
+            meaning="Every replicated table that has rows here is in the sender's newest complete",
+            remedy="the sender has dropped or renamed it; migrate the receiver, or name the"
+            " table in `receiver_tables` of the catalog",
+            page=_PAGES[_ALL_SENT],
         ),
-        dg.AssetCheckSpec(
+        check_spec(
             _NO_DRIFT,
-            asset=key,
-            description="The newest complete found nothing that partials should have brought; later"
-            " partials change nothing about it. If not: look for large tables without a time stamp"
-            " (catalog: `changed_at`, `watermark`), for a failover of the sender, or for somebody"
-            " who writes to the receiver's shared columns." + see(_PAGES[_NO_DRIFT]),
+            key,
+            meaning="The newest complete found nothing that partials should have brought; later"
+            " partials change nothing about it",
+            remedy="look for large tables without a time stamp (catalog: `changed_at`,"
+            " `watermark`), for a failover of the sender, or for somebody who writes to"
+            " the receiver's shared columns",
+            page=_PAGES[_NO_DRIFT],
         ),
     ]
 

@@ -7,8 +7,8 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.run_metadata import markdown_table
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess_state
@@ -25,20 +25,23 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
     """Return the specifications of both checks."""
     minutes = site.settings.transform_max_age
     return [
-        dg.AssetCheckSpec(
+        check_spec(
             WAITING,
-            asset=postprocessed_key(site.names),
-            description=f"No loaded row has been untransformed for more than {minutes} minutes"
-            " (AR_SYNC_TRANSFORM_MAX_AGE). If not: the transform failed, or its command leaves"
-            " rows behind; read its last run and materialize this asset again." + see(_PAGE),
+            postprocessed_key(site.names),
+            meaning=f"No loaded row has been untransformed for more than {minutes} minutes"
+            " (AR_SYNC_TRANSFORM_MAX_AGE)",
+            remedy="the transform failed, or its command leaves rows behind; read its last run"
+            " and materialize this asset again",
+            page=_PAGE,
         ),
-        dg.AssetCheckSpec(
+        check_spec(
             REJECTED,
-            asset=postprocessed_key(site.names),
-            description="Every row got its results; a detail may be missing. If not:"
-            " `ar_sync.rejected_row` in the receiver's database says which row lacks what and why;"
-            " the others are not touched by it. An entry goes when its row is handled again without"
-            " it, or is deleted." + see(_PAGE),
+            postprocessed_key(site.names),
+            meaning="Every row got its results; a detail may be missing",
+            remedy="`ar_sync.rejected_row` in the receiver's database says which row lacks"
+            " what and why; the others are not touched by it. An entry goes when its row"
+            " is handled again without it, or is deleted",
+            page=_PAGE,
         ),
     ]
 

@@ -9,13 +9,13 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
 from ar_sync_pipeline.operations.standing_check import (
     Evaluation,
     standing_check,
     standing_check_sensor,
 )
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
@@ -36,15 +36,17 @@ _JUST_NOW = timedelta(minutes=5)
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
     """Return the specification, on the ledger, which knows up to when the data is complete."""
-    return dg.AssetCheckSpec(
+    return check_spec(
         "up_to_date",
-        asset=applied_archives_key(site.names),
-        description="The receiver shows data that is at most"
-        f" {site.settings.max_lag} minutes old (AR_SYNC_MAX_LAG). If not: the reason is in the"
-        " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
-        " Archives wait: look at the last load. One is parked: do what its reason says. DDL at the"
-        " receiver has changed rows of a table: wait for the sender's next complete. No complete"
-        " comes: switch the sender's `complete_dump_schedule` on." + see(_PAGE),
+        applied_archives_key(site.names),
+        meaning=f"The receiver shows data that is at most {site.settings.max_lag} minutes"
+        " old (AR_SYNC_MAX_LAG)",
+        remedy="the reason is in the result. Nothing arrives: look at the sender's"
+        " `partial_dump` and at `ssh_sftp_checker`. Archives wait: look at the last"
+        " load. One is parked: do what its reason says. DDL at the receiver has"
+        " changed rows of a table: wait for the sender's next complete. No complete"
+        " comes: switch the sender's `complete_dump_schedule` on",
+        page=_PAGE,
     )
 
 

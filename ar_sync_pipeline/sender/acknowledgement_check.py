@@ -7,8 +7,8 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, with_page
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.pair_names import PairNames
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 
@@ -19,13 +19,15 @@ _PAUSE_WINDOWS = 3
 
 def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
     """Return the specification, on the partial archive: its checks run every few minutes."""
-    return dg.AssetCheckSpec(
+    return check_spec(
         _NAME,
-        asset=archive_key(ArchiveKind.PARTIAL, names),
-        description="The receiver has acknowledged every archive within"
-        " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
-        " whether its loads fail; what the archives carried is sent again until it answers. It"
-        " fails too where a receipt or the receiver's checkpoint is not believed." + see(_PAGE),
+        archive_key(ArchiveKind.PARTIAL, names),
+        meaning="The receiver has acknowledged every archive within"
+        " AR_SYNC_ACKNOWLEDGE_WITHIN minutes",
+        remedy="look whether its Dagster daemon runs and whether its loads fail; what the"
+        " archives carried is sent again until it answers. It fails too where a"
+        " receipt or the receiver's checkpoint is not believed",
+        page=_PAGE,
     )
 
 

@@ -8,9 +8,9 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_names, media_metadata
@@ -63,12 +63,13 @@ def archive_spec(
 
 def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
     """Return the check that every media file that a row names exists."""
-    return dg.AssetCheckSpec(
+    return check_spec(
         "references_resolved",
-        asset=media_bundle_key(kind, site.names),
-        description="Every file that a row names exists at the sender, and has a name that can be"
-        " sent. If not: the first names are in the metadata; restore or rename the files, or"
-        " correct the rows. The archive is sent without them." + see(_PAGE),
+        media_bundle_key(kind, site.names),
+        meaning="Every file that a row names exists at the sender, and has a name that can be sent",
+        remedy="the first names are in the metadata; restore or rename the files, or"
+        " correct the rows. The archive is sent without them",
+        page=_PAGE,
     )
 
 

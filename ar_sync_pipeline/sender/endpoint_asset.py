@@ -6,9 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
+from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, area_of_link
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import (
+    ERROR,
     REMEDY,
     evaluation_of,
     explained_by,
@@ -19,17 +20,18 @@ from ar_sync_pipeline.operations.check_history import (
     newest_target,
     shown_evaluation,
 )
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.sftp.probe import NOT_OF_UPLOADS
 from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck, check_endpoint, milliseconds
 from ar_sync_pipeline.visible_text import as_markdown, visible
 
-_PAGE = "link_down"
 CHECK = "archives_can_be_published"
+_STEP = "step"
 
 
 def endpoint_spec(names: PairNames) -> dg.AssetSpec:
@@ -53,12 +55,14 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=site.names.name("endpoint_check"),
         specs=[
-            dg.AssetCheckSpec(
+            check_spec(
                 CHECK,
-                asset=key,
-                description="Every step to a published archive works, tried every hour; an upload"
-                " that fails shows here at once. If not: the failed step and what to do about it"
-                " are in the result; `ar-sync check` tries each step." + see(_PAGE),
+                key,
+                meaning="Every step to a published archive works, tried every hour; an upload that"
+                " fails by the connection shows here at once",
+                remedy="the failed step and what to do about it are in the result; `ar-sync check`"
+                " tries each step",
+                page=ENDPOINT.page,
             )
         ],
     )
@@ -75,7 +79,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         if failed is not None:
             raise dg.Failure(
                 description=f"{failed.name}: {visible(failed.detail)}: {failed.remedy}.",
-                metadata={"step": failed.name, REMEDY: failed.remedy or ""}
+                metadata={_STEP: failed.name, REMEDY: failed.remedy or ""}
                 | explained_by(key, CHECK),
                 allow_retries=False,
             )
@@ -106,12 +110,15 @@ def _event(site: SenderSite, found: EndpointCheck) -> dg.AssetMaterialization | 
 
 @contextmanager
 def record_publication(context: dg.AssetExecutionContext, site: SenderSite) -> Iterator[None]:
-    """Record in the check that an upload has failed, or that one has succeeded after a failure."""
+    """Record in the check that an upload has failed, or that one has succeeded after a failure.
+
+    A failure of a test stays if it is in a step that no upload proves: only a test ends it.
+    """
     with record_failed_link(context, site):
         yield
     key = endpoint_key(site.names)
     shown = shown_evaluation(context.instance, dg.AssetCheckKey(key, CHECK))
-    if shown is not None and not shown.passed:
+    if shown is not None and not shown.passed and _failed_step(shown) not in NOT_OF_UPLOADS:
         _record(context, key, passed=True, description="An archive was published.")
 
 
@@ -126,16 +133,25 @@ def record_failed_link(context: dg.AssetExecutionContext, site: SenderSite) -> I
         raise
 
 
+def _failed_step(evaluation: dg.AssetCheckEvaluation) -> str:
+    """Return the step of a test that failed; empty if an upload failed."""
+    step = evaluation.metadata.get(_STEP)
+    return "" if step is None else str(step.value)
+
+
 def _record(context: dg.AssetExecutionContext, key: dg.AssetKey, **found: Any) -> None:  # noqa: ANN401  of a result
-    result = with_page(dg.AssetCheckResult(asset_key=key, check_name=CHECK, **found), _PAGE)
+    result = with_page(dg.AssetCheckResult(asset_key=key, check_name=CHECK, **found), ENDPOINT.page)
     context.log_event(evaluation_of(result, target=newest_target(context.instance, key)))
 
 
 def _verdict(key: dg.AssetKey, found: EndpointCheck) -> dg.AssetCheckResult:
     failed = found.failed
+    area = ENDPOINT if failed is None else area_of_link(failed.code)
     metadata: dict[str, Any] = {"steps_passed": sum(step.ok for step in found.steps)}
     if failed is not None:
-        metadata |= {"step": failed.name, REMEDY: failed.remedy or ""}
+        metadata |= {_STEP: failed.name, REMEDY: failed.remedy or ""}
+    if failed is not None and area is not ENDPOINT:
+        metadata[ERROR] = failed.code
     return with_page(
         dg.AssetCheckResult(
             asset_key=key,
@@ -146,7 +162,7 @@ def _verdict(key: dg.AssetKey, found: EndpointCheck) -> dg.AssetCheckResult:
             else "A test file was published and removed.",
             metadata=metadata,
         ),
-        _PAGE,
+        area.page,
     )
 
 

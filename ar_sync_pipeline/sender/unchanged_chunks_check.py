@@ -5,7 +5,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.package_files import see
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
 from ar_sync_pipeline.visible_text import names_in_words
@@ -16,14 +16,15 @@ _PAGE = "digests_differ"
 
 def unchanged_chunks_check(site: SenderSite) -> dg.AssetCheckSpec:
     """Return the specification of the check."""
-    return dg.AssetCheckSpec(
+    return check_spec(
         _NAME,
-        asset=archive_key(ArchiveKind.COMPLETE, site.names),
-        description="Chunks that a complete did not read because their row versions had not"
-        " changed were really unchanged: every AR_SYNC_COMPLETE_VERIFY_DAYS days a complete reads"
-        " all of them. If not: that complete carried what differed; set"
-        " AR_SYNC_COMPLETE_VERIFY_DAYS=0, and look for what changes rows without a transaction."
-        + see(_PAGE),
+        archive_key(ArchiveKind.COMPLETE, site.names),
+        meaning="Chunks that a complete did not read because their row versions had not"
+        " changed were really unchanged: every AR_SYNC_COMPLETE_VERIFY_DAYS days a"
+        " complete reads all of them",
+        remedy="that complete carried what differed; set AR_SYNC_COMPLETE_VERIFY_DAYS=0,"
+        " and look for what changes rows without a transaction",
+        page=_PAGE,
     )
 
 

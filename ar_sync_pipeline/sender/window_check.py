@@ -9,6 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
+from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.backoff import LONGEST_PAUSE
 from ar_sync_pipeline.operations.runs.run_state import (
@@ -22,7 +23,6 @@ from ar_sync_pipeline.operations.standing_check import (
     standing_check,
     standing_check_sensor,
 )
-from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
 from ar_sync_pipeline.sender.missing_windows import (
     HORIZON,
@@ -43,16 +43,17 @@ _FASTEST_SECONDS, _SLOWEST_SECONDS = 60, 300
 
 def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
     """Return the specification, on the partial archive, whose partitions are the windows."""
-    return dg.AssetCheckSpec(
+    return check_spec(
         "no_gap_in_windows",
-        asset=archive_key(ArchiveKind.PARTIAL, names),
-        description=f"Every window of the last {HORIZON.total_seconds() / 3600:.0f} hours has its"
-        " archive, or a run is about to make it. If not: switch the schedule"
-        f" `{names.name(SCHEDULE)}` on, start the daemon, and read the error of the last"
-        f" run of `{names.name(PARTIAL_DUMP)}`; the next run takes missed windows"
-        " along. Their rows are not lost: every partial carries all changes since the newest"
-        " archive that the receiver has. A window has none either if its archive was made while the"
-        " clock was ahead." + see(_PAGE),
+        archive_key(ArchiveKind.PARTIAL, names),
+        meaning=f"Every window of the last {HORIZON.total_seconds() / 3600:.0f} hours has"
+        " its archive, or a run is about to make it",
+        remedy=f"switch the schedule `{names.name(SCHEDULE)}` on, start the daemon, and read"
+        f" the error of the last run of `{names.name(PARTIAL_DUMP)}`; the next run takes"
+        " missed windows along. Their rows are not lost: every partial carries all changes"
+        " since the newest archive that the receiver has. A window has none either if its"
+        " archive was made while the clock was ahead",
+        page=_PAGE,
     )
 
 

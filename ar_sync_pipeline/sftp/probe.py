@@ -11,9 +11,15 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe_spool import check_the_spool
-from ar_sync_pipeline.sftp.probe_steps import STEPS, ProbeOutcome, ProbeStep, StepRecord
+from ar_sync_pipeline.sftp.probe_steps import (
+    NOT_OF_UPLOADS,
+    STEPS,
+    ProbeOutcome,
+    ProbeStep,
+    StepRecord,
+)
 
-__all__ = ["LIMITS", "STEPS", "ProbeOutcome", "ProbeStep", "probe"]
+__all__ = ["LIMITS", "NOT_OF_UPLOADS", "STEPS", "ProbeOutcome", "ProbeStep", "probe"]
 
 # Together 110 s: in every case the operator has the answer within two minutes.
 LIMITS = SessionLimits(

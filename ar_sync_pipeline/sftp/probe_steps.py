@@ -14,15 +14,10 @@ from ar_sync_pipeline.sftp.limits import OpeningStep
 from ar_sync_pipeline.sftp.session import SftpSession
 
 # In the order of the check.
-STEPS = (
-    *map(str, OpeningStep),
-    "spool exists",
-    "spool writable",
-    "round trip",
-    "free space",
-    "clock difference",
-    "receipts readable",
-)
+NOT_OF_UPLOADS = ("round trip", "free space", "clock difference", "receipts readable")
+"""Steps that an upload does not prove."""
+
+STEPS = (*map(str, OpeningStep), "spool exists", "spool writable", *NOT_OF_UPLOADS)
 
 
 class ProbeOutcome(StrEnum):
@@ -45,6 +40,7 @@ class ProbeStep:
         detail: Finding of the step, as one sentence.
         remedy: What to do; None if nothing.
         figures: Measured numbers, by names that end with the unit.
+        code: Code of the error by which the step failed; empty if it did not.
     """
 
     name: str
@@ -53,6 +49,7 @@ class ProbeStep:
     detail: str
     remedy: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    code: str = ""
 
     @property
     def ok(self) -> bool:
@@ -113,7 +110,14 @@ class StepRecord:
         """Add the failed step and those after it."""
         name, seconds = self._failed
         self.steps.append(
-            ProbeStep(str(name), ProbeOutcome.FAILED, seconds, error.problem, error.remedy)
+            ProbeStep(
+                str(name),
+                ProbeOutcome.FAILED,
+                seconds,
+                error.problem,
+                error.remedy,
+                code=error.code,
+            )
         )
         tried = {step.name for step in self.steps}
         self.steps += [

@@ -21,7 +21,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
 from ar_sync_pipeline.operations.pair_names import ALONE
-from ar_sync_pipeline_tests.alerts.watched import Watched
+from ar_sync_pipeline_tests.alerts.watched import ORIGIN, Watched
 from ar_sync_pipeline_tests.fix_alerts import silent_server
 from ar_sync_pipeline_tests.waiting import until
 
@@ -77,6 +77,57 @@ def test_run_that_waits_for_hours_in_the_queue(
         bare.tick_both()
     (subject,) = bare.subjects
     assert "job partial_dump: the run has waited" in subject
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "then"),
+    [
+        (False, dg.DagsterEventType.RUN_START),
+        (True, dg.DagsterEventType.RUN_CANCELED),
+        (True, None),
+    ],
+)
+def test_wait_of_a_run_is_over_when_it_is_started_canceled_or_deleted(
+    bare: Watched,
+    monkeypatch: pytest.MonkeyPatch,
+    then: dg.DagsterEventType | None,
+    *,
+    by_hand: bool,
+) -> None:
+    """Nobody makes another run by hand, whose success would end an incident of its job."""
+    monkeypatch.setattr(waiting_runs, "TOO_LONG", timedelta(seconds=-1))
+    with bare.instance() as instance:
+        runs = [
+            create_run_for_test(
+                instance,
+                job_name=IMPLICIT_ASSET_JOB_NAME if by_hand else "partial_dump",
+                asset_selection=SENDERS if by_hand else None,
+                status=dg.DagsterRunStatus.QUEUED,
+                remote_job_origin=ORIGIN,
+            )
+            for _ in range(2)
+        ]
+        bare.tick_both()
+        assert len(bare.subjects) == 1
+        for run in runs:
+            bare.tick_both()
+            assert len(bare.subjects) == 1, "a run still waits"
+            if then is None:
+                instance.delete_run(run.run_id)
+            else:
+                event = dg.DagsterEvent(then.value, job_name=run.job_name)
+                instance.report_dagster_event(event, run.run_id)
+    bare.tick_both()
+    bare.tick_both()
+    assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
+
+
+def test_run_by_hand_that_never_started_says_how_to_close_its_incident(bare: Watched) -> None:
+    """No success ends it if the user does not start it again."""
+    bare.end_run("This run has been marked as failed from outside.", by_hand=SENDERS)
+    bare.tick_both()
+    assert "ar-sync incidents --close NUMBER" in bare.text(0)
+    assert "the next run takes the work up" not in bare.text(0)
 
 
 @pytest.mark.parametrize(

@@ -345,3 +345,21 @@ def test_silence_of_the_receiver_is_not_reported_while_it_cannot_be_reached(bare
     assert [s.split(": ")[0].split()[-1] for s in bare.subjects] == [
         "Failing", "Recovered", "Failing"
     ]  # fmt: skip
+
+
+def test_test_that_finds_receipts_unreadable_has_found_the_connection_to_work(
+    bare: Watched,
+) -> None:
+    endpoint = (endpoint_key(ALONE), "archives_can_be_published")
+    evaluate(bare, *endpoint, "connect: refused", step="connect")
+    bare.tick_both()
+    evaluate(bare, *endpoint, "receipts readable: no", step="receipts readable", error="receipt")
+    bare.tick_both()
+    assert [s.partition("] ")[2] for s in bare.subjects] == [
+        "Failing: the connection to the receiver: connect: refused",
+        "Recovered: the connection to the receiver",
+        "Failing: the receiver's receipts: receipts readable: no",
+    ]
+    evaluate(bare, *endpoint, "connect: refused", step="connect")
+    bare.tick_both()
+    assert len([s for s in bare.subjects if "Recovered" in s]) == 1, "the receipts are not read"

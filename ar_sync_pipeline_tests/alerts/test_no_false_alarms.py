@@ -328,3 +328,46 @@ def test_failed_upload_is_shown_at_the_endpoint_at_once_until_one_works(
     assert operation.found(ENDPOINT).passed
     operation.watched.tick_both()
     assert [subject.split()[2] for subject in operation.subjects] == ["Failing:", "Recovered:"]
+
+
+@pytest.mark.long
+def test_receipts_that_are_not_believed_are_one_incident_until_a_test_reads_them(
+    operation: Operation,
+) -> None:
+    """As where the signing key is set at the sender first (docs/keys.md)."""
+    operation.run("complete_dump", "complete_loaddata")
+    changes = operation.watched.deployment.sender_changes
+    changes["AR_SYNC_SIGNING_KEY"] = "8f1c6bb0e2d94f57a3c0d1e6b7a29f48"
+    for _ in range(2):
+        assert not operation.watched.run("ssh_sftp_checker").succeeded
+        operation.run("partial_dump")
+        assert "receipts readable" in str(operation.found(ENDPOINT).description)
+        operation.watched.tick_both()
+    receipts = [one for one in operation.subjects if "acknowledged" not in one]
+    assert len(receipts) == 1
+    assert "Failing: the receiver's receipts: receipts readable: " in receipts[0]
+    assert "not_acknowledged" in operation.watched.text(0)
+    del changes["AR_SYNC_SIGNING_KEY"]
+    operation.run("ssh_sftp_checker")
+    operation.watched.tick_both()
+    assert "[ar_sync sender] Recovered: the receiver's receipts" in operation.subjects
+
+
+@pytest.mark.long
+def test_archive_for_which_the_receiver_has_no_space_is_an_incident_until_it_is_sent(
+    operation: Operation,
+) -> None:
+    faults = operation.watched.deployment.faults
+    faults.free_bytes = 0
+    assert not operation.watched.run("complete_dump").succeeded
+    operation.watched.tick_both()
+    (subject,) = operation.subjects
+    assert "Failing: the free space at the receiver: " in subject
+    assert "disk_full" in operation.watched.text(0)
+    faults.free_bytes = None
+    operation.run("partial_dump", "ssh_sftp_checker")
+    operation.watched.tick_both()
+    assert operation.subjects == [subject], "partials and the test fit"
+    operation.run("complete_dump")
+    operation.watched.tick_both()
+    assert operation.subjects[1:] == ["[ar_sync sender] Recovered: the free space at the receiver"]

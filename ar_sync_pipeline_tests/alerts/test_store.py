@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.alerts.delivery import deliver
 from ar_sync_pipeline.alerts.errors import AlertStoreError
+from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.alerts.outbox import Notice, Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
-from ar_sync_pipeline_tests.alerts.problems import NOON, Recorder, at, problem, success
+from ar_sync_pipeline.alerts.wording import write_message
+from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, Recorder, at, problem, success
 from ar_sync_pipeline_tests.alerts.side import Side
 
 
@@ -83,6 +85,73 @@ def test_failure_that_is_seen_again_after_its_recovery_is_known(side: Side) -> N
     assert side.kinds == ["opened", "recovered"]
 
 
+class TestCheckAndStepThatFailInOneRun:
+    """The check of the connection reports each attempt of the run, the step the last one."""
+
+    def step(self, minutes: float) -> Problem:
+        return replace(problem(minutes, source="step:complete"), occurrence="one run")
+
+    def check(self, minutes: float) -> Problem:
+        return replace(problem(minutes, source="check:link"), occurrence="one run")
+
+    def test_they_count_once_and_the_recovery_names_what_has_not_worked_since(
+        self, side: Side
+    ) -> None:
+        for minutes in (0, 5):
+            side.store.failed(self.check(minutes), at(minutes))
+        side.store.failed(self.step(10), at(10))
+        side.store.failed(self.step(10), at(11))
+        (one,) = side.store.open_incidents()
+        assert (one.incident.count, one.incident.last_seen_at) == (1, at(10))
+        side.store.succeeded(success(20, "check:link"), at(20))
+        side.now = at(20)
+        side.send()
+        assert side.kinds == ["opened", "recovered"]
+        message = write_message(side.channels[0].notices[1], PLACE)
+        assert "not seen to work since: job of step:complete;" in message.text
+
+    def test_either_ends_the_incident_that_the_last_attempt_opens_again(self, side: Side) -> None:
+        side.store.failed(self.check(0), at(0))
+        side.store.succeeded(success(5, "check:link"), at(5))
+        side.store.failed(self.step(10), at(10))
+        side.store.failed(self.check(9), at(11))
+        side.store.succeeded(success(15, "check:link"), at(15))
+        side.now = at(15)
+        side.send()
+        assert side.kinds == ["opened", "recovered", "opened", "recovered"]
+
+    def test_failure_of_an_incident_that_is_over_is_no_source_of_a_new_one(
+        self, side: Side
+    ) -> None:
+        side.store.failed(self.check(0), at(0))
+        side.store.succeeded(success(5, "check:link"), at(5))
+        side.store.failed(problem(10), at(10))
+        side.store.failed(self.check(0), at(11))  # the sensor has lost its cursor
+        (one,) = side.store.open_incidents()
+        assert list(one.incident.sources) == ["step:partial"]
+
+
+def test_incident_shows_the_newest_state_of_what_lasts_and_counts_it_once(side: Side) -> None:
+    for minutes in (0, 60, 120):
+        late = problem(minutes, source="check:up_to_date", sentence=f"{minutes} min late")
+        side.store.failed(replace(late, occurrence="finding of noon"), at(minutes))
+    (one,) = side.store.open_incidents()
+    assert (one.incident.latest.sentence, one.incident.last_seen_at) == ("120 min late", at(120))
+    assert (one.incident.opened_at, one.incident.count) == (at(0), 1)
+    side.now = at(24 * 60)
+    side.store.remind(side.now)
+    side.send()
+    assert "Seen   last 2026-11-24 14:00" in write_message(side.channels[0].notices[1], PLACE).text
+
+
+def test_lasting_failure_that_a_person_closed_stays_closed(side: Side) -> None:
+    lasting = replace(problem(0), occurrence="finding of noon")
+    side.store.failed(lasting, at(0))
+    side.store.close(1, at(5))
+    side.store.failed(replace(lasting, at=at(10)), at(10))
+    assert side.store.open_incidents() == []
+
+
 def test_failure_of_another_cause_ends_what_only_its_source_could_end(side: Side) -> None:
     check, step = "check:archives_loaded", "step:load"
     side.store.failed(problem(0, cause="guard", source=check), at(0))
@@ -111,6 +180,13 @@ def test_consequence_is_not_reported_while_its_cause_is_open(side: Side) -> None
     assert [notice.incident.cause for notice in side.channels[0].notices] == [
         "endpoint", "endpoint", "check"
     ]  # fmt: skip
+
+
+def test_cause_that_was_not_seen_for_hours_keeps_no_consequence_back(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    for minutes, incidents in ((119, 1), (121, 2)):
+        side.store.failed(problem(minutes, cause="check", muted_by="endpoint"), at(minutes))
+        assert len(side.store.open_incidents()) == incidents
 
 
 def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: Side) -> None:
@@ -227,6 +303,22 @@ def test_file_of_the_first_version_is_upgraded(side: Side) -> None:
     side.store.failed(problem(0), at(0))
     assert side.send().sent == 1
     assert side.channels[0].notices[0].store == "first"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_an_older_version_has_seen_is_known_of_every_source(side: Side, version: int) -> None:
+    side.path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(side.path)) as db:
+        db.executescript(_FIRST_VERSION)
+        if version == 2:
+            db.execute("ALTER TABLE outbox ADD COLUMN recipients TEXT NOT NULL DEFAULT ''")
+            db.execute("PRAGMA user_version = 2")
+        db.execute("INSERT INTO seen VALUES ('endpoint', 'run at 0', 0)")
+        db.commit()
+    side.store.failed(problem(0), at(0))
+    assert side.store.open_incidents() == []
+    side.store.failed(problem(1), at(1))
+    assert len(side.store.open_incidents()) == 1
 
 
 def test_attempts_grow_apart_to_a_quarter_of_an_hour_and_never_end(side: Side) -> None:

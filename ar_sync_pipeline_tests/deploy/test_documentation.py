@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.package_files import RUNBOOK as RUNBOOK_AT
-from ar_sync_pipeline.package_files import page_of, runbook_text
+from ar_sync_pipeline.operations.check_specs import page_of
+from ar_sync_pipeline.package_files import runbook_page, runbook_text
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 ROOT = Path(__file__).parents[2]
@@ -67,9 +67,10 @@ def test_every_check_names_its_page_of_the_runbook(deployment: Deployment) -> No
     for definitions in (deployment.sender_definitions(), deployment.receiver_definitions()):
         graph = definitions.resolve_asset_graph()
         for key in graph.asset_check_keys:
-            _, _, page = (graph.get_check_spec(key).description or "").partition(RUNBOOK_AT)
-            path = Path(page)
+            spec = graph.get_check_spec(key)
+            path = Path(runbook_page(page_of(spec)))
             assert path.is_file(), key
+            assert (spec.description or "").endswith(f" Runbook: {path}"), key
             assert any(f"`{key.name}`" in line and path.name in line for line in lines), key
 
 
@@ -78,11 +79,11 @@ def test_every_check_links_to_its_published_page_if_there_is_one(deployment: Dep
     for definitions in (deployment.sender_definitions(), deployment.receiver_definitions()):
         graph = definitions.resolve_asset_graph()
         for key in graph.asset_check_keys:
-            description = graph.get_check_spec(key).description or ""
-            page = page_of(description)
-            assert page.startswith("https://git.example.org/docs/runbook/"), key
-            assert (ROOT / "docs/runbook" / page.rpartition("/")[2]).is_file(), key
-            assert description.endswith(f"]({page})"), key
+            spec = graph.get_check_spec(key)
+            page = page_of(spec)
+            assert (ROOT / "docs/runbook" / f"{page}.md").is_file(), key
+            link = f" Runbook: [{page}](https://git.example.org/docs/runbook/{page}.md)"
+            assert (spec.description or "").endswith(link), key
 
 
 @pytest.mark.parametrize("page", RUNBOOK, ids=name)

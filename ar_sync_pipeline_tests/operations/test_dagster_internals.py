@@ -13,7 +13,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._daemon.monitoring import run_monitoring
 
+from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations import dagster_internals
 
 SOURCE = ast.parse(Path(dagster_internals.__file__).read_text("utf-8"))
@@ -44,6 +46,30 @@ def test_part_that_became_public_is_imported_from_there() -> None:
     assert public == []
 
 
+def test_run_that_takes_too_long_is_canceled_with_the_message_that_is_looked_for() -> None:
+    (monitor,) = (
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(run_monitoring)))
+        if isinstance(node, ast.FunctionDef) and node.name == "check_run_timeout"
+    )
+    messages = [
+        ast.unparse(keyword.value)
+        for call in ast.walk(monitor)
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("report_run_canceling")
+        for keyword in call.keywords
+        if keyword.arg == "message"
+    ]
+    assert messages
+    assert all(dagster_internals.TOO_LONG_MESSAGE in message for message in messages)
+
+
+def test_code_server_that_is_down_fails_with_the_message_that_is_looked_for() -> None:
+    client = dagster_internals.DagsterGrpcClient(port=free_port(), host="127.0.0.1")
+    with pytest.raises(dagster_internals.DagsterUserCodeUnreachableError) as failed:
+        client.ping("")
+    assert dagster_internals.UNREACHABLE_MESSAGE in str(failed.value)
+
+
 RELIED_ON = {
     "AssetCheckExecutionRecord": {"from_db_row"},
     "BulkActionsFilter": {"statuses"},
@@ -67,6 +93,7 @@ def test_part_has_the_members_that_are_used(name: str) -> None:
 def test_tags_are_the_ones_that_stored_runs_carry() -> None:
     tags = (
         dagster_internals.AUTO_RETRY_RUN_ID_TAG,
+        dagster_internals.REPOSITORY_LABEL_TAG,
         dagster_internals.ROOT_RUN_ID_TAG,
         dagster_internals.RUN_FAILURE_REASON_TAG,
         dagster_internals.WILL_RETRY_TAG,
@@ -74,6 +101,7 @@ def test_tags_are_the_ones_that_stored_runs_carry() -> None:
     )
     assert tags == (
         "dagster/auto_retry_run_id",
+        ".dagster/repository",
         "dagster/root_run_id",
         "dagster/failure_reason",
         "dagster/will_retry",

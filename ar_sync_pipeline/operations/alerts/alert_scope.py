@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import Area, areas_by_error
+from ar_sync_pipeline.operations.dagster_internals import IMPLICIT_ASSET_JOB_NAME
 from ar_sync_pipeline.package_files import runbook_page
-
-# Runs that the UI or a backfill starts for assets, without a job.
-_IMPLICIT_JOB = "__ASSET_JOB"
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class AlertScope:
         side: Its value of the tag ``ar_sync/side``, which begins with the name of its pair.
         jobs: Names of its jobs.
         assets: Keys of the assets that it makes or checks.
-        checks: Description of each check.
+        checks: Specification of each check.
         steps: Names of the steps of its assets and checks.
         instigators: Names of schedules and sensors.
         areas: Areas by the code of an error.
@@ -32,7 +30,7 @@ class AlertScope:
     side: str
     jobs: frozenset[str]
     assets: frozenset[dg.AssetKey]
-    checks: Mapping[dg.AssetCheckKey, str]
+    checks: Mapping[dg.AssetCheckKey, dg.AssetCheckSpec]
     steps: frozenset[str]
     instigators: frozenset[str]
     areas: Mapping[str, Area]
@@ -60,8 +58,8 @@ class AlertScope:
 
 
 def is_by_hand(run: dg.DagsterRun) -> bool:
-    """Return whether a run is for selected assets and has no job."""
-    return run.job_name.startswith(_IMPLICIT_JOB)
+    """Return whether the UI or a backfill started a run for selected assets, without a job."""
+    return run.job_name == IMPLICIT_ASSET_JOB_NAME
 
 
 def scope_of(
@@ -78,12 +76,12 @@ def scope_of(
     External assets are left out: the other side makes them, and reports its runs.
     """
     assets: set[dg.AssetKey] = set()
-    checks: dict[dg.AssetCheckKey, str] = {}
+    checks: dict[dg.AssetCheckKey, dg.AssetCheckSpec] = {}
     steps: set[str] = set()
     for found in (*(definitions.assets or ()), *(definitions.asset_checks or ())):
         if isinstance(found, dg.AssetsDefinition):
             assets |= set(found.keys)
-            checks |= {spec.key: spec.description or "" for spec in found.check_specs}
+            checks |= {spec.key: spec for spec in found.check_specs}
             steps |= {found.node_def.name} if found.is_executable else set()
     assets |= {key.asset_key for key in checks}
     return AlertScope(

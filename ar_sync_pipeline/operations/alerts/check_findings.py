@@ -18,15 +18,14 @@ from ar_sync_pipeline.operations.check_evaluation import (
     check_label,
     unchanged_since,
 )
+from ar_sync_pipeline.operations.check_specs import meaning_of, page_of, remedy_of
 from ar_sync_pipeline.operations.dagster_internals import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
 )
-from ar_sync_pipeline.package_files import RUNBOOK, page_of
 
 # A check is evaluated at most every few minutes, and the sensor reads it every minute.
 _LOOK_BACK = 20
-_REMEDY = "If not: "
 
 
 class EvaluationsSeen(BaseModel):
@@ -92,15 +91,14 @@ def check_problem(
     """Return a failed evaluation as a problem of the check, or of the area that it evaluates."""
     key = evaluation.asset_check_key
     name = check_label(key)
-    full = scope.checks.get(key, "")
-    description, _, _ = full.partition(RUNBOOK)
-    meaning, _, remedy = description.partition(_REMEDY)
+    spec = scope.checks[key]
     area = _area(scope, evaluation)
     own = evaluation.metadata.get(REMEDY)
     # What to do about this finding is more exact than what the check says about all findings.
-    remedy = str(own.value) if own is not None and own.value else remedy.strip().rstrip(".")
+    remedy = str(own.value) if own is not None and own.value else remedy_of(spec)
     muted_by = scope.muted.get(key)
     page, cause = evaluation.metadata.get(PAGE), evaluation.metadata.get(CAUSE)
+    own_area = scope.checks_of_areas.get(key)
     own_cause = str(cause.value) if cause is not None else check_source(key)
     return Problem(
         cause=area.cause if area else own_cause,
@@ -109,15 +107,18 @@ def check_problem(
         at=at,
         title=area.title if area else f"check {name}",
         what=f"check {name}",
-        sentence=_sentence(evaluation, meaning).removesuffix(f": {remedy}"),
+        sentence=_sentence(evaluation, meaning_of(spec)).removesuffix(f": {remedy}"),
         remedy=remedy,
         run_id=run_id,
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         # A failure of that very cause counts there; recorded again later, it is known.
         muted_by=None if area is not None and area.cause == muted_by else muted_by,
-        runbook=scope.page(str(page.value)) if page is not None else page_of(full),
-        # With a cause of its own or an error, the check does not say what became of the others.
-        ends_other_causes=cause is None and ERROR not in evaluation.metadata,
+        runbook=scope.page(str(page.value) if page is not None else page_of(spec)),
+        # With a cause of its own or an error, the check does not say what became of the others;
+        # that of an area has found it to work if it fails by something after it.
+        ends_other_causes=(cause is None and ERROR not in evaluation.metadata)
+        if own_area is None
+        else area is not own_area,
     )
 
 
@@ -138,7 +139,7 @@ def _sentence(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
         for name, value in evaluation.metadata.items()
         if isinstance(value.value, int | float)
     )
-    return f"this is not so: {meaning.strip().rstrip('.')}" + (f" ({numbers})" if numbers else "")
+    return f"this is not so: {meaning}" + (f" ({numbers})" if numbers else "")
 
 
 def check_source(key: dg.AssetCheckKey) -> str:

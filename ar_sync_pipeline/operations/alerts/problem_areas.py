@@ -35,7 +35,6 @@ ENDPOINT = Area(
         sftp.ConnectionLostError,
         sftp.SpoolMissingError,
         sftp.SpoolNotWritableError,
-        sftp.ReceiverDiskFullError,
         sftp.RefusedByServerError,
         sftp.EndpointError,
         sftp.PrivateKeyError,
@@ -46,6 +45,20 @@ ENDPOINT = Area(
         sftp.LoginRefusedError,
     ),
     "link_down",
+)
+# Apart from the connection: smaller archives may fit, and the receiver's answers can be read.
+RECEIVER_DISK = Area(
+    "receiver disk",
+    "the free space at the receiver",
+    (sftp.ReceiverDiskFullError,),
+    "disk_full",
+)
+# Archives are sent, and what the receiver says about them is not believed.
+RECEIPTS = Area(
+    "receipts",
+    "the receiver's receipts",
+    (spool.ReceiptError, sftp.RemoteFileTooLargeError),
+    "not_acknowledged",
 )
 SPOOL = Area(
     "spool",
@@ -63,10 +76,15 @@ DATABASE = Area(
     (DatabaseUnreachableError, DatabaseRefusedError),
     "database_refuses",
 )
-SENDER_AREAS = (ENDPOINT, DATABASE)
+SENDER_AREAS = (ENDPOINT, RECEIVER_DISK, RECEIPTS, DATABASE)
 RECEIVER_AREAS = (SPOOL, replace(DATABASE, title="the receiver's database"))
 
 
 def areas_by_error(areas: tuple[Area, ...]) -> Mapping[str, Area]:
     """Return areas by the codes of their errors, because an event contains only the code."""
     return {error.code: area for area in areas for error in area.errors}
+
+
+def area_of_link(code: str) -> Area:
+    """Return what is broken if a step of the test of the connection fails by an error."""
+    return areas_by_error((RECEIVER_DISK, RECEIPTS)).get(code, ENDPOINT)

@@ -14,7 +14,11 @@ from ar_sync_pipeline.operations.alerts.check_findings import (
 )
 from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
-from ar_sync_pipeline.operations.dagster_internals import ErrorSource
+from ar_sync_pipeline.operations.dagster_internals import (
+    TOO_LONG_MESSAGE,
+    DagsterAssetCheckFailedError,
+    ErrorSource,
+)
 
 CUT_SHORT_PAGE = "run_stuck_or_killed"
 _TYPES = {
@@ -30,11 +34,14 @@ _RUNNING = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED}
 # Without failures: where an interruption is reported, they are those of interrupted steps.
 _OVER = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_UP_FOR_RETRY}
 _CANCELING = dg.DagsterEventType.RUN_CANCELING
-_TOO_LONG = "maximum runtime"
-_BLOCKED = "DagsterAssetCheckFailedError"
 _CUT_SHORT = (
     "look at the run's log, and whether the daemon or the machine was restarted or ran out of"
     " memory; the next run takes the work up"
+)
+# Only a run by hand that succeeds would end the incident, and nobody may need one.
+_NEVER_STARTED_BY_HAND = (
+    "look at the run's log, and whether the daemon or the code server was down; start it again, or"
+    " close this incident with `ar-sync incidents --close NUMBER`"
 )
 
 
@@ -144,13 +151,14 @@ def _explaining_checks(
     scope: AlertScope, events: Sequence[dg.EventLogEntry], sentence: Sentence
 ) -> Iterator[dg.EventLogEntry]:
     """Yield evaluations of failed checks that a step failure only repeats."""
+    is_blocked = sentence.error == DagsterAssetCheckFailedError.__name__
     for event in events:
         if event.dagster_event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
         evaluation = event.get_dagster_event().asset_check_evaluation_data
         if evaluation.passed or evaluation.asset_check_key not in scope.checks:
             continue
-        blocking = sentence.error == _BLOCKED and evaluation.severity is dg.AssetCheckSeverity.ERROR
+        blocking = is_blocked and evaluation.severity is dg.AssetCheckSeverity.ERROR
         if blocking or check_label(evaluation.asset_check_key) in sentence.explained_by:
             yield event
 
@@ -176,7 +184,7 @@ def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bo
 def _overrun(events: Sequence[dg.EventLogEntry]) -> str:
     """Return the message with which the monitor canceled a run that took too long; empty if not."""
     said = (event.message for event in events if event.dagster_event_type is _CANCELING)
-    return next((message for message in said if _TOO_LONG in message), "")
+    return next((message for message in said if TOO_LONG_MESSAGE in message), "")
 
 
 def _reason(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogEntry) -> str:
@@ -221,7 +229,7 @@ def _cut_short(
         title=what,
         what=what,
         sentence=f"the run {ended}" + (f" ({reason})" if reason else ""),
-        remedy=_CUT_SHORT,
+        remedy=_NEVER_STARTED_BY_HAND if step is None and is_by_hand(run) else _CUT_SHORT,
         run_id=run.run_id,
         page=f"runs/{run.run_id}",
         runbook=scope.page(CUT_SHORT_PAGE),

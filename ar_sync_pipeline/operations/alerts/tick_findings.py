@@ -11,6 +11,7 @@ from ar_sync_pipeline.errors import codes_of_class
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
 from ar_sync_pipeline.operations.dagster_internals import (
+    UNREACHABLE_MESSAGE,
     DagsterUserCodeUnreachableError,
     InstigatorState,
     InstigatorTick,
@@ -66,7 +67,7 @@ def _found_no_server(tick: InstigatorTick) -> bool:
     error = tick.error
     while error is not None:
         is_unreachable = error.cls_name == DagsterUserCodeUnreachableError.__name__
-        if is_unreachable and "gRPC Error code: UNAVAILABLE" in error.message:
+        if is_unreachable and UNREACHABLE_MESSAGE in error.message:
             return True
         error = error.cause
     return False

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.alerts.incidents import Problem
+from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
-from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name, run_source
+from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name
+from ar_sync_pipeline.operations.dagster_internals import IMPLICIT_ASSET_JOB_NAME
 from ar_sync_pipeline.operations.runs.longer_runs import max_runtime_seconds
 
 TOO_LONG = timedelta(hours=1)
@@ -29,19 +30,23 @@ _AT_WORK = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 def waiting_runs(
     instance: dg.DagsterInstance, scope: AlertScope, now: datetime
-) -> Iterator[Problem]:
+) -> Iterator[Problem | Success]:
     """Yield runs that wait in the queue, or that were launched and never started.
 
-    A run that the run monitor gives up ends with an event and is found by that.
+    A run that the run monitor gives up ends with an event and is found by that. A job of which no
+    run waits any more is a success: whether its runs succeed is another question, and nobody may
+    start another run by hand.
     """
     waiting = _covered(instance, scope, _NOT_STARTED, now - TOO_LONG)
+    jobs = {*scope.jobs, IMPLICIT_ASSET_JOB_NAME} - {run.job_name for run in waiting}
+    yield from (Success(_source(job), now) for job in sorted(jobs))
     if not waiting:
         return
     too_long = _longest_wait(_covered(instance, scope, _AT_WORK))
     for run in _covered(instance, scope, _NOT_STARTED, now - too_long):
         yield Problem(
-            cause=run_source(run),
-            source=run_source(run),
+            cause=_source(run.job_name),
+            source=_source(run.job_name),
             occurrence=run.run_id,
             at=now,
             title=run_name(run),
@@ -53,6 +58,10 @@ def waiting_runs(
             page=f"runs/{run.run_id}",
             runbook=scope.page(CUT_SHORT_PAGE),
         )
+
+
+def _source(job: str) -> str:
+    return f"waiting:{job}"
 
 
 def _longest_wait(at_work: Sequence[dg.DagsterRun]) -> timedelta:

@@ -6,12 +6,12 @@ from datetime import timedelta
 import dagster as dg
 
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.operations.dagster_internals import REPOSITORY_LABEL_TAG
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import SIDE_TAG, PairNames, queue_of
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
 NAME = "purge_runs"
-_REPOSITORY_TAG = ".dagster/repository"
 _LONGEST_SECONDS = 3600
 
 
@@ -40,10 +40,10 @@ def purge_job(
         description="Deletes runs, their events and the output of their steps from Dagster.",
     )
     def delete_old_runs(context: dg.OpExecutionContext) -> None:
-        repository = context.run.tags.get(_REPOSITORY_TAG)
+        repository = context.run.tags.get(REPOSITORY_LABEL_TAG)
 
         def is_own(run: dg.DagsterRun) -> bool:
-            made_by = run.tags.get(_REPOSITORY_TAG)
+            made_by = run.tags.get(REPOSITORY_LABEL_TAG)
             if made_by is None:
                 return run.job_name in own_jobs
             # One code location may have several pairs. Runs from before the pair got its name have

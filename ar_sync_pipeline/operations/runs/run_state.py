@@ -7,7 +7,9 @@ import dagster as dg
 
 from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.operations.dagster_internals import (
+    AUTO_RETRY_RUN_ID_TAG,
     IMPLICIT_ASSET_JOB_NAME,
+    WILL_RETRY_TAG,
     BulkActionsFilter,
     BulkActionStatus,
     InstigatorStatus,
@@ -43,13 +45,13 @@ def work_under_way(
         dg.RunsFilter(
             job_name=job_name,
             statuses=[dg.DagsterRunStatus.FAILURE],
-            tags={"dagster/will_retry": "true"},
+            tags={WILL_RETRY_TAG: "true"},
             updated_after=now - _RETRIED_WITHIN,
             # Not by a clock that was ahead: it would be waited for until that time.
             updated_before=now + _RETRIED_WITHIN,
         )
     ):
-        if "dagster/auto_retry_run_id" not in run.tags:
+        if AUTO_RETRY_RUN_ID_TAG not in run.tags:
             return f"The second attempt of run {run.run_id}"
     requested = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
     for backfill in instance.get_backfills(filters=requested, limit=_MANY):
