@@ -29,8 +29,9 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
             WAITING,
             asset=postprocessed_key(site.names),
             description=f"No loaded row has been untransformed for more than {minutes} minutes"
-            " (AR_SYNC_TRANSFORM_MAX_AGE). If not: the transform failed, or its command leaves"
-            " rows behind; read its last run and materialize this asset again." + see(_PAGE),
+            " (AR_SYNC_TRANSFORM_MAX_AGE). If not: the transform is still at work, has failed, or"
+            " its command leaves rows behind; read its last run, and if that has ended materialize"
+            " this asset again." + see(_PAGE),
         ),
         dg.AssetCheckSpec(
             REJECTED,

@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.runs.backoff import LONGEST_PAUSE
 from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
     is_stopped,
+    last_canceled,
     last_success,
     work_under_way,
 )
@@ -156,10 +157,12 @@ class _Gaps:
         failures = failures_in_a_row(instance, job, last, now)
         filled_by = work_under_way(instance, job, key, now)
         if filled_by is None and not failures:
-            if last is None and not stopped:
-                filled_by = "The first run"
-            elif last is not None and abs(now - last) <= grace:
+            # A person who cancels a run leaves its windows to the next one.
+            ends = [last, None if stopped else last_canceled(instance, job, now)]
+            if any(end is not None and abs(now - end) <= grace for end in ends):
                 filled_by = "The next run"
+            elif last is None and not stopped:
+                filled_by = "The first run"
         return cls(missing, filled_by, failures, job)
 
     @property
