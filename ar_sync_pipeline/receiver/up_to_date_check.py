@@ -19,7 +19,10 @@ from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.sync.load.acknowledge import acknowledge_moved_files
+from ar_sync_pipeline.sync.load.acknowledge import (
+    acknowledge_moved_files,
+    report_load_at_work,
+)
 from ar_sync_pipeline.sync.watch.arrived_archives import complete_due_within
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
@@ -66,12 +69,14 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
         site.clock,
         name=site.names.name("data_age"),
         description="Shows how far behind the receiver is, also when nothing arrives. Tells the"
-        " sender if rejected archives were moved by hand.",
+        " sender if rejected archives were moved by hand, and that a load is at work.",
     )
 
 
 def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
     acknowledge_moved_files(site.settings, site.clock)
+    if _is_at_work(site, instance):
+        report_load_at_work(site.settings, site.clock)
     return [check_lag(site, instance)]
 
 
@@ -114,13 +119,18 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     """Return whether a load brings newer data, or just ended and left some to the next."""
-    now, key, jobs = site.clock(), applied_archives_key(site.names), load_jobs(site.names)
-    if any(work_under_way(instance, job, key, now) for job in jobs):
+    if _is_at_work(site, instance):
         return True
     if not status.count("waiting"):
         return False
-    last = last_success(instance, key, now, job_names=jobs)
+    now, key = site.clock(), applied_archives_key(site.names)
+    last = last_success(instance, key, now, job_names=load_jobs(site.names))
     return last is not None and abs(now - last) < _JUST_NOW
+
+
+def _is_at_work(site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
+    now, key = site.clock(), applied_archives_key(site.names)
+    return any(work_under_way(instance, job, key, now) for job in load_jobs(site.names))
 
 
 def _sentence(lag: Lag) -> str:

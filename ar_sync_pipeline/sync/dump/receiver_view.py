@@ -34,6 +34,7 @@ from ar_sync_pipeline.sftp.spool_folders import list_names, prepare_spool, read_
 from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
+from ar_sync_pipeline.spool.load_at_work import LoadAtWork
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, Receipt, ReceiptState, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline.sync.dump.believed_checkpoint import (
@@ -86,6 +87,7 @@ class ReceiverView:
             it before it was restored, together with this side's journal.
         capabilities: What it can read; None: it is of an earlier version, or unknown.
         failure: Why the spool could not be read; None: it was.
+        is_loading: Whether it says that a load is at work on what waits.
     """
 
     checkpoint: Checkpoint | None
@@ -96,6 +98,7 @@ class ReceiverView:
     claimed: Watermark | None = None
     capabilities: Capabilities | None = None
     failure: TransientError | None = None
+    is_loading: bool = False
 
 
 def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
@@ -122,6 +125,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
             # After the checkpoint, before which the receiver writes it.
             can_read = files.capabilities(session)
             checkpoint = files.believed(content, known, clock()) if content is not None else None
+            is_loading = bool(waiting) and files.is_loading(session, clock())
             new = files.receipts(session, unsettled(sent, checkpoint))
     except TransientError as error:
         before = believed_before(cache, known, clock())
@@ -144,6 +148,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
         held_before=before.watermark if before else None,
         claimed=files.claimed,
         capabilities=current(can_read, checkpoint or before),
+        is_loading=is_loading,
     )
 
 
@@ -227,6 +232,15 @@ class _ReceiverFiles:
         except ReceiptError as error:
             self.problems.append(f"{error}")
             return None
+
+    def is_loading(self, session: SftpSession, now: datetime) -> bool:
+        """Return whether the receiver says in an accepted file that a load is at work."""
+        content = self._read(session, self._folder / LoadAtWork.FILE)
+        # What is wrong with this file delays no alert, and is wrong with the others, too.
+        with suppress(ReceiptError):
+            if content is not None:
+                return LoadAtWork.parse(content, signing_keys=self._keys).is_recent(now)
+        return False
 
     def receipts(self, session: SftpSession, archives: Sequence[SentArchive]) -> dict[str, Receipt]:
         """Return accepted receipts by archive name; completes and the newest are read first.

@@ -36,6 +36,7 @@ from ar_sync_pipeline.spool.checkpoint import (
     ParkedArchive,
 )
 from ar_sync_pipeline.spool.errors import ReceiptError
+from ar_sync_pipeline.spool.load_at_work import LoadAtWork
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
@@ -125,6 +126,18 @@ def acknowledge_moved_files(settings: ReceiverSettings, clock: Clock) -> bool:
             acknowledge(settings, connection, clock)
             return True
     return False
+
+
+def report_load_at_work(settings: ReceiverSettings, clock: Clock) -> None:
+    """Tell the sender that a load is at work.
+
+    Raises:
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses.
+    """
+    at = clock()
+    keys = settings.signing_keys.accepted(at)
+    LoadAtWork(at=at).write(settings.remote_bkp_fldr, signing_keys=keys)
 
 
 def _written(settings: ReceiverSettings, clock: Clock) -> Checkpoint | None:
