@@ -19,6 +19,7 @@ from ar_sync_pipeline.operations.runs.run_state import (
     work_under_way,
 )
 from ar_sync_pipeline.operations.standing_check import (
+    INTERRUPTION,
     Evaluation,
     standing_check,
     standing_check_sensor,
@@ -70,7 +71,8 @@ def no_gap_sensor(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check a few times in each window."""
-    seconds = int(60 * site.settings.partial_interval / _TICKS_PER_WINDOW)
+    interval = timedelta(minutes=site.settings.partial_interval)
+    seconds = int(interval.total_seconds() / _TICKS_PER_WINDOW)
     return standing_check_sensor(
         [no_gap_spec(site.names)],
         lambda instance, repository_id: [check_for_gaps(site, windows, instance, repository_id)],
@@ -78,6 +80,7 @@ def no_gap_sensor(
         name=site.names.name("window_gaps"),
         description="Looks for windows without an archive.",
         interval_seconds=min(max(seconds, _FASTEST_SECONDS), _SLOWEST_SECONDS),
+        interruption=min(INTERRUPTION, _ON_THEIR_WAY * interval),
     )
 
 

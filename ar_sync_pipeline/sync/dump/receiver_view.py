@@ -17,7 +17,7 @@ from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveN
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, RECEIPTS
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.disk_errors import disk_error
-from ar_sync_pipeline.errors import TransientError
+from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.errors import (
@@ -204,7 +204,7 @@ class _ReceiverFiles:
         try:
             checkpoint = Checkpoint.parse(content, signing_keys=self._keys)
         except ReceiptError as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return None
         point = checkpoint.watermark
         if point is None:
@@ -230,7 +230,7 @@ class _ReceiverFiles:
         try:
             return Capabilities.parse(content, signing_keys=self._keys)
         except ReceiptError as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return None
 
     def is_loading(self, session: SftpSession, now: datetime) -> bool:
@@ -279,7 +279,7 @@ class _ReceiverFiles:
         try:
             return list_names(session, folder)
         except _Refused as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return []
 
     def _receipt(self, session: SftpSession, archive: SentArchive) -> Receipt | None:
@@ -290,7 +290,7 @@ class _ReceiverFiles:
         try:
             receipt = parse_receipt(content, signing_keys=self._keys)
         except ReceiptError as error:
-            self.problems.append(f"{archive.name}: {error}")
+            self.problems.append(f"{archive.name}: {_clause(error)}")
             return None
         problem = receipt_problem(receipt, archive)
         if problem is not None:
@@ -306,5 +306,10 @@ class _ReceiverFiles:
         except RemoteFileMissingError:
             return None
         except _Refused as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return None
+
+
+def _clause(error: ArSyncError) -> str:
+    """Return problem and remedy without the full stop, which follows a problem where it is shown."""
+    return f"{error.problem}: {error.remedy}"

@@ -1,6 +1,6 @@
 """Archives that have arrived, and completes that no longer come although partials do.
 
-Their schedule is off, or somebody cancels its runs. Partials keep the data recent and leave no gap;
+Their schedule is off, its runs fail, or somebody cancels them. Partials keep the data recent and leave no gap;
 what only a complete repairs, deletions and drift, stays wrong, and nothing else shows it.
 """
 
@@ -79,6 +79,7 @@ def overdue_in_words(since: datetime | None) -> list[str]:
         return []
     text = (
         f"no complete has come since {since:%Y-%m-%d %H:%M} UTC, and only a complete repairs"
-        " deletions and drift: see that the sender's complete_dump_schedule is on"
+        " deletions and drift: look at the newest run of the sender's complete_dump, and see that"
+        " complete_dump_schedule is on"
     )
     return [text]

@@ -24,6 +24,7 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
+from ar_sync_pipeline.sync.watch.disk_space import existing_folder
 
 _MODES = "see the modes in docs/receiver_account.md"
 _LEAST_BYTES = 16_000_000
@@ -86,9 +87,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
 
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
     """Check the folder of incidents and unsent alerts, which is made when it is needed."""
-    folder = incidents_file(settings).parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+    folder = existing_folder(incidents_file(settings).parent)
     if not folder.is_dir() or not _may(folder, os.W_OK | os.X_OK):
         yield Finding(
             Level.ERROR,
@@ -96,6 +95,9 @@ def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
             f"make the folder for {_account(os.geteuid())}, or name another one in"
             " AR_SYNC_STATE_FLDR",
         )
+        return
+    yield from _writable(folder, "AR_SYNC_STATE_FLDR")
+    yield from _free_space(folder, settings.free_space_floor)
 
 
 def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
