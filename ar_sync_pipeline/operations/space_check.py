@@ -28,9 +28,9 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         _NAME,
         asset=key,
-        description=f"The disks of {places}, of AR_SYNC_STATE_FLDR and of DAGSTER_HOME have more free space than AR_SYNC_FREE_SPACE_FLOOR"
-        " percent; after a failure, one percent more. If not: free space before they are full;"
-        " then work waits, and nothing is lost." + see(_PAGE),
+        description=f"The disks of {places}, of AR_SYNC_STATE_FLDR and of DAGSTER_HOME have more"
+        " free space than AR_SYNC_FREE_SPACE_FLOOR percent; after a failure, one percent more. If"
+        " not: free space before they are full; then work waits, and nothing is lost." + see(_PAGE),
     )
 
 

@@ -11,7 +11,11 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
-from ar_sync_pipeline.operations.standing_check import INTERRUPTION, Evaluation, standing_check_sensor
+from ar_sync_pipeline.operations.standing_check import (
+    INTERRUPTION,
+    Evaluation,
+    standing_check_sensor,
+)
 
 SPEC = dg.AssetCheckSpec("rows_are_transformed", asset="rows")
 SETTLES = timedelta(minutes=20)

@@ -200,7 +200,9 @@ class TestSensor:
         assert not repaired.run_requests
 
     @pytest.mark.parametrize(
-        ("began", "mailed"), [(-5, False), (5, True), (None, True)], ids=["before", "after", "never"]
+        ("began", "mailed"),
+        [(-5, False), (5, True), (None, True)],
+        ids=["before", "after", "never"],
     )
     def test_rows_are_not_mailed_while_the_run_that_loaded_them_is_at_work(
         self, looks: Looks, began: int | None, mailed: bool

@@ -76,7 +76,7 @@ def at_work_since(
 
 
 def last_canceled(instance: dg.DagsterInstance, job_name: str, now: datetime) -> datetime | None:
-    """Return when the newest canceled run of a job ended; None if a clock that was ahead says so."""
+    """Return when the newest canceled run of a job ended; not by a clock that was ahead."""
     canceled = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.CANCELED])
     ends = [record.end_time for record in instance.get_run_records(canceled, limit=1)]
     times = [datetime.fromtimestamp(end, UTC) for end in ends if end is not None]

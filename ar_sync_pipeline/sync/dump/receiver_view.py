@@ -311,5 +311,5 @@ class _ReceiverFiles:
 
 
 def _clause(error: ArSyncError) -> str:
-    """Return problem and remedy without the full stop, which follows a problem where it is shown."""
+    """Return problem and remedy without a full stop: it is added where problems are shown."""
     return f"{error.problem}: {error.remedy}"

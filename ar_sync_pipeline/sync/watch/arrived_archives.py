@@ -1,7 +1,8 @@
 """Archives that have arrived, and completes that no longer come although partials do.
 
-Their schedule is off, its runs fail, or somebody cancels them. Partials keep the data recent and leave no gap;
-what only a complete repairs, deletions and drift, stays wrong, and nothing else shows it.
+Their schedule is off, its runs fail, or somebody cancels them. Partials keep the data recent and
+leave no gap; what only a complete repairs, deletions and drift, stays wrong, and nothing else shows
+it.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class _Spooled:
 
 
 def _spooled(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> _Spooled:
-    """List the archives; those of which a restored database knows nothing wait for the next load."""
+    """List the archives; what a restored database does not know waits for the next load."""
     spool: Path = settings.remote_bkp_fldr
     forgotten = unknown_to({line.name for line in ledger}, list_applied(spool))
     old = other_archives(settings)

@@ -15,11 +15,13 @@ from click.testing import CliRunner, Result
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.clock import utc_now
+from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
+from ar_sync_pipeline.sync.watch import disk_space
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline.sync.watch.status import each_once
@@ -46,7 +48,11 @@ FIVE = timedelta(minutes=5)
         (3, Backlog(unverified=["a"]), "because a was altered, truncated or created again at"),
         (3, Backlog(unverified=["a", "b\x1b"]), "because a, b"),
         (3, Backlog(unverified=list("abcde"), more_unverified=11), "c, d, e, and 11 more were"),
-        (30, Backlog(gaps=1, waiting=3), "because changes are missing, since an archive was lost on"),
+        (
+            30,
+            Backlog(gaps=1, waiting=3),
+            "because changes are missing, since an archive was lost on",
+        ),
         (30, Backlog(gaps=1, parked=["X waits for 0035"]), "because X waits for 0035."),
         (30, Backlog(parked=["X waits", "Y waits"]), "because X waits (and 1 more)."),
         (30, Backlog(nothing_newer="nothing was published"), "because nothing was published."),
@@ -91,21 +97,23 @@ def test_reason_of_many_archives_is_said_once() -> None:
 
 
 @pytest.mark.long
-def test_little_free_space_is_not_well_on_either_side(deployment: Deployment) -> None:
+def test_little_free_space_is_not_well_on_either_side(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing may arrive on a full disk, so that no load measures it."""
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
-    for environment, folders in (
-        (deployment.sender_environment(), "scratch, state"),
-        (deployment.receiver_environment(), "spool, media, state"),
-    ):
-        assert status(environment).exit_code == 0
-        shown = status({**environment, "AR_SYNC_FREE_SPACE_FLOOR": "90"}, "--json")
+    both = {
+        "scratch, state": deployment.sender_environment(),
+        "spool, media, state": deployment.receiver_environment(),
+    }
+    assert [status(environment).exit_code for environment in both.values()] == [0, 0]
+    monkeypatch.setattr(disk_space, "measure_free_space", lambda _: FreeSpace(5, 100))
+    for folders, environment in both.items():
+        shown = status(environment, "--json")
         assert shown.exit_code == 1
         said = json.loads(shown.stdout)["because"]
-        assert said == (
-            f"that was the last window, and less than 90 % of the disk is free: {folders}"
-        )
+        assert said.endswith(f", and less than 10 % of the disk is free: {folders}")
 
 
 def test_receiver_without_a_complete_says_so() -> None:
