@@ -63,5 +63,6 @@ def apply(
             raise
         if found is not None:
             found.refuse_key_of_the_receiver(error)
-        raise refusal(error, fired=found.fired() if found else ()) from error
+        fired = found.fired() if found else ()
+        raise refusal(error, fired=fired, suppressed=effects.suppressed) from error
     return result

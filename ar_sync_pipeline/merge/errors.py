@@ -19,12 +19,20 @@ GRANT = (
 )
 """What lets the merge write without side effects."""
 
+_CORRECT = (
+    "correct the function at the receiver, or what calls it for these rows, such as a CHECK"
+    " constraint, a generated column or an index"
+)
 VERIFY = "run ar-sync verify on the archive and look at the sender's version"
 """Remedy for an archive whose rows are not those that it describes."""
 
 
 def refusal(
-    error: psycopg.Error, *, fired: Sequence[str] = (), table: str | None = None
+    error: psycopg.Error,
+    *,
+    fired: Sequence[str] = (),
+    table: str | None = None,
+    suppressed: bool = False,
 ) -> LoadRefusedError:
     """Return the message for an error that the archive's rows caused.
 
@@ -33,6 +41,7 @@ def refusal(
     Args:
         fired: Triggers and rules that fired for the rows; each may be the cause.
         table: Name of the written table, for errors that do not name it.
+        suppressed: Whether nothing fired that the role could suppress with a grant.
     """
     where = _where(error, table)
     if fired:
@@ -40,7 +49,7 @@ def refusal(
     primary = printable(_without_values(error))
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({primary}{where})",
-        remedy=_remedy(error, fires=bool(fired)),
+        remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),
     )
 
 
@@ -70,18 +79,18 @@ def _where(error: psycopg.Error, table: str | None) -> str:
     return f"; {', '.join(parts)}" if parts else ""
 
 
-def _remedy(error: psycopg.Error, *, fires: bool) -> str:
+def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
     hint = error.diag.message_hint
     if isinstance(error, psycopg.IntegrityError):
-        action = _remedy_of_constraint(error)
+        action = _remedy_of_constraint(error, or_grant)
     elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "row-level" in str(error):
         action = "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
     elif isinstance(error, psycopg.NotSupportedError):
-        action = f"drop the rule at the receiver, or {GRANT}"
+        action = f"drop the rule at the receiver{or_grant}"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege) and names_function(
         error.diag.context
     ):
-        action = f"GRANT what the function needs to the role of the receiver's URL, or {GRANT}"
+        action = f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "schema" in str(error):
         action = (
             "GRANT USAGE ON that schema to the role of the receiver's URL, or run the output of"
@@ -96,18 +105,18 @@ def _remedy(error: psycopg.Error, *, fires: bool) -> str:
         # Such as a table of a publication that has no replica identity.
         action = f"do what the server says ({printable(hint.rstrip('.'))})"
     elif names_function(error.diag.context):
-        action = f"correct the function at the receiver, or {GRANT}"
+        action = _CORRECT + or_grant
     else:
         action = "compare the table's columns and types with the sender's"
     if fires and GRANT not in action:
-        action += f", or {GRANT}"
+        action += or_grant
     return f"{action}; the archive is tried again by itself"
 
 
-def _remedy_of_constraint(error: psycopg.IntegrityError) -> str:
+def _remedy_of_constraint(error: psycopg.IntegrityError, or_grant: str) -> str:
     name = printable(error.diag.constraint_name or "the constraint")
     if isinstance(error, psycopg.errors.ForeignKeyViolation):
-        return f"make {name} DEFERRABLE or {GRANT}, or drop it at the receiver"
+        return f"make {name} DEFERRABLE, or drop it at the receiver{or_grant}"
     if isinstance(error, psycopg.errors.NotNullViolation):
         return "drop NOT NULL of the column at the receiver"
     if not isinstance(error, psycopg.errors.CheckViolation):
@@ -119,5 +128,5 @@ def _remedy_of_constraint(error: psycopg.IntegrityError) -> str:
             " time"
         )
     if names_function(error.diag.context):
-        return f"correct the function at the receiver, or {GRANT}"
+        return _CORRECT + or_grant
     return "create the partition of these rows at the receiver, as at the sender"

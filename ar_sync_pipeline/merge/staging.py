@@ -288,7 +288,7 @@ def _copy_member(
         with connection.transaction(), application_settings(connection):
             rows = copy_in(connection, relation, columns, data)
     except _UNKNOWN_HERE as error:
-        raise refusal(error, table=staged.target.name) from error
+        raise refusal(error, table=staged.target.name, suppressed=True) from error
     except (psycopg.DataError, psycopg.errors.ProtocolViolation) as error:
         raise SchemaError(
             f"{chunk.member} does not hold rows of {staged.target.name}"

@@ -10,6 +10,7 @@ from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.sync.watch.disk_space import existing_folder
 
 _PAGE = "disk_full"
 _NAME = "free_space"
@@ -27,8 +28,8 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
     return check_spec(
         _NAME,
         key,
-        meaning=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
-        " percent; after a failure, one percent more",
+        meaning=f"The disks of {places}, of AR_SYNC_STATE_FLDR and of DAGSTER_HOME have more"
+        " free space than AR_SYNC_FREE_SPACE_FLOOR percent; after a failure, one percent more",
         remedy="free space before they are full; then work waits, and nothing is lost",
         page=_PAGE,
     )
@@ -37,7 +38,7 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
 def space_check_result(
     instance: dg.DagsterInstance, key: dg.AssetKey, folders: Mapping[str, Path], floor_percent: int
 ) -> dg.AssetCheckResult:
-    """Measure the disks of some folders, given by their names in the metadata.
+    """Measure the disks of some folders, given by their names in the metadata, and of DAGSTER_HOME.
 
     Raises:
         DiskFailedError: A folder does not exist.
@@ -45,6 +46,7 @@ def space_check_result(
     before = last_evaluation(instance, dg.AssetCheckKey(key, _NAME))
     if before is not None and not before.passed:
         floor_percent += _PERCENT_TO_RECOVER
+    folders = {**folders, "dagster_home": existing_folder(Path(instance.root_directory))}
     spaces = {name: measure_free_space(folder) for name, folder in folders.items()}
     low = [name for name, space in spaces.items() if space.is_below(floor_percent)]
     metadata: dict[str, Any] = {}

@@ -36,7 +36,9 @@ _INTERVAL_SECONDS = 60
 _UNKNOWN_AFTER = timedelta(minutes=10)
 # After a longer pause the daemon was off: the state in between is unknown, and nothing ran. A tick
 # that failed, or a busy daemon, is no such pause.
-_INTERRUPTION, _INTERRUPTION_TICKS = timedelta(minutes=10), 3
+INTERRUPTION = timedelta(minutes=10)
+"""Pause between two ticks after which a finding has to settle again."""
+_INTERRUPTION_TICKS = 3
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,14 @@ class _Memory(BaseModel):
     findings: dict[str, _Finding] = Field(default_factory=dict)
 
     @classmethod
-    def at(cls, now: datetime, cursor: str | None, interval: timedelta) -> "_Memory":
-        """Return the state at a tick, from the cursor, of a sensor with this interval."""
+    def at(cls, now: datetime, cursor: str | None, interruption: timedelta) -> "_Memory":
+        """Return the state at a tick, from the cursor; a longer pause is an interruption."""
         try:
             memory = cls.model_validate_json(cursor or "")
         except ValidationError:  # none yet, or that of another version
             return cls(watching_since=now, ticked_at=now, seen_at=now)
         # Also if the clock was set back since: nobody knows how long ago the last tick was.
-        if abs(now - memory.ticked_at) > max(_INTERRUPTION, _INTERRUPTION_TICKS * interval):
+        if abs(now - memory.ticked_at) > interruption:
             memory.watching_since = memory.seen_at = now
         memory.ticked_at = now
         return memory
@@ -140,6 +142,7 @@ def standing_check_sensor(
     name: str,
     description: str,
     interval_seconds: int = _INTERVAL_SECONDS,
+    interruption: timedelta = INTERRUPTION,
 ) -> dg.SensorDefinition:
     """Return a sensor that evaluates checks whether anything runs or not.
 
@@ -150,7 +153,10 @@ def standing_check_sensor(
         name: Name of the sensor.
         description: Beginning of its description.
         interval_seconds: Seconds between two ticks.
+        interruption: A longer pause between ticks is an interruption, if it is at least three ticks
+            long. It is not longer than a pause after which a check may fail.
     """
+    longest_pause = max(interruption, _INTERRUPTION_TICKS * timedelta(seconds=interval_seconds))
     names = " and ".join(f"`{spec.name}`" for spec in specs)
 
     @dg.sensor(
@@ -160,7 +166,7 @@ def standing_check_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        memory = _Memory.at(clock(), context.cursor, timedelta(seconds=interval_seconds))
+        memory = _Memory.at(clock(), context.cursor, longest_pause)
         here = repository_of_tick(context)
         found, said = _found(lambda: evaluate(context.instance, here), specs, memory)
         events = [

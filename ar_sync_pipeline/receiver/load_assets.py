@@ -47,6 +47,7 @@ from ar_sync_pipeline.receiver.load_metadata import (
 from ar_sync_pipeline.receiver.load_specs import ledger_spec, media_spec, table_specs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
+from ar_sync_pipeline.sync.watch.disk_space import filled_folders
 
 
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
@@ -95,7 +96,7 @@ def _is_admitted_by(context: dg.AssetExecutionContext, site: ReceiverSite) -> bo
 def load_space(instance: dg.DagsterInstance, site: ReceiverSite) -> dg.AssetCheckResult:
     """Measure the disks that a load fills."""
     settings, ledger = site.settings, applied_archives_key(site.names)
-    folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
+    folders = filled_folders(settings)
     return space_check_result(instance, ledger, folders, settings.free_space_floor)
 
 

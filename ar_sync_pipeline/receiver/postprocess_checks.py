@@ -30,8 +30,8 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
             postprocessed_key(site.names),
             meaning=f"No loaded row has been untransformed for more than {minutes} minutes"
             " (AR_SYNC_TRANSFORM_MAX_AGE)",
-            remedy="the transform failed, or its command leaves rows behind; read its last run"
-            " and materialize this asset again",
+            remedy="the transform is still at work, has failed, or its command leaves rows"
+            " behind; read its last run, and if that has ended materialize this asset again",
             page=_PAGE,
         ),
         check_spec(

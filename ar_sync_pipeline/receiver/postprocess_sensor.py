@@ -4,25 +4,34 @@ A run evaluates the checks after the transform. If the transform fails, its rows
 nothing runs.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
+from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.runs.run_state import at_work_since
 from ar_sync_pipeline.operations.standing_check import Evaluation, standing_check_sensor
-from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
+from ar_sync_pipeline.receiver.jobs import load_jobs
+from ar_sync_pipeline.receiver.postprocess_checks import WAITING, check_results, check_specs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 
 INTERVAL_SECONDS = 300
 # Rows that waited while the receiver was off are transformed as soon as it is back.
 _SETTLES = timedelta(minutes=10)
+_NEXT_TICKS = timedelta(seconds=2 * INTERVAL_SECONDS)
 
 
 def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Return a sensor that evaluates both checks every five minutes."""
     return standing_check_sensor(
         check_specs(site),
-        lambda _instance, _repository: [
-            Evaluation(result, result.description or "", settles=_SETTLES)
+        lambda instance, _repository: [
+            Evaluation(
+                result,
+                result.description or "",
+                mail_from=_end_of_work(instance, site) if _is_late(result) else None,
+                settles=_SETTLES,
+            )
             for result in check_results(site)
         ],
         site.clock,
@@ -31,3 +40,19 @@ def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
         " shows them in the checks of `postprocessed_rows`.",
         interval_seconds=INTERVAL_SECONDS,
     )
+
+
+def _is_late(result: dg.AssetCheckResult) -> bool:
+    return not result.passed and result.check_name == WAITING
+
+
+def _end_of_work(instance: dg.DagsterInstance, site: ReceiverSite) -> datetime | None:
+    """Return a time after the next ticks while the run that loaded the rows transforms them.
+
+    A run that began later than the rows became too old to wait found them there: an earlier
+    transform has failed, or has left them behind. A run ends at its maximum runtime at the latest.
+    """
+    now, key = site.clock(), postprocessed_key(site.names)
+    since = at_work_since(instance, load_jobs(site.names), key)
+    longest = timedelta(minutes=site.settings.transform_max_age)
+    return now + _NEXT_TICKS if since is not None and now - since >= longest else None

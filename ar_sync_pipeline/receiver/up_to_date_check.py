@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
 from ar_sync_pipeline.operations.standing_check import (
+    INTERRUPTION,
     Evaluation,
     standing_check,
     standing_check_sensor,
@@ -19,7 +20,10 @@ from ar_sync_pipeline.operations.standing_check import (
 from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.sync.load.acknowledge import acknowledge_moved_files
+from ar_sync_pipeline.sync.load.acknowledge import (
+    acknowledge_by_hand,
+    report_load_at_work,
+)
 from ar_sync_pipeline.sync.watch.arrived_archives import complete_due_within
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
@@ -32,6 +36,7 @@ _SETTLES = timedelta(minutes=10)
 # Longer than a usual load, far less than the maximum runtime of a run.
 _LOAD_MAY_TAKE = timedelta(hours=2)
 _JUST_NOW = timedelta(minutes=5)
+_WINDOWS = 2
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
@@ -45,7 +50,8 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         " `partial_dump` and at `ssh_sftp_checker`. Archives wait: look at the last"
         " load. One is parked: do what its reason says. DDL at the receiver has"
         " changed rows of a table: wait for the sender's next complete. No complete"
-        " comes: switch the sender's `complete_dump_schedule` on",
+        " comes: look at the newest run of the sender's `complete_dump`, and switch"
+        " `complete_dump_schedule` on",
         page=_PAGE,
     )
 
@@ -62,18 +68,24 @@ def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
 
 def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check every minute."""
+    # Data that is applied is up to two windows old.
+    oldest = _WINDOWS * timedelta(minutes=site.settings.partial_interval)
     return standing_check_sensor(
         [up_to_date_spec(site)],
         lambda instance, _repository: _evaluate(site, instance),
         site.clock,
         name=site.names.name("data_age"),
         description="Shows how far behind the receiver is, also when nothing arrives. Tells the"
-        " sender if rejected archives were moved by hand.",
+        " sender if rejected archives were moved by hand or the database was restored, and that a"
+        " load is at work.",
+        interruption=min(INTERRUPTION, timedelta(minutes=site.settings.max_lag) - oldest),
     )
 
 
 def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
-    acknowledge_moved_files(site.settings, site.clock)
+    acknowledge_by_hand(site.settings, site.clock)
+    if _is_at_work(site, instance):
+        report_load_at_work(site.settings, site.clock)
     return [check_lag(site, instance)]
 
 
@@ -116,13 +128,18 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     """Return whether a load brings newer data, or just ended and left some to the next."""
-    now, key, jobs = site.clock(), applied_archives_key(site.names), load_jobs(site.names)
-    if any(work_under_way(instance, job, key, now) for job in jobs):
+    if _is_at_work(site, instance):
         return True
     if not status.count("waiting"):
         return False
-    last = last_success(instance, key, now, job_names=jobs)
+    now, key = site.clock(), applied_archives_key(site.names)
+    last = last_success(instance, key, now, job_names=load_jobs(site.names))
     return last is not None and abs(now - last) < _JUST_NOW
+
+
+def _is_at_work(site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
+    now, key = site.clock(), applied_archives_key(site.names)
+    return any(work_under_way(instance, job, key, now) for job in load_jobs(site.names))
 
 
 def _sentence(lag: Lag) -> str:

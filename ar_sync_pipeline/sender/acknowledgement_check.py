@@ -15,6 +15,8 @@ from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 _PAGE = "not_acknowledged"
 _NAME = "acknowledged"
 _PAUSE_WINDOWS = 3
+# As long as the receiver itself waits before it mails that data is late.
+_LOAD_MAY_TAKE = timedelta(hours=2)
 
 
 def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
@@ -39,6 +41,8 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
         if late
         else []
     )
+    if late and start.is_loading:
+        found.append("The receiver says that a load is at work.")
     found += [f"{problem[:1].upper()}{problem[1:]}." for problem in problems]
     return with_page(
         dg.AssetCheckResult(
@@ -50,23 +54,25 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
             metadata={
                 "not_acknowledged": len(late),
                 "not_believed": len(problems),
-                **({} if problems else _mailed_after_a_pause(start, site)),
+                **({} if problems else _mailed_later(start, site)),
             },
         ),
         _PAGE,
     )
 
 
-def _mailed_after_a_pause(start: StartingPoint, site: SenderSite) -> dict[str, dg.MetadataValue]:
-    """Return metadata that delays the mail after a pause, for example a power failure.
+def _mailed_later(start: StartingPoint, site: SenderSite) -> dict[str, dg.MetadataValue]:
+    """Return metadata that delays the mail during a load, and after a pause like a power failure.
 
-    The receiver gets the same time again to answer. A pause is assumed if even the newest late
-    archive is older than the limit by some windows: while archives are sent without a pause, it has
-    hardly passed the limit.
+    A load answers when it ends. After a pause the receiver gets the same time again to answer. A
+    pause is assumed if even the newest late archive is older than the limit by some windows: while
+    archives are sent without a pause, it has hardly passed the limit.
     """
-    within = timedelta(minutes=site.settings.acknowledge_within)
-    pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)
-    newest = max((archive.sent_at for archive in start.unacknowledged), default=None)
-    if newest is None or site.clock() - newest <= within + pause:
+    sent = [archive.sent_at for archive in start.unacknowledged]
+    if not sent:
         return {}
-    return {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(site.clock() + within)}
+    now, within = site.clock(), timedelta(minutes=site.settings.acknowledge_within)
+    pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)
+    due = [min(sent) + within + _LOAD_MAY_TAKE] if start.is_loading else []
+    due += [now + within] if now - max(sent) > within + pause else []
+    return {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(max(due))} if due else {}

@@ -45,6 +45,7 @@ from ar_sync_pipeline.sync.dump.dump_tables import dump_partial
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint, starting_point
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, TableDump
 from ar_sync_pipeline.sync.dump.window_end import wait_for_end
+from ar_sync_pipeline.sync.watch.disk_space import filled_folders
 
 KIND = ArchiveKind.PARTIAL
 GROUP = "partial_dump"
@@ -92,7 +93,7 @@ def partial_assets(
             yield space_check_result(
                 context.instance,
                 archive_key(KIND, names),
-                {"scratch": site.settings.tmp_bkp_fldr},
+                filled_folders(site.settings),
                 site.settings.free_space_floor,
             )
             request = _request(site, _window(site, context, windows), start)

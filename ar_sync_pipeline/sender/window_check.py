@@ -15,10 +15,12 @@ from ar_sync_pipeline.operations.runs.backoff import LONGEST_PAUSE
 from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
     is_stopped,
+    last_canceled,
     last_success,
     work_under_way,
 )
 from ar_sync_pipeline.operations.standing_check import (
+    INTERRUPTION,
     Evaluation,
     standing_check,
     standing_check_sensor,
@@ -70,7 +72,8 @@ def no_gap_sensor(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check a few times in each window."""
-    seconds = int(60 * site.settings.partial_interval / _TICKS_PER_WINDOW)
+    interval = timedelta(minutes=site.settings.partial_interval)
+    seconds = int(interval.total_seconds() / _TICKS_PER_WINDOW)
     return standing_check_sensor(
         [no_gap_spec(site.names)],
         lambda instance, repository_id: [check_for_gaps(site, windows, instance, repository_id)],
@@ -78,6 +81,7 @@ def no_gap_sensor(
         name=site.names.name("window_gaps"),
         description="Looks for windows without an archive.",
         interval_seconds=min(max(seconds, _FASTEST_SECONDS), _SLOWEST_SECONDS),
+        interruption=min(INTERRUPTION, _ON_THEIR_WAY * interval),
     )
 
 
@@ -157,10 +161,12 @@ class _Gaps:
         failures = failures_in_a_row(instance, job, last, now)
         filled_by = work_under_way(instance, job, key, now)
         if filled_by is None and not failures:
-            if last is None and not stopped:
-                filled_by = "The first run"
-            elif last is not None and abs(now - last) <= grace:
+            # A person who cancels a run leaves its windows to the next one.
+            ends = [last, None if stopped else last_canceled(instance, job, now)]
+            if any(end is not None and abs(now - end) <= grace for end in ends):
                 filled_by = "The next run"
+            elif last is None and not stopped:
+                filled_by = "The first run"
         return cls(missing, filled_by, failures, job)
 
     @property

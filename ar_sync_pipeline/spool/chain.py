@@ -57,8 +57,15 @@ class Gap:
                 " a backup, failed over, or was replaced by another one, and what it lost or"
                 " changed in doing so may still be missing here"
             )
-        end = f"{self.end:%Y-%m-%d %H:%M:%S}" if self.end else "an unknown instant"
-        return f"changes between {self.start:%Y-%m-%d %H:%M:%S} and {end} UTC may be missing"
+        if self.end is None:
+            return (
+                f"changes after {self.start:%Y-%m-%d %H:%M:%S} UTC may be missing, since the sender"
+                " did not know what the receiver has"
+            )
+        return (
+            f"changes between {self.start:%Y-%m-%d %H:%M:%S} and {self.end:%Y-%m-%d %H:%M:%S} UTC"
+            " may be missing"
+        )
 
 
 @dataclass(frozen=True)

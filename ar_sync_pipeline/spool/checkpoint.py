@@ -41,10 +41,11 @@ class Checkpoint(ReceiverFile):
         quarantined: Number of quarantined archives.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied;
             at most `MOST_UNVERIFIED`.
+        more_unverified: Number of further such tables.
     """
 
     FILE: ClassVar[str] = "position.json"
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"unverified"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"unverified", "more_unverified"})
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
@@ -58,3 +59,4 @@ class Checkpoint(ReceiverFile):
         tuple[Annotated[str, StringConstraints(max_length=130)], ...],
         Field(max_length=MOST_UNVERIFIED),
     ] = ()
+    more_unverified: _Count = 0

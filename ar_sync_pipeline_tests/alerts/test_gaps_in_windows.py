@@ -114,6 +114,7 @@ def end_run(operation: Operation, job: str, status: dg.DagsterRunStatus, **tags:
     ends = {
         dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.RUN_SUCCESS,
         dg.DagsterRunStatus.FAILURE: dg.DagsterEventType.RUN_FAILURE,
+        dg.DagsterRunStatus.CANCELED: dg.DagsterEventType.RUN_CANCELED,
     }
     with time_machine.travel(operation.now, tick=False), operation.watched.instance() as instance:
         run = create_run_for_test(
@@ -141,6 +142,29 @@ def test_success_of_the_job_itself_leaves_later_windows_to_the_next_run(
     end_run(operation, "partial_dump", dg.DagsterRunStatus.SUCCESS)
     operation.tick()
     assert operation.found(NO_GAP).passed
+
+
+def test_run_that_a_person_has_just_canceled_leaves_its_windows_to_the_next_run(
+    operation: Operation,
+) -> None:
+    operation.dumped(50 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.CANCELED)
+    operation.tick(3 * MINUTES)
+    assert operation.found(NO_GAP).passed
+    assert "The next run takes them along" in str(operation.found(NO_GAP).description)
+    operation.tick(8 * MINUTES)
+    assert not operation.found(NO_GAP).passed
+
+
+def test_run_that_was_canceled_with_its_schedule_stopped_leaves_a_gap(
+    operation: Operation,
+) -> None:
+    operation.dumped(50 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.CANCELED)
+    with operation.watched.instance() as instance:
+        stop_schedule(instance, "partial_dump_schedule")
+    operation.tick(MINUTES)
+    assert not operation.found(NO_GAP).passed
 
 
 @pytest.mark.parametrize("job", OF_OTHERS)

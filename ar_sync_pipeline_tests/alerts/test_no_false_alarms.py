@@ -12,6 +12,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import partial_loaddata
+from ar_sync_pipeline.sync.load.acknowledge import report_load_at_work
 from ar_sync_pipeline_tests.alerts.operation import (
     ENDPOINT,
     LOADED,
@@ -208,6 +209,44 @@ def test_receiver_that_was_off_together_with_the_sender_has_time_to_answer(
     assert acknowledged(night) == (False, 0)
     assert acknowledged(night + 10) == (False, 0)
     assert acknowledged(night + 21) == (False, 1), "it is off, and the sender is not"
+
+
+@pytest.mark.long
+def test_archives_that_a_long_load_has_not_answered_yet_are_no_incident(
+    operation: Operation,
+) -> None:
+    """A first load, or its transform, may take hours; it answers when it ends."""
+    operation.run("complete_dump")
+    job = operation.watched.definitions("receiver").resolve_job_def("complete_loaddata")
+    with operation.watched.instance() as instance:
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    key = dg.AssetCheckKey(NO_GAP.asset_key, "acknowledged")
+
+    def mails(minutes: int) -> int:
+        """Return the number of mails after a partial, some minutes later."""
+        operation.tick(minutes * MINUTES)
+        with time_machine.travel(operation.now):
+            operation.run("partial_dump")
+            operation.watched.tick("sender")
+        return len([subject for subject in operation.subjects if "acknowledged" in subject])
+
+    assert mails(32) == 0
+    assert not operation.found(key).passed
+    assert "The receiver says that a load is at work." in str(operation.found(key).description)
+    assert mails(80) == 0
+    assert mails(40) == 1, "no load is waited for without end"
+
+
+@pytest.mark.long
+def test_load_that_the_receiver_has_not_reported_for_minutes_delays_no_mail(
+    operation: Operation,
+) -> None:
+    operation.run("complete_dump")
+    report_load_at_work(operation.receiver().settings, lambda: operation.now + 20 * MINUTES)
+    with time_machine.travel(operation.now + 32 * MINUTES):
+        operation.run("partial_dump")
+        operation.watched.tick("sender")
+    assert [subject for subject in operation.subjects if "acknowledged" in subject]
 
 
 @pytest.mark.long

@@ -39,7 +39,10 @@ def test_check_passes_again_from_one_percent_over_the_floor(
 def test_message_names_the_percent_that_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         said = [evaluated(instance, monkeypatch, percent).description for percent in (9.5, 10.5)]
-    assert said == ["Less than 10 % free: scratch.", "Less than 11 % free: scratch."]
+    assert said == [
+        "Less than 10 % free: scratch, dagster_home.",
+        "Less than 11 % free: scratch, dagster_home.",
+    ]
 
 
 def test_lower_floor_ends_the_incident(monkeypatch: pytest.MonkeyPatch) -> None:

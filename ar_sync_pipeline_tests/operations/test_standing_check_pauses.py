@@ -11,7 +11,11 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
-from ar_sync_pipeline.operations.standing_check import Evaluation, standing_check_sensor
+from ar_sync_pipeline.operations.standing_check import (
+    INTERRUPTION,
+    Evaluation,
+    standing_check_sensor,
+)
 
 SPEC = dg.AssetCheckSpec("rows_are_transformed", asset="rows")
 SETTLES = timedelta(minutes=20)
@@ -29,7 +33,12 @@ def _at(now: datetime) -> datetime:
     return now
 
 
-def mailed_from(instance: dg.DagsterInstance, seconds: int, *ticks: datetime) -> datetime:
+def mailed_from(
+    instance: dg.DagsterInstance,
+    seconds: int,
+    *ticks: datetime,
+    interruption: timedelta = INTERRUPTION,
+) -> datetime:
     """Return from when a failure is mailed after ticks of a sensor with this interval."""
     found = dg.AssetCheckResult(passed=False, asset_key=SPEC.asset_key, check_name=SPEC.name)
     cursor, due = None, None
@@ -41,6 +50,7 @@ def mailed_from(instance: dg.DagsterInstance, seconds: int, *ticks: datetime) ->
             name="untransformed_rows",
             description="Looks.",
             interval_seconds=seconds,
+            interruption=interruption,
         )
         with dg.build_sensor_context(instance, cursor=cursor) as context:
             answer = sensor(context)
@@ -62,3 +72,12 @@ def test_pause_of_several_ticks_is_an_interruption(
 ) -> None:
     back = NOON + pause * MINUTE
     assert mailed_from(instance, seconds, NOON, back) == back + SETTLES
+
+
+@pytest.mark.parametrize(("minutes", "settles_again"), [(3, False), (4, True)])
+def test_shorter_pause_is_an_interruption_of_a_check_that_fails_sooner(
+    instance: dg.DagsterInstance, minutes: int, *, settles_again: bool
+) -> None:
+    back = NOON + minutes * MINUTE
+    due = mailed_from(instance, 60, NOON, back, interruption=2 * MINUTE)
+    assert due == (back if settles_again else NOON) + SETTLES

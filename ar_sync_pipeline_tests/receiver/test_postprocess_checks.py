@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import psycopg
 import pytest
+import time_machine
+from dagster._core.test_utils import create_run_for_test
 
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
 from ar_sync_pipeline.receiver.postprocess_checks import check_results
 from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -172,6 +175,7 @@ class TestSensor:
         with dg.build_sensor_context(self.instance, cursor=cursor) as context:
             answer = sensor(context)
         if not isinstance(answer, dg.SensorResult):
+            self.skipped_at = context.cursor
             return None
         for event in answer.asset_events:
             self.instance.report_runless_asset_event(event)
@@ -194,6 +198,37 @@ class TestSensor:
         assert repaired
         assert [event.passed for event in _evaluations(repaired)] == [True]
         assert not repaired.run_requests
+
+    @pytest.mark.parametrize(
+        ("began", "mailed"),
+        [(-5, False), (5, True), (None, True)],
+        ids=["before", "after", "never"],
+    )
+    def test_rows_are_not_mailed_while_the_run_that_loaded_them_is_at_work(
+        self, looks: Looks, began: int | None, mailed: bool
+    ) -> None:
+        """A transform of ten million rows takes longer than AR_SYNC_TRANSFORM_MAX_AGE."""
+        looks.reports(1, 2)
+        with dg.DagsterInstance.ephemeral() as self.instance:
+            if began is not None:
+                begin_run(self.instance, "partial_loaddata", START + timedelta(minutes=began))
+            cursor = None
+            for minute in (0, 10, 20, 31):
+                answer = self.tick(looks, minute, cursor)
+                cursor = answer.cursor if answer else self.skipped_at
+        assert answer
+        (failed,) = _evaluations(answer)
+        assert not failed.passed
+        due = datetime.fromtimestamp(float(str(failed.metadata[NO_MAIL_BEFORE].value)), UTC)
+        assert (due <= looks.sites.clock()) is mailed
+
+
+def begin_run(instance: dg.DagsterInstance, job: str, at: datetime) -> None:
+    """A run of a job starts at a time, and does not end."""
+    with time_machine.travel(at, tick=False):
+        run = create_run_for_test(instance, job_name=job, status=dg.DagsterRunStatus.STARTING)
+        event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=job)
+        instance.report_dagster_event(event, run.run_id)
 
 
 def _evaluations(result: dg.SensorResult) -> list[dg.AssetCheckEvaluation]:

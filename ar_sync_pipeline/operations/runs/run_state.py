@@ -60,6 +60,31 @@ def work_under_way(
     return None
 
 
+def at_work_since(
+    instance: dg.DagsterInstance, job_names: Collection[str], key: dg.AssetKey
+) -> datetime | None:
+    """Return when the oldest unfinished run of these jobs, or by hand of an asset, has started."""
+    started = [dg.DagsterRunStatus.STARTED]
+    times = [
+        record.start_time
+        for name in (*job_names, IMPLICIT_ASSET_JOB_NAME)
+        for record in instance.get_run_records(
+            dg.RunsFilter(job_name=name, statuses=started), limit=_MANY
+        )
+        if record.start_time is not None
+        and (name in job_names or key in (record.dagster_run.asset_selection or ()))
+    ]
+    return datetime.fromtimestamp(min(times), UTC) if times else None
+
+
+def last_canceled(instance: dg.DagsterInstance, job_name: str, now: datetime) -> datetime | None:
+    """Return when the newest canceled run of a job ended; not by a clock that was ahead."""
+    canceled = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.CANCELED])
+    ends = [record.end_time for record in instance.get_run_records(canceled, limit=1)]
+    times = [datetime.fromtimestamp(end, UTC) for end in ends if end is not None]
+    return max(not_ahead(times, now), default=None)
+
+
 def is_stopped(instance: dg.DagsterInstance, name: str, repository_id: str | None) -> bool:
     """Return whether a user has stopped the schedule or sensor of this name.
 

@@ -17,7 +17,7 @@ from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveN
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, RECEIPTS
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.disk_errors import disk_error
-from ar_sync_pipeline.errors import TransientError
+from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.errors import (
@@ -34,6 +34,7 @@ from ar_sync_pipeline.sftp.spool_folders import list_names, prepare_spool, read_
 from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
+from ar_sync_pipeline.spool.load_at_work import LoadAtWork
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, Receipt, ReceiptState, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline.sync.dump.believed_checkpoint import (
@@ -86,6 +87,7 @@ class ReceiverView:
             it before it was restored, together with this side's journal.
         capabilities: What it can read; None: it is of an earlier version, or unknown.
         failure: Why the spool could not be read; None: it was.
+        is_loading: Whether it says that a load is at work on what waits.
     """
 
     checkpoint: Checkpoint | None
@@ -96,6 +98,7 @@ class ReceiverView:
     claimed: Watermark | None = None
     capabilities: Capabilities | None = None
     failure: TransientError | None = None
+    is_loading: bool = False
 
 
 def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
@@ -122,6 +125,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
             # After the checkpoint, before which the receiver writes it.
             can_read = files.capabilities(session)
             checkpoint = files.believed(content, known, clock()) if content is not None else None
+            is_loading = bool(waiting) and files.is_loading(session, clock())
             new = files.receipts(session, unsettled(sent, checkpoint))
     except TransientError as error:
         before = believed_before(cache, known, clock())
@@ -144,6 +148,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
         held_before=before.watermark if before else None,
         claimed=files.claimed,
         capabilities=current(can_read, checkpoint or before),
+        is_loading=is_loading,
     )
 
 
@@ -199,7 +204,7 @@ class _ReceiverFiles:
         try:
             checkpoint = Checkpoint.parse(content, signing_keys=self._keys)
         except ReceiptError as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return None
         point = checkpoint.watermark
         if point is None:
@@ -225,8 +230,17 @@ class _ReceiverFiles:
         try:
             return Capabilities.parse(content, signing_keys=self._keys)
         except ReceiptError as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return None
+
+    def is_loading(self, session: SftpSession, now: datetime) -> bool:
+        """Return whether the receiver says in an accepted file that a load is at work."""
+        content = self._read(session, self._folder / LoadAtWork.FILE)
+        # What is wrong with this file delays no alert, and is wrong with the others, too.
+        with suppress(ReceiptError):
+            if content is not None:
+                return LoadAtWork.parse(content, signing_keys=self._keys).is_recent(now)
+        return False
 
     def receipts(self, session: SftpSession, archives: Sequence[SentArchive]) -> dict[str, Receipt]:
         """Return accepted receipts by archive name; completes and the newest are read first.
@@ -265,7 +279,7 @@ class _ReceiverFiles:
         try:
             return list_names(session, folder)
         except _Refused as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return []
 
     def _receipt(self, session: SftpSession, archive: SentArchive) -> Receipt | None:
@@ -276,7 +290,7 @@ class _ReceiverFiles:
         try:
             receipt = parse_receipt(content, signing_keys=self._keys)
         except ReceiptError as error:
-            self.problems.append(f"{archive.name}: {error}")
+            self.problems.append(f"{archive.name}: {_clause(error)}")
             return None
         problem = receipt_problem(receipt, archive)
         if problem is not None:
@@ -292,5 +306,10 @@ class _ReceiverFiles:
         except RemoteFileMissingError:
             return None
         except _Refused as error:
-            self.problems.append(f"{error}")
+            self.problems.append(_clause(error))
             return None
+
+
+def _clause(error: ArSyncError) -> str:
+    """Return problem and remedy without a full stop: it is added where problems are shown."""
+    return f"{error.problem}: {error.remedy}"

@@ -33,6 +33,7 @@ class StartingPoint:
         unacknowledged: Archives that the receiver should have acknowledged by now.
         problems: What the receiver reports and is not accepted, one sentence each.
         base: Complete that the next one is compared with; None: it carries everything.
+        is_loading: Whether the receiver says that a load is at work.
     """
 
     since: Watermark | None
@@ -42,6 +43,7 @@ class StartingPoint:
     problems: tuple[str, ...] = ()
     claimed: Watermark | None = None
     base: Base | None = None
+    is_loading: bool = False
 
 
 def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
@@ -74,6 +76,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
         base=choose_base(settings.tmp_bkp_fldr, view)
         if settings.complete_carries is CompleteCarries.CHANGES
         else None,
+        is_loading=view.is_loading,
     )
 
 

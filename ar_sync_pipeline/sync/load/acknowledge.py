@@ -18,6 +18,7 @@ from ar_sync_pipeline.archive.manifest import (
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
     WHOLE_FORMAT,
+    Watermark,
 )
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -37,6 +38,7 @@ from ar_sync_pipeline.spool.checkpoint import (
 )
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.spool.load_at_work import LoadAtWork
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
@@ -75,18 +77,19 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     for receipt in receipts.values():
         if not _is_written(spool, receipt, keys):
             write_receipt(spool, receipt, signing_keys=keys)
-    chain, waiting = chain_in(ledger), list_waiting(spool)
+    waiting = list_waiting(spool)
     promised = promised_chain(ledger, waiting)
-    at = clock()
+    unverified, at = read_unverified(connection), clock()
     _capabilities(settings, connection, at).write(spool, signing_keys=keys)
     checkpoint = Checkpoint(
         at=at,
-        watermark=read_watermark(connection, chain.end) if chain else None,
+        watermark=_end(ledger, connection),
         gaps=len(promised.gaps) if promised else 0,
         waiting=len(waiting),
         parked=tuple(_parked(spool)),
         quarantined=len(lost_in_quarantine(spool, ledger)),
-        unverified=read_unverified(connection)[:MOST_UNVERIFIED],
+        unverified=unverified[:MOST_UNVERIFIED],
+        more_unverified=len(unverified[MOST_UNVERIFIED:]),
     )
     checkpoint.write(spool, signing_keys=keys)
     agreed = AgreedSettings(
@@ -99,33 +102,53 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME, kept=receipts)
 
 
-def acknowledge_moved_files(settings: ReceiverSettings, clock: Clock) -> bool:
-    """Write the checkpoint again if a person has moved rejected archives; return whether it was.
+def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
+    """Write the checkpoint again after a change by a person; return whether it was written.
 
-    Without it the sender would know of them only after the next load. A load at work writes it
-    itself.
+    A person moves rejected archives, or restores the database. Without it the sender would know of
+    that only after the next load. A load at work writes it itself.
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached.
         SpoolAccessError: The operating system refuses.
     """
-    spool, written = settings.remote_bkp_fldr, _written(settings, clock)
+    written, url = _written(settings, clock), settings.database_url
     if written is None:
         return False
-    is_same = written.parked == tuple(_parked(spool))
-    if is_same and not written.quarantined and not list_quarantined(spool):
-        return False
-    url = settings.database_url
     with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
-        if not has_ledger(connection):
-            return False
-        lost = len(lost_in_quarantine(spool, read_ledger(connection)))
-        if is_same and lost == written.quarantined:
+        if not has_ledger(connection) or _is_true(written, settings.remote_bkp_fldr, connection):
             return False
         with load_lock(connection):
             acknowledge(settings, connection, clock)
             return True
     return False
+
+
+def report_load_at_work(settings: ReceiverSettings, clock: Clock) -> None:
+    """Tell the sender that a load is at work.
+
+    Raises:
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses.
+    """
+    at = clock()
+    keys = settings.signing_keys.accepted(at)
+    LoadAtWork(at=at).write(settings.remote_bkp_fldr, signing_keys=keys)
+
+
+def _is_true(written: Checkpoint, spool: Path, connection: Connection) -> bool:
+    ledger = read_ledger(connection)
+    return (
+        written.parked == tuple(_parked(spool))
+        and written.quarantined == len(lost_in_quarantine(spool, ledger))
+        and written.watermark == _end(ledger, connection)
+    )
+
+
+def _end(ledger: Sequence[AppliedArchive], connection: Connection) -> Watermark | None:
+    """Return the end of the chain without a gap."""
+    chain = chain_in(ledger)
+    return read_watermark(connection, chain.end) if chain else None
 
 
 def _written(settings: ReceiverSettings, clock: Clock) -> Checkpoint | None:

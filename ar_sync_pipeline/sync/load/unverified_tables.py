@@ -130,13 +130,18 @@ def _with_dropped_columns(after: RecordedTable, before: TableDefinition) -> Reco
     return RecordedTable(definition, after.unverified_since)
 
 
-def unverified_in_words(tables: Sequence[str]) -> str:
-    """Return what an operator should know of such tables, as a clause; empty without any."""
+def unverified_in_words(tables: Sequence[str], more: int = 0) -> str:
+    """Return what an operator should know of such tables, as a clause; empty without any.
+
+    Args:
+        more: Number of further tables, whose names are not known.
+    """
     if not tables:
         return ""
     verb = "was" if len(tables) == 1 else "were"
+    others = f", and {more:,} more" if more else ""
     return (
-        f"{names_in_words(tables)} {verb} altered, truncated or created again at the receiver, so"
-        " that rows may differ from the sender's: the sender's next complete verifies them; its"
-        " sensor `complete_for_receiver` requests one, or launch `complete_dump` there"
+        f"{names_in_words(tables)}{others} {verb} altered, truncated or created again at the"
+        " receiver, so that rows may differ from the sender's: the sender's next complete verifies"
+        " them; its sensor `complete_for_receiver` requests one, or launch `complete_dump` there"
     )

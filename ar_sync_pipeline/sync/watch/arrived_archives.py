@@ -1,7 +1,8 @@
 """Archives that have arrived, and completes that no longer come although partials do.
 
-Their schedule is off, or somebody cancels its runs. Partials keep the data recent and leave no gap;
-what only a complete repairs, deletions and drift, stays wrong, and nothing else shows it.
+Their schedule is off, its runs fail, or somebody cancels them. Partials keep the data recent and
+leave no gap; what only a complete repairs, deletions and drift, stays wrong, and nothing else shows
+it.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def overdue_in_words(since: datetime | None) -> list[str]:
         return []
     text = (
         f"no complete has come since {since:%Y-%m-%d %H:%M} UTC, and only a complete repairs"
-        " deletions and drift: switch the sender's complete_dump_schedule on"
+        " deletions and drift: look at the newest run of the sender's complete_dump, and switch"
+        " complete_dump_schedule on"
     )
     return [text]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from ar_sync_pipeline.alerts.outbox import Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.spool.states import list_applied
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.arrived_archives import Arrived
+from ar_sync_pipeline.sync.watch.disk_space import filled_folders, known_spaces
 from ar_sync_pipeline.sync.watch.open_incidents import why_none_is_recorded
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
@@ -152,17 +151,7 @@ def _of_archives(
 
 
 def _of_space(settings: SenderSettings | ReceiverSettings) -> Iterator[Figure]:
-    if isinstance(settings, ReceiverSettings):
-        folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
-    else:
-        folders = {"scratch": settings.tmp_bkp_fldr}
-    spaces = {}
-    for name, folder in folders.items():
-        # A failure is reported by `ar_sync_readable` and the preflight.
-        with suppress(ArSyncError):
-            space = measure_free_space(folder)
-            if space.is_known:
-                spaces[name] = space
+    spaces = known_spaces(filled_folders(settings))
     yield Figure(
         "ar_sync_free_bytes",
         "Free space on the disk of a folder.",

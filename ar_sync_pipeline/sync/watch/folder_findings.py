@@ -28,6 +28,7 @@ from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE, open_fold
 from ar_sync_pipeline.spool.states import list_applied, list_waiting
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
+from ar_sync_pipeline.sync.watch.disk_space import existing_folder
 from ar_sync_pipeline.visible_text import listed, quoted
 
 _MODES = "see the modes in docs/receiver_account.md"
@@ -91,9 +92,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
 
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
     """Check the folder of incidents and unsent alerts, which is made when it is needed."""
-    folder = incidents_file(settings).parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+    folder = existing_folder(incidents_file(settings).parent)
     if not folder.is_dir() or not _may(folder, os.W_OK | os.X_OK):
         yield Finding(
             Level.ERROR,
@@ -101,6 +100,9 @@ def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
             f"make the folder for {_account(os.geteuid())}, or name another one in"
             " AR_SYNC_STATE_FLDR",
         )
+        return
+    yield from _writable(folder, "AR_SYNC_STATE_FLDR")
+    yield from _free_space(folder, settings.free_space_floor)
 
 
 def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:

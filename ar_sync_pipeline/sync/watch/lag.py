@@ -17,8 +17,9 @@ _CLOCK_WAS_WRONG = (
 )
 
 _LOST = (
-    "an archive was lost on the way; the sender's next partial, or the next complete, carries what"
-    " it held"
+    "changes are missing, since an archive was lost on the way, or the sender's database or journal"
+    " was lost or restored; the sender's next partial carries them, or after that of a database its"
+    " next complete"
 )
 _RESTORED = (
     "the sender's database was restored, failed over or replaced; the next complete carries its"
@@ -79,12 +80,13 @@ class Backlog:
 
     Attributes:
         gaps: Number of known gaps.
-        new_history: Whether the sender's database was restored or replaced after a gap.
+        new_history: Whether the sender's database is known to be restored or replaced after a gap.
         waiting: Archives in the spool that no load has examined.
         parked: For each parked archive, its reason.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
+        more_unverified: Number of further such tables, whose names are not known.
         nothing_newer: What is known of a newer archive if the data lacks the last window, as a
             clause.
         is_overtaken: Whether the data is newer than every archive that is not applied, such as a
@@ -99,6 +101,7 @@ class Backlog:
     quarantined: int = 0
     unsent: Sequence[str] = ()
     unverified: Sequence[str] = ()
+    more_unverified: int = 0
     nothing_newer: str = "no newer archive has arrived"
     is_overtaken: bool = False
     faults: Sequence[str] = ()
@@ -146,7 +149,9 @@ def _findings(backlog: Backlog, *, is_late: bool) -> Iterator[str]:
     if is_late and (in_the_way is None or backlog.is_overtaken):
         yield backlog.nothing_newer
     if in_the_way is None and (backlog.unsent or backlog.unverified):
-        yield unsent_in_words(backlog.unsent) or unverified_in_words(backlog.unverified)
+        yield unsent_in_words(backlog.unsent) or unverified_in_words(
+            backlog.unverified, backlog.more_unverified
+        )
 
 
 def _end_of_last_window(now: datetime, interval: timedelta) -> datetime:

@@ -18,6 +18,7 @@ from ar_sync_pipeline.spool.chain import Chain
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
+    list_applied,
     list_parked,
     list_quarantined,
     list_waiting,
@@ -25,6 +26,7 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.load.applied_chain import content_until, is_brought, promised_chain
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
+from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.arrived_archives import (
@@ -34,9 +36,10 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
     overdue_in_words,
     overdue_since,
 )
+from ar_sync_pipeline.sync.watch.disk_space import low_disks
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count
+from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count, each_once
 
 
 def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime) -> Status:
@@ -50,7 +53,8 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     url = settings.database_url
     with connect(url, application="status") as connection:
         recorded = _recorded(connection, catalog)
-    spooled, incidents = _spooled(settings), read_open_incidents(settings)
+    spooled = _spooled(settings, recorded.ledger)
+    incidents, low = read_open_incidents(settings), low_disks(settings)
     parked = [one.problem for one in examine_again(settings, catalog, spooled.parked, now)]
     chain = promised_chain(recorded.ledger, spooled.waiting)
     until = content_until(recorded.ledger, chain)
@@ -67,7 +71,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
             parked,
             chain,
             lost,
-            [*overdue_in_words(overdue), *incidents.faults],
+            [*overdue_in_words(overdue), *low, *incidents.faults],
         ),
     )
     return Status(
@@ -81,6 +85,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         newest=newest,
         overdue_complete=overdue,
         incidents=incidents,
+        low_disks=low,
     )
 
 
@@ -126,14 +131,16 @@ class _Spooled:
     quarantined: Sequence[SpooledArchive]
 
 
-def _spooled(settings: ReceiverSettings) -> _Spooled:
+def _spooled(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> _Spooled:
+    """List the archives; what a restored database does not know waits for the next load."""
     spool: Path = settings.remote_bkp_fldr
+    forgotten = unknown_to({line.name for line in ledger}, list_applied(spool))
     old = other_archives(settings)
     return _Spooled(
         *(
             [*found, *(archive for archive in old if archive.state is state)]
             for found, state in (
-                (list_waiting(spool), SpoolState.WAITING),
+                ([*list_waiting(spool), *forgotten], SpoolState.WAITING),
                 (list_parked(spool), SpoolState.PARKED),
                 (list_quarantined(spool), SpoolState.QUARANTINED),
             )
@@ -170,12 +177,12 @@ def _overdue_complete(
 ) -> datetime | None:
     """Return when the newest complete was applied, if the next one is overdue.
 
-    One that waits or is parked is reported by its state.
+    One that waits or is rejected is reported by its state.
     """
     applied = [one.snapshot_at for one in newest if one.kind is ArchiveKind.COMPLETE]
     came = [
         archive.name.snapshot_at
-        for archive in (*spooled.waiting, *spooled.parked)
+        for archive in (*spooled.waiting, *spooled.parked, *spooled.quarantined)
         if archive.name.kind is ArchiveKind.COMPLETE
     ]
     is_here = applied and came and max(came) > max(applied)
@@ -195,8 +202,8 @@ def _counts(
         count("waiting", _names(spooled.waiting)),
         count("applied", applied, earlier=recorded.summarized_applied),
         count("superseded", superseded, earlier=recorded.summarized_superseded),
-        count("parked", _names(spooled.parked), "; ".join(parked)),
-        count("quarantined", _names(lost), "; ".join(_problems(lost))),
+        count("parked", _names(spooled.parked), each_once(parked)),
+        count("quarantined", _names(lost), each_once(_problems(lost))),
         count(
             REPLACED,
             _names(replaced),

@@ -17,9 +17,10 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
     overdue_in_words,
     overdue_since,
 )
+from ar_sync_pipeline.sync.watch.disk_space import low_disks
 from ar_sync_pipeline.sync.watch.lag import A_WINDOW_NEEDS, Backlog, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
+from ar_sync_pipeline.sync.watch.status import StateCount, Status, count, each_once
 
 
 def sender_status(settings: SenderSettings, now: datetime) -> Status:
@@ -37,7 +38,8 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     arrived = [_arrived(one) for one in dated]
     remembered = now - REMEMBERED
     overdue = overdue_since(arrived, complete_due_within(settings, now), remembered)
-    faults = [*overdue_in_words(overdue), *incidents.faults]
+    low = low_disks(settings)
+    faults = [*overdue_in_words(overdue), *low, *incidents.faults]
     until = reported.watermark.snapshot_at if reported.watermark else None
     lag = explain_lag(until, now, interval, _backlog(view, reported, dated, late, faults))
     return Status(
@@ -53,7 +55,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             count(
                 "parked",
                 [parked.archive for parked in reported.parked],
-                "; ".join(parked.reason for parked in reported.parked),
+                each_once(parked.reason for parked in reported.parked),
             ),
             StateCount(
                 "quarantined",
@@ -71,6 +73,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         overdue_complete=overdue,
         known_at=view.checkpoint.at if view.checkpoint else None,
         incidents=incidents,
+        low_disks=low,
     )
 
 
@@ -105,6 +108,7 @@ def _backlog(
         parked=[parked.reason for parked in reported.parked],
         quarantined=reported.quarantined,
         unverified=reported.unverified,
+        more_unverified=reported.more_unverified,
         nothing_newer=_nothing_newer(unreported),
         is_overtaken=not unreported,
         faults=faults,

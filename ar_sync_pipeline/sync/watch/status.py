@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,6 +51,8 @@ class Status:
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
             it never wrote anything.
         incidents: Open incidents of this side.
+        low_disks: Which disks of this side have less free space than
+            ``AR_SYNC_FREE_SPACE_FLOOR``, as a clause.
     """
 
     side: str
@@ -65,6 +67,7 @@ class Status:
     overdue_complete: datetime | None = None
     known_at: datetime | None = None
     incidents: OpenIncidents = NO_INCIDENTS
+    low_disks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -78,6 +81,7 @@ class Status:
             self.unverified,
             self.overdue_complete,
             self.incidents.faults,
+            self.low_disks,
             *(one.count for one in self.archives if one.state in _BAD),
         )
         return not any(wrong)
@@ -85,6 +89,11 @@ class Status:
     def count(self, state: str) -> int:
         """Return the number of archives in a state."""
         return sum(each.count for each in self.archives if each.state == state)
+
+
+def each_once(reasons: Iterable[str]) -> str:
+    """Return reasons as one text; many archives may have the same one."""
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def count(state: str, names: Sequence[str], note: str = "", *, earlier: int = 0) -> StateCount:

@@ -110,6 +110,14 @@ def test_no_lie_about_the_checkpoint_leaves_out_a_row_or_dates_an_archive(
     assert is_dated_now(partial)
 
 
+def test_problem_ends_without_a_full_stop_so_that_a_sentence_of_it_has_one(
+    sender: MediaSender,
+) -> None:
+    checkpoint_file(sender).write_text("{")
+    (problem,) = look(sender).problems
+    assert problem.endswith("delete the file; the receiver's next run writes it again")
+
+
 def test_after_a_lie_the_checkpoint_that_was_believed_last_counts(sender: MediaSender) -> None:
     honest = look(sender).checkpoint
     assert honest is not None

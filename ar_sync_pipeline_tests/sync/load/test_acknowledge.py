@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger_tables import load_lock
 from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, Checkpoint
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
 from ar_sync_pipeline.spool.reasons import Reason, reason_path
 from ar_sync_pipeline.spool.receipts import ReceiptState, list_receipts, read_receipt
-from ar_sync_pipeline.sync.load.acknowledge import acknowledge, acknowledge_moved_files
-from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
+from ar_sync_pipeline.sync.load.acknowledge import acknowledge, acknowledge_by_hand
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -42,17 +44,51 @@ def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(
 ) -> None:
     filled.complete()
     filled.load()
-    assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+    assert not acknowledge_by_hand(filled.settings, lambda: NOW)
     path = filled.partial(recent_window())
     path.write_bytes(path.read_bytes()[:-2000])
     filled.admit()
     assert quarantined(filled) == 1
-    assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+    assert not acknowledge_by_hand(filled.settings, lambda: NOW)
     for file in (filled.spool / QUARANTINE).iterdir():
         file.unlink()
-    assert acknowledge_moved_files(filled.settings, lambda: NOW)
+    assert acknowledge_by_hand(filled.settings, lambda: NOW)
     assert quarantined(filled) == 0
-    assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+    assert not acknowledge_by_hand(filled.settings, lambda: NOW)
+
+
+def test_restored_database_does_not_have_what_its_checkpoint_says(filled: TwoSites) -> None:
+    """Until its next load nobody would see that the receiver is behind."""
+    since = watermark_of(filled.complete())
+    filled.load()
+    before = Checkpoint.read(filled.spool)
+    filled.partial(recent_window(), since=since)
+    filled.load()
+    assert not acknowledge_by_hand(filled.settings, lambda: NOW)
+    assert receiver_status(filled.settings, filled.catalog, utc_now()).count("waiting") == 0
+    filled.at_receiver("DELETE FROM ar_sync.applied_archive WHERE kind = 'partial'")
+    found = receiver_status(filled.settings, filled.catalog, utc_now())
+    assert "1 archive waits for the next load" in str(found.lag)
+    assert acknowledge_by_hand(filled.settings, lambda: NOW)
+    after = Checkpoint.read(filled.spool)
+    assert before is not None
+    assert after is not None
+    assert after.watermark == before.watermark
+    assert not acknowledge_by_hand(filled.settings, lambda: NOW)
+
+
+def test_tables_that_the_checkpoint_does_not_name_are_counted(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver(
+        "INSERT INTO ar_sync.table_definition SELECT 't' || n, definition, now()"
+        " FROM generate_series(1, 16) n, ar_sync.table_definition WHERE table_name = 'app_child'"
+    )
+    with connect(filled.receiver, application="test") as connection:
+        acknowledge(filled.settings, connection, lambda: NOW)
+    checkpoint = Checkpoint.read(filled.spool)
+    assert checkpoint is not None
+    assert (len(checkpoint.unverified), checkpoint.more_unverified) == (5, 11)
 
 
 @pytest.mark.long
@@ -65,7 +101,7 @@ def test_a_load_at_work_writes_the_checkpoint_itself(filled: TwoSites) -> None:
     for file in (filled.spool / QUARANTINE).iterdir():
         file.unlink()
     with connect(filled.receiver, application="another load") as connection, load_lock(connection):
-        assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+        assert not acknowledge_by_hand(filled.settings, lambda: NOW)
     assert quarantined(filled) == 1
 
 

@@ -387,3 +387,21 @@ def quarantined(sites: TwoSites) -> tuple[int, int, str]:
     (count,) = (one.count for one in status.archives if one.state == "quarantined")
     (listed,) = view_ledger(sites.settings).unapplied
     return checkpoint.quarantined, count, listed.state
+
+
+def test_function_of_a_check_that_raises_an_error_needs_no_grant_to_a_superuser(
+    filled: TwoSites,
+) -> None:
+    since = watermark_of(filled.complete())
+    filled.load()
+    filled.at_receiver(
+        "CREATE FUNCTION good(float8) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$BEGIN"
+        " IF $1 > 700 THEN RAISE EXCEPTION 'too large'; END IF; RETURN true; END$$",
+        "ALTER TABLE app_child ADD CHECK (good(amount))",
+    )
+    filled.at_sender("UPDATE app_child SET amount = 900, changed = now() WHERE id = 3")
+    filled.partial(recent_window(), since=since)
+    (refused,) = filled.load().refused
+    assert "too large; PL/pgSQL function good(double precision)" in refused.problem
+    assert "what calls it for these rows, such as a CHECK constraint" in refused.remedy
+    assert "GRANT" not in refused.remedy

@@ -145,6 +145,14 @@ def test_both_sides_say_that_completes_have_stopped(deployment: Deployment) -> N
     deployment.succeed("complete_dump")
     assert exit_code(deployment.sender_environment())[0] == 0
     assert "no complete has come" not in exit_code(deployment.receiver_environment())[1]
+    (damaged,) = (deployment.spool / "complete").glob("NEW_*")
+    damaged.write_bytes(damaged.read_bytes()[:-2000])
+    assert not deployment.run("complete_loaddata").succeeded
+    because = exit_code(deployment.receiver_environment())[1]
+    assert "1 archive is in quarantine" in because
+    assert "no complete has come" not in because, "one has come"
+
+    deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     assert [exit_code(one)[0] for one in both] == [0, 0]
 

@@ -21,15 +21,18 @@ from click.testing import CliRunner
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.postgres.checks.findings import Finding
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.sync.watch import folder_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
     secret_findings,
     spool_findings,
+    state_findings,
 )
 from ar_sync_pipeline.sync.watch.other_side import _interval
 from ar_sync_pipeline.sync.watch.preflight import preflight
@@ -396,6 +399,19 @@ def test_misspelt_application_is_said(small_sites: TwoSites) -> None:
     assert "django_migrations has no row of the app smaal" in found.problem
     right = small_sites.catalog.model_copy(update={"django_app": "small"})
     assert check_sender(small_sites.sender, right) == ()
+
+
+@pytest.mark.parametrize("folder", ["is_there", "is_made_later/state"])
+def test_disk_of_the_incidents_is_examined(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "is_there").mkdir()
+    changes = {"AR_SYNC_STATE_FLDR": str(tmp_path / folder)}
+    settings = load_receiver_settings({**deployment.receiver_environment(), **changes})
+    assert list(state_findings(settings)) == []
+    monkeypatch.setattr(folder_findings, "measure_free_space", lambda _: FreeSpace(5, 100))
+    (found,) = state_findings(settings)
+    assert "has 5.0 % free" in found.problem
 
 
 def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deployment) -> None:

@@ -15,14 +15,17 @@ from click.testing import CliRunner, Result
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.clock import utc_now
+from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
+from ar_sync_pipeline.sync.watch import disk_space
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
+from ar_sync_pipeline.sync.watch.status import each_once
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
@@ -46,7 +49,12 @@ FIVE = timedelta(minutes=5)
         (3, Backlog(quarantined=1), "because 1 archive is in quarantine"),
         (3, Backlog(unverified=["a"]), "because a was altered, truncated or created again at"),
         (3, Backlog(unverified=["a", "b\x1b"]), "because a, b"),
-        (30, Backlog(gaps=1, waiting=3), "because an archive was lost on the way"),
+        (3, Backlog(unverified=list("abcde"), more_unverified=11), "c, d, e, and 11 more were"),
+        (
+            30,
+            Backlog(gaps=1, waiting=3),
+            "because changes are missing, since an archive was lost on",
+        ),
         (30, Backlog(gaps=1, parked=["X waits for 0035"]), "because X waits for 0035."),
         (30, Backlog(parked=["X waits", "Y waits"]), "because X waits (and 1 more)."),
         (30, Backlog(nothing_newer="nothing was published"), "because nothing was published."),
@@ -66,7 +74,7 @@ FIVE = timedelta(minutes=5)
         ),
         (3, Backlog(parked=["X waits"], is_overtaken=True), "because X waits."),
         (30, Backlog(quarantined=1, is_overtaken=True), "yet, and no newer archive has arrived."),
-        (30, Backlog(gaps=1, faults=["the link is down"]), "held, and the link is down."),
+        (30, Backlog(gaps=1, faults=["the link is down"]), "next complete, and the link is down."),
         (30, Backlog(waiting=3, unsent=["t"]), "because 3 archives wait for the next load."),
     ],
 )
@@ -84,6 +92,30 @@ def test_last_window_is_shown_as_such_only_while_no_later_one_could_be_applied(
     until = NOON - timedelta(seconds=seconds)
     lag = explain_lag(until, NOON, timedelta(minutes=interval), Backlog())
     assert ("that was the last window, all is well" in str(lag)) is is_last
+
+
+def test_reason_of_many_archives_is_said_once() -> None:
+    assert each_once(["X waits", "Y waits", "X waits"]) == "X waits; Y waits"
+
+
+@pytest.mark.long
+def test_little_free_space_is_not_well_on_either_side(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may arrive on a full disk, so that no load measures it."""
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    both = {
+        "scratch, state": deployment.sender_environment(),
+        "spool, media, state": deployment.receiver_environment(),
+    }
+    assert [status(environment).exit_code for environment in both.values()] == [0, 0]
+    monkeypatch.setattr(disk_space, "measure_free_space", lambda _: FreeSpace(5, 100))
+    for folders, environment in both.items():
+        shown = status(environment, "--json")
+        assert shown.exit_code == 1
+        said = json.loads(shown.stdout)["because"]
+        assert said.endswith(f", and less than 10 % of the disk is free: {folders}")
 
 
 def test_receiver_without_a_complete_says_so() -> None:
