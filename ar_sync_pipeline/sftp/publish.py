@@ -48,11 +48,13 @@ class SpoolPlace:
         spool: Path of the spool, as the account sees it.
         folder: ``complete`` or ``partial``.
         filename: Name in the spool, ``NEW_backup_...``.
+        admit: Function that reads the spool, and raises an error if the archive must not be sent.
     """
 
     spool: PurePosixPath
     folder: str
     filename: str
+    admit: Callable[[SftpSession], None] | None = None
 
     @property
     def final(self) -> PurePosixPath:
@@ -155,6 +157,8 @@ def publish(
         for part in parts:
             session.remove(part)
         return _publication(present, source, started, None)
+    if place.admit is not None:
+        place.admit(session)
     workers = _workers(session, source.size_bytes, transfer)
     part, resume_at = _where_to_resume(session, source, parts, several=workers is not None)
     _check_free_space(session, place.spool, source.size_bytes - resume_at)

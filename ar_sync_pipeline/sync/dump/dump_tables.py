@@ -94,7 +94,7 @@ class SenderDatabase:
         ):
             stopwatch.lap("snapshot")
             rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
-            yield Reading.begin(session, build.path.parent, rules, request.since, request.claimed)
+            yield Reading.begin(session, build.path.parent, rules, request.since, request.reported)
 
 
 def dump_complete(
@@ -166,6 +166,7 @@ def _describe(reading: Reading, catalog: Catalog, manifests: Sequence[TableManif
             window=None,
             since=reading.since,
             new_history=reading.new_history,
+            receiver_unread=reading.receiver_unread,
             watermark=session.snapshot.watermark,
             database=session.snapshot.database,
             digest_probe=probe_digest(connection),

@@ -279,6 +279,36 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
 
 
+def own_points(scratch: Path, since: Watermark | None, until: datetime) -> tuple[Watermark, ...]:
+    """Return the known points of the sender's archives after a point and before a time."""
+    return tuple(
+        point
+        for point in dict.fromkeys(read_points(scratch))
+        if point.snapshot_at < until and (since is None or point.snapshot_at > since.snapshot_at)
+    )
+
+
+def has_unknown(
+    scratch: Path, dates: Iterable[datetime], since: Watermark | None, until: datetime
+) -> bool:
+    """Return whether the receiver has archives that this journal should know and does not.
+
+    This side was then restored, together with its journal. It knows every archive after its oldest
+    one; what the receiver has up to ``since`` is compared by the receiver's checkpoint.
+
+    Args:
+        dates: Snapshots of the archives that the receiver has.
+        until: Latest date of an archive that counts; later ones are of a clock that was ahead.
+    """
+    journal = _read(scratch)
+    sent = (archive.watermark for archive in (*journal.archives, *journal.completes))
+    own = {point.snapshot_at for point in (*sent, *journal.announced)}
+    if not own:
+        return False
+    after = min(own) if since is None else max(min(own), since.snapshot_at)
+    return any(after < at <= until and at not in own for at in dates)
+
+
 def _is_after(archive: SentArchive, reached: datetime | None) -> bool:
     return reached is not None and archive.watermark.snapshot_at > reached
 

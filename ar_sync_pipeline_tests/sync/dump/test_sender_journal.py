@@ -16,6 +16,7 @@ from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
 from ar_sync_pipeline.sync.dump.sender_journal import (
+    has_unknown,
     read_points,
     read_sent,
     remember_receipts,
@@ -157,3 +158,26 @@ def test_status_says_for_more_than_a_week_that_completes_have_stopped(
             assert [one.kind for one in status.newest] == [COMPLETE, PARTIAL]
     sent = next(one for one in status.archives if one.state == "sent")
     assert sent.count == len([at for at in hours if at > now - 8 * DAY])
+
+
+def test_archive_that_is_not_in_the_journal_is_one_of_a_history_that_was_lost(
+    tmp_path: Path, send: Send
+) -> None:
+    first, newest = send(COMPLETE, 0), send(PARTIAL, 2)
+
+    def unknown(*days: float, since: Watermark | None = None) -> bool:
+        return has_unknown(tmp_path, [START + day * DAY for day in days], since, START + 3 * DAY)
+
+    assert unknown(0, 1)
+    assert unknown(2.5, since=newest.watermark)
+    assert unknown(1, since=first.watermark)
+    assert not unknown(0, 2)
+    assert not unknown(1, since=newest.watermark), "the checkpoint tells what came before it"
+    assert not unknown(4), "its clock was ahead"
+
+
+def test_archives_from_before_a_lost_journal_are_not_unknown(tmp_path: Path, send: Send) -> None:
+    dates = [START + DAY]
+    assert not has_unknown(tmp_path, dates, None, START + 3 * DAY)
+    send(PARTIAL, 2)
+    assert not has_unknown(tmp_path, dates, None, START + 3 * DAY)
