@@ -7,7 +7,7 @@ old system read the media files first and missed those of the last seconds).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import chain
@@ -149,7 +149,8 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str, *, shorten: bool
     """
     bundle = build.read(MediaBundle)
     culprit = member.removeprefix("media/")
-    omitted, lost, renewed = list[OmittedMedia](), list[str](), set[str]()
+    omitted, later = list[OmittedMedia](), list[OmittedMedia]()
+    lost, renewed = list[str](), set[str]()
     with bundle_files(build) as files:
         if culprit == member or files.get(culprit) is None:
             return False
@@ -169,41 +170,64 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str, *, shorten: bool
                 if before.path in bundle.renewed:
                     files.drop(before.path)
                     omitted.append(OmittedMedia(before.path, _REPLACED, temporary=True))
-        later = list[OmittedMedia]()
         if shorten and build.read(TableDump).window is None:
-            later = _leave_to_next_complete(files, culprit, folder, len(bundle.omitted))
+            space = MOST_OMITTED - len(bundle.omitted)
+            later = _leave_to_next_complete(build, files, culprit, folder, space)
         count, held, size_bytes = files.totals()
-    with open_journal(build.path.parent) as journal:
-        journal.owe(omitted)
-        journal.keep_unresolved((), lost)
-    changes = {
-        "file_count": count,
-        "size_bytes": size_bytes,
-        "held": held,
-        "renewed": tuple(sorted({*bundle.renewed, *renewed})),
-        "omitted": _texts([*bundle.omitted, *_pairs([*omitted, *later])]),
-    }
-    build.save(bundle.model_copy(update=changes))
+        # Before the files are dropped: a file that is neither listed nor omitted counts as deleted.
+        with open_journal(build.path.parent) as journal:
+            journal.owe(omitted)
+            journal.keep_unresolved((), lost)
+        changes = {
+            "file_count": count,
+            "size_bytes": size_bytes,
+            "held": held,
+            "renewed": tuple(sorted({*bundle.renewed, *renewed})),
+            "omitted": _texts([*bundle.omitted, *_pairs([*omitted, *later])]),
+        }
+        build.save(bundle.model_copy(update=changes))
     build.sync()
     return True
 
 
 def _leave_to_next_complete(
-    files: BundleFiles, after: str, folder: Path, omitted_before: int
+    build: BuildFolder, files: BundleFiles, after: str, folder: Path, space: int
 ) -> list[OmittedMedia]:
-    """Drop the carried files after a path; return them, or the folders of which all is after it.
+    """Drop the carried files after a path; return those to name, or folders that are all after it.
 
-    They are not owed: partials, which have to be small, would carry them. Receivers read a limited
-    number of names, so of a folder with more files only the last ones are dropped.
+    They are not owed: partials, which have to be small, would carry them. Those of which the
+    receiver may have an earlier version are named, or it would remove that; of the others the first
+    one. Receivers read a limited number of names: if there are more, only the last files are
+    dropped.
+
+    Args:
+        space: Number of names that the archive can still hold.
     """
-    names = deque[str](maxlen=max(0, MOST_OMITTED - omitted_before))
-    for file in files.carried_after(after, folder):
-        name = _folder_after(file.path, after) or file.path
-        if not names or names[-1] != name:
-            names.append(name)
-    if names:
-        files.drop_carried_from(names[0])
+    names, named, first = deque[str](maxlen=max(0, space)), 0, None
+    with open_journal(build.path.parent) as journal:
+        is_known = _known_to_receiver(build.read(TableDump), journal)
+        for file in files.carried_after(after, folder):
+            name = _folder_after(file.path, after) or file.path
+            first = first or name
+            if is_known(file.path) and (not names or names[-1] != name):
+                names.append(name)
+                named += 1
+    if first is not None and named < space and first not in names:
+        names.appendleft(first)
+    if first is not None and (named <= space or names):
+        files.drop_carried_from(first if named <= space else names[0])
     return [OmittedMedia(name, _NEXT_COMPLETE, temporary=True) for name in names]
+
+
+def _known_to_receiver(dump: TableDump, journal: MediaJournal) -> Callable[[str], bool]:
+    """Return the function that tells whether an archive has listed a path before.
+
+    A journal that was lost since then does not tell.
+    """
+    has_nothing = dump.since is None and not dump.new_history and not dump.receiver_unread
+    if has_nothing or (dump.since is not None and journal.has_complete_until(dump.since)):
+        return journal.has_listed
+    return lambda _path: True
 
 
 def _folder_after(path: str, after: str) -> str | None:
