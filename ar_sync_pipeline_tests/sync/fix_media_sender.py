@@ -100,7 +100,7 @@ class MediaSender:
 
     def _bundled(self, build: BuildFolder) -> BuildFolder:
         sites = self.sites
-        self.bundle = bundle_media(build, sites.catalog, sites.sender, self.media, ["*.jpeg"])
+        self.bundle = bundle_media(build, sites.database, self.media, ["*.jpeg"])
         return build
 
 
