@@ -18,7 +18,6 @@ from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
 from ar_sync_pipeline.sync.dump.sender_journal import (
     own_points,
-    remember_begun,
     remember_rules,
     rules_at,
 )
@@ -58,11 +57,9 @@ class Reading:
     ) -> Self:
         """Compare the starting point, and all points after it, with the database as it is now.
 
-        The receiver may have any archive after the starting point whose upload began. The snapshot
-        is recorded at once: another dump may begin while this one reads its tables.
+        The receiver may have any archive after the starting point whose upload began.
         """
         now = session.snapshot.watermark
-        remember_begun(scratch, now.snapshot_at)
         objects = read_object_ids(session.connection, session.tables)
         history = _History(session, scratch, objects)
         later = [*own_points(scratch, since, now.snapshot_at)]

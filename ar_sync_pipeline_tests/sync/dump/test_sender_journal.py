@@ -16,7 +16,9 @@ from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
 from ar_sync_pipeline.sync.dump.sender_journal import (
+    begin_at,
     has_unknown,
+    read_begun,
     read_points,
     read_sent,
     remember_receipts,
@@ -181,3 +183,39 @@ def test_archives_from_before_a_lost_journal_are_not_unknown(tmp_path: Path, sen
     assert not has_unknown(tmp_path, dates, None, START + 3 * DAY)
     send(PARTIAL, 2)
     assert not has_unknown(tmp_path, dates, None, START + 3 * DAY)
+
+
+def test_archives_that_the_journal_has_forgotten_are_not_unknown(
+    tmp_path: Path, send: Send
+) -> None:
+    """A receiver that was restored may have them after its checkpoint."""
+    complete = send(COMPLETE, 0)
+    for day in (10, 20):
+        send(PARTIAL, day)
+    dates = [START + day * DAY for day in (10, 11)]
+    assert not has_unknown(tmp_path, dates, complete.watermark, START + 21 * DAY)
+
+
+def test_archive_of_the_receivers_checkpoint_is_remembered_at_any_age(
+    tmp_path: Path, send: Send
+) -> None:
+    """The receiver may apply nothing for longer than the journal reaches."""
+    send(PARTIAL, 0)
+    reached = send(PARTIAL, 1)
+    for day in (2, 20):
+        manifest = manifest_at(PARTIAL, START + day * DAY).model_copy(
+            update={"watermark": point(day)}
+        )
+        remember_sent(tmp_path, manifest, 1, START + day * DAY, reached.snapshot_at)
+    assert remembered(tmp_path, PARTIAL) == [1, 2, 20]
+    points = read_points(tmp_path)
+    assert checkpoint_problem(reached.watermark, points, START + 20 * DAY) is None
+
+
+def test_two_dumps_that_begin_together_have_two_dates(tmp_path: Path) -> None:
+    """The clock is set back, so both are dated after the same archive."""
+    tick = timedelta(microseconds=1)
+    dates = [begin_at(tmp_path, START - DAY, START) for _ in range(2)]
+    assert dates == [START + tick, START + 2 * tick]
+    assert read_begun(tmp_path) == (*dates,)
+    assert begin_at(tmp_path, START + DAY, START) == START + DAY
