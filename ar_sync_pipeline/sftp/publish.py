@@ -119,7 +119,7 @@ class TransferLimits:
 
 
 @dataclass
-class Confirmed:
+class PartState:
     """What the attempts at one archive know of its part.
 
     Attributes:
@@ -136,7 +136,7 @@ def publish(
     *,
     progress: Callable[[int, int], None] | None = None,
     transfer: TransferLimits | None = None,
-    confirmed: Confirmed | None = None,
+    state: PartState | None = None,
 ) -> Publication:
     """Upload an archive to the spool and make it visible with one rename.
 
@@ -150,7 +150,7 @@ def publish(
         place: Place in the spool.
         progress: Function that gets the number of confirmed bytes and the total.
         transfer: Bandwidth limits; by default one connection without a limit.
-        confirmed: What earlier attempts of this process know; it is kept up to date.
+        state: What earlier attempts of this process know; it is kept up to date.
 
     Raises:
         ArchiveConflictError: Another archive has this name.
@@ -161,7 +161,7 @@ def publish(
         TransientError: The connection was lost; call again with a new session.
     """
     started = time.monotonic()
-    transfer, confirmed = transfer or TransferLimits(), confirmed or Confirmed()
+    transfer, part_state = transfer or TransferLimits(), state or PartState()
     final = place.final
     prepare_spool(session, place.spool)
     parts = place.parts(source)
@@ -174,12 +174,12 @@ def publish(
         place.admit(session)
     workers = _workers(session, source.size_bytes, transfer)
     part, resume_at = _where_to_resume(
-        session, source, parts, confirmed, several=workers is not None
+        session, source, parts, part_state, several=workers is not None
     )
     _check_free_space(session, place.spool, source.size_bytes - resume_at)
 
     def report(done_bytes: int, total_bytes: int, whole_bytes: int) -> None:
-        confirmed.whole_bytes = whole_bytes
+        part_state.whole_bytes = whole_bytes
         (progress or _ignore)(done_bytes, total_bytes)
 
     done = upload(
@@ -217,7 +217,7 @@ def publish_with_retries(
     Raises:
         ArSyncError: An error of `publish` or `open_session`; the last one if the retries end.
     """
-    budget, confirmed = RetryBudget(plan or RetryPlan(), on_retry), Confirmed()
+    budget, state = RetryBudget(plan or RetryPlan(), on_retry), PartState()
     started, tally = time.monotonic(), _Tally(progress or _ignore, budget)
     for attempt in stamina.retry_context(
         on=budget.seconds_to_next_attempt, attempts=None, timeout=None
@@ -226,7 +226,7 @@ def publish_with_retries(
             tally.start_attempt()
             with open_session(endpoint, budget.limits()) as session:
                 result = publish(
-                    session, source, place, progress=tally, transfer=transfer, confirmed=confirmed
+                    session, source, place, progress=tally, transfer=transfer, state=state
                 )
             return replace(
                 result,
@@ -280,7 +280,7 @@ def _where_to_resume(
     session: SftpSession,
     source: Publishable,
     parts: tuple[PurePosixPath, PurePosixPath],
-    confirmed: Confirmed,
+    state: PartState,
     *,
     several: bool,
 ) -> tuple[PurePosixPath, int]:
@@ -291,7 +291,7 @@ def _where_to_resume(
             return alone, resume_point(session, source, alone, gaps=False)
         if session.size_bytes(alone) is not None:
             session.rename(alone, together)
-    whole_bytes = confirmed.whole_bytes
+    whole_bytes = state.whole_bytes
     return together, resume_point(session, source, together, gaps=True, whole_bytes=whole_bytes)
 
 
