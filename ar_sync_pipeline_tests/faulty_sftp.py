@@ -49,6 +49,7 @@ class Faults:
         unsupported: Extensions that it does not offer: posix_rename, fsync, statvfs.
         refusal: Its answer to these.
         failing_fsyncs: Number of flushes that fail from now on, as on a disk with errors.
+        failing_closes: Number of files that it fails to close from now on, as NFS without space.
         read_only: Whether nobody can write.
         free_bytes: Bytes that its disk still accepts; None for the real number.
         refused_at: Offset at which the next write is refused for lack of space; later ones are
@@ -70,6 +71,7 @@ class Faults:
         default_factory=lambda: asyncssh.SFTPOpUnsupported("Operation unsupported")
     )
     failing_fsyncs: int = 0
+    failing_closes: int = 0
     read_only: bool = False
     free_bytes: int | None = None
     refused_at: int | None = None
@@ -135,6 +137,12 @@ class FaultySftp(asyncssh.SFTPServer):
         written = super().write(file_obj, offset, kept)
         assert isinstance(written, int)
         return len(data)
+
+    def close(self, file_obj: object) -> Any:
+        super().close(file_obj)
+        if self._faults.failing_closes:
+            self._faults.failing_closes -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> Any:
         self._offered("posix_rename")

@@ -108,7 +108,7 @@ class TwoSites:
         execute(self.receiver, *statements)
 
     def seal(self, build: BuildFolder) -> Path:
-        bundle_media(build, self.catalog, self.sender, self.sender_media, ["*.jpeg"])
+        bundle_media(build, self.database, self.sender_media, ["*.jpeg"])
         source = assemble(build, self.sender_media, self.sender_name, None)
         manifest = source.manifest
         target = self.spool / str(manifest.kind) / manifest.name.waiting

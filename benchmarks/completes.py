@@ -84,7 +84,7 @@ class Pair:
             build,
             CompleteRequest(start.acknowledged, start.base, start.after),
         )
-        bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
+        bundle_media(build, sites.database, sites.sender_media, ["*.jpeg"])
         published = publish_archive(self.settings, build, sites.clock)
         build.remove()
         return published

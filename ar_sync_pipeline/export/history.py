@@ -21,6 +21,7 @@ complete repairs it.
 from __future__ import annotations
 
 import random
+from itertools import chain
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.postgres.connect import Connection
@@ -80,14 +81,15 @@ def leave_traces(connection: Connection) -> str | None:
     return ",".join(used_id + outcome for used_id, outcome in zip(used, outcomes, strict=True))
 
 
-def has_traces(connection: Connection, since: Watermark) -> bool:
-    """Return whether the database's commit log agrees with the traces of a watermark.
+def has_traces(connection: Connection, *points: Watermark) -> bool:
+    """Return whether the database's commit log agrees with the traces of watermarks.
 
     Ids so old that the log no longer has their outcome count as equal.
     """
-    if since.traces is None:
+    left = (point.traces.split(",") for point in points if point.traces is not None)
+    traces = [(trace[:-1], trace[-1]) for trace in chain.from_iterable(left)]
+    if not traces:
         return True
-    traces = [(trace[:-1], trace[-1]) for trace in since.traces.split(",")]
     ids, outcomes = [t[0] for t in traces], [t[1] for t in traces]
     row = connection.execute(_AGREES, {"ids": ids, "outcomes": outcomes}).fetchone()
     return row is None or bool(row[0])

@@ -24,7 +24,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-_TICK = timedelta(microseconds=1)
+TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def take_snapshot(
     """Lock tables, take a snapshot and keep both for the length of the block.
 
     Args:
-        clock: Clock for ``snapshot_at``; read right after the snapshot was taken.
+        clock: Clock for ``snapshot_at``; read once, right after the snapshot was taken.
         after: Time of an earlier snapshot. The time of this one is always later, even if the clock
             was set back in between, because archives are applied in the order of these times.
         tables: Tables to lock first.
@@ -73,7 +73,7 @@ def take_snapshot(
         facts = _one(connection, _FACTS)
         now = clock()
         watermark = Watermark(
-            snapshot_at=now if after is None else max(now, after + _TICK),
+            snapshot_at=now if after is None else max(now, after + TICK),
             snapshot=fitting(facts[1]),
             system_identifier=facts[2],
             timeline=facts[3],
@@ -129,15 +129,17 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text,
 
 # Sessions that have not written yet count too: their first statement may still set timestamps to
 # the time at which their transaction began. Background workers write as well, such as those that
-# apply logical replication. Other roles' sessions are shown to members of pg_read_all_stats only
-# (manual, 27.2.3 "pg_stat_activity"). Of a prepared transaction only the time of PREPARE is known;
-# transaction managers give up one that has not got there after some minutes.
+# apply logical replication. Other dumps write nothing, and may take hours. Other roles' sessions
+# are shown to members of pg_read_all_stats only (manual, 27.2.3 "pg_stat_activity"). Of a prepared
+# transaction only the time of PREPARE is known; transaction managers give up one that has not got
+# there after some minutes.
 _OLDEST_WRITE = """
 SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN least(
          clock_timestamp(),
          (SELECT min(xact_start) FROM pg_stat_activity
            WHERE datname = current_database() AND pid <> pg_backend_pid()
-             AND backend_type NOT IN ('autovacuum worker', 'walsender')),
+             AND backend_type NOT IN ('autovacuum worker', 'walsender')
+             AND NOT (usename = current_user AND starts_with(application_name, 'ar_sync dump'))),
          (SELECT min(prepared) - interval '10 minutes' FROM pg_prepared_xacts
            WHERE database = current_database())) END
 """

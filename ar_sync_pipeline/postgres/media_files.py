@@ -137,7 +137,15 @@ _KEEP_FILES = """
 UPDATE ar_sync.media_file SET listed_at = greatest(listed_at, %s) WHERE path = ANY(%s)
 """
 
+# Folders of the paths are compared for equality: a comparison of each path with each folder, of
+# which there may be 100,000, takes hours.
 _KEEP_FOLDERS = """
 UPDATE ar_sync.media_file AS known SET listed_at = greatest(listed_at, %s)
-FROM unnest(%s::text[]) AS omitted (folder) WHERE starts_with(known.path, omitted.folder)
+FROM (SELECT DISTINCT path
+        FROM ar_sync.media_file
+        CROSS JOIN string_to_array(path, '/') AS parts (names)
+        CROSS JOIN generate_series(1, cardinality(names) - 1) AS depth
+        JOIN unnest(%s::text[]) AS omitted (folder)
+          ON omitted.folder = array_to_string(names[:depth], '/') || '/') AS found
+WHERE found.path = known.path
 """

@@ -78,9 +78,7 @@ def materialize_media(
 ) -> dg.MaterializeResult:
     """Bundle the media files, and report names without a file."""
     settings = site.settings
-    bundle = bundle_media(
-        build, site.catalog, site.url, settings.sender_media_fldr, settings.media_patterns
-    )
+    bundle = bundle_media(build, site.database, settings.sender_media_fldr, settings.media_patterns)
     lost = bundle.missing_count + bundle.refused_count
     result = with_page(
         dg.AssetCheckResult(

@@ -44,17 +44,19 @@ def clean_build_folders(
 
 def _is_over(
     instance: dg.DagsterInstance, root_id: str, now: datetime, resumed_within: timedelta
-) -> bool:
+) -> bool | None:
     """Return whether a run and its retries ended that long ago, and no retry will follow.
 
-    An end in the future, by a clock that was ahead, was long ago, too.
+    None: there is no such run; it is one of another instance, or purged. An end in the future, by a
+    clock that was ahead, was long ago, too.
     """
     records = [
         *instance.get_run_records(dg.RunsFilter(run_ids=[root_id])),
         *instance.get_run_records(dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root_id})),
     ]
-    # No records: a run of another instance, or purged. Then only the age of the folder decides.
-    return bool(records) and all(
+    if not records:
+        return None
+    return all(
         record.dagster_run.is_finished
         and not record.dagster_run.is_complete_and_waiting_to_retry
         and record.end_time is not None

@@ -135,7 +135,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         context.log.info("%s", _carries(start))
         verify_after = timedelta(days=site.settings.complete_verify_days)
         request = CompleteRequest(
-            start.acknowledged, start.base, start.after, start.claimed, verify_after
+            start.acknowledged, start.base, start.after, start.reported, verify_after
         )
         dump = dump_complete(site.database, site.build(context), request)
     for omission in dump.omissions:

@@ -163,7 +163,7 @@ def _request(site: SenderSite, window: Window, start: StartingPoint) -> PartialR
         look_back=timedelta(minutes=site.settings.time),
         since=start.since,
         after=start.after,
-        claimed=start.claimed,
+        reported=start.reported,
     )
 
 

@@ -48,11 +48,13 @@ class SpoolPlace:
         spool: Path of the spool, as the account sees it.
         folder: ``complete`` or ``partial``.
         filename: Name in the spool, ``NEW_backup_...``.
+        admit: Function that reads the spool, and raises an error if the archive must not be sent.
     """
 
     spool: PurePosixPath
     folder: str
     filename: str
+    admit: Callable[[SftpSession], None] | None = None
 
     @property
     def final(self) -> PurePosixPath:
@@ -116,6 +118,17 @@ class TransferLimits:
     bytes_per_second: float | None = None
 
 
+@dataclass
+class PartState:
+    """What the attempts at one archive know of its part.
+
+    Attributes:
+        whole_bytes: Number of its first bytes that have all been confirmed.
+    """
+
+    whole_bytes: int = 0
+
+
 def publish(
     session: SftpSession,
     source: Publishable,
@@ -123,6 +136,7 @@ def publish(
     *,
     progress: Callable[[int, int], None] | None = None,
     transfer: TransferLimits | None = None,
+    state: PartState | None = None,
 ) -> Publication:
     """Upload an archive to the spool and make it visible with one rename.
 
@@ -136,6 +150,7 @@ def publish(
         place: Place in the spool.
         progress: Function that gets the number of confirmed bytes and the total.
         transfer: Bandwidth limits; by default one connection without a limit.
+        state: What earlier attempts of this process know; it is kept up to date.
 
     Raises:
         ArchiveConflictError: Another archive has this name.
@@ -146,7 +161,7 @@ def publish(
         TransientError: The connection was lost; call again with a new session.
     """
     started = time.monotonic()
-    transfer = transfer or TransferLimits()
+    transfer, part_state = transfer or TransferLimits(), state or PartState()
     final = place.final
     prepare_spool(session, place.spool)
     parts = place.parts(source)
@@ -155,15 +170,24 @@ def publish(
         for part in parts:
             session.remove(part)
         return _publication(present, source, started, None)
+    if place.admit is not None:
+        place.admit(session)
     workers = _workers(session, source.size_bytes, transfer)
-    part, resume_at = _where_to_resume(session, source, parts, several=workers is not None)
+    part, resume_at = _where_to_resume(
+        session, source, parts, part_state, several=workers is not None
+    )
     _check_free_space(session, place.spool, source.size_bytes - resume_at)
+
+    def report(done_bytes: int, total_bytes: int, whole_bytes: int) -> None:
+        part_state.whole_bytes = whole_bytes
+        (progress or _ignore)(done_bytes, total_bytes)
+
     done = upload(
         session,
         source,
         part,
         resume_at=resume_at,
-        progress=progress or _ignore,
+        progress=report,
         rate_limit=RateLimit(transfer.bytes_per_second),
         workers=workers,
     )
@@ -193,7 +217,7 @@ def publish_with_retries(
     Raises:
         ArSyncError: An error of `publish` or `open_session`; the last one if the retries end.
     """
-    budget = RetryBudget(plan or RetryPlan(), on_retry)
+    budget, state = RetryBudget(plan or RetryPlan(), on_retry), PartState()
     started, tally = time.monotonic(), _Tally(progress or _ignore, budget)
     for attempt in stamina.retry_context(
         on=budget.seconds_to_next_attempt, attempts=None, timeout=None
@@ -201,7 +225,9 @@ def publish_with_retries(
         with attempt:
             tally.start_attempt()
             with open_session(endpoint, budget.limits()) as session:
-                result = publish(session, source, place, progress=tally, transfer=transfer)
+                result = publish(
+                    session, source, place, progress=tally, transfer=transfer, state=state
+                )
             return replace(
                 result,
                 sent_bytes=tally.sent_bytes,
@@ -254,6 +280,7 @@ def _where_to_resume(
     session: SftpSession,
     source: Publishable,
     parts: tuple[PurePosixPath, PurePosixPath],
+    state: PartState,
     *,
     several: bool,
 ) -> tuple[PurePosixPath, int]:
@@ -264,7 +291,8 @@ def _where_to_resume(
             return alone, resume_point(session, source, alone, gaps=False)
         if session.size_bytes(alone) is not None:
             session.rename(alone, together)
-    return together, resume_point(session, source, together, gaps=True)
+    whole_bytes = state.whole_bytes
+    return together, resume_point(session, source, together, gaps=True, whole_bytes=whole_bytes)
 
 
 def _workers(

@@ -42,7 +42,8 @@ class Segments:
         block_bytes: Block size; segments are multiples of it, some hundred KB that fit into a CPU
             cache.
         name: Name of the archive, for messages.
-        progress: Function that gets the offset up to which all bytes are confirmed.
+        progress: Function that gets the start plus the number of confirmed bytes, and the offset up
+            to which all bytes are confirmed.
 
     Attributes:
         source_failed: Whether reading the source failed, so that a retry is useless.
@@ -56,7 +57,7 @@ class Segments:
         *,
         block_bytes: int,
         name: str,
-        progress: Callable[[int], None],
+        progress: Callable[[int, int], None],
     ) -> None:
         self._file = file
         self._segment_bytes = max(_BLOCK_BYTES // block_bytes, 1) * block_bytes
@@ -65,7 +66,7 @@ class Segments:
         self._progress = progress
         self._changed = threading.Condition()
         self._under_way: set[int] = set()
-        self._confirmed_up_to = start
+        self._confirmed = start
         self._failure: BaseException | None = None
         self.source_failed = False
 
@@ -98,11 +99,11 @@ class Segments:
     def confirm(self, size_bytes: int, *, finished: int | None) -> None:
         """Record confirmed bytes, and the offset of the segment that they finished."""
         with self._changed:
-            self._confirmed_up_to += size_bytes
+            self._confirmed += size_bytes
             if finished is not None:
                 self._under_way.discard(finished)
                 self._changed.notify_all()
-            self._progress(self._confirmed_up_to)
+            self._progress(self._confirmed, min(self._under_way, default=self._position))
 
     def fail(self, error: BaseException) -> None:
         """Make every later `take` raise the first error."""

@@ -74,17 +74,22 @@ def upload(
     part: PurePosixPath,
     *,
     resume_at: int,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int, int], None],
     rate_limit: RateLimit,
     workers: UploadWorkers | None = None,
 ) -> Upload:
     """Write the bytes of a source from ``resume_at`` on to ``part``, and flush it if possible.
 
+    Args:
+        resume_at: First byte that the part lacks.
+        progress: Function that gets the number of confirmed bytes, the total, and the first byte
+            that is not confirmed.
+
     Raises:
         DamagedUploadError: The part has another size than was written; it is removed.
         SourceChangedError: The source became shorter; the part is removed.
         SourceUnreadableError: The source cannot be read; the part is removed.
-        ParkedError: The server refused a write or the flush; the part is removed.
+        ParkedError: The server refused a write, the flush or the close; the part is removed.
         TransientError: The connection was lost; the part stays for the next attempt.
     """
     size_bytes = source.size_bytes
@@ -94,35 +99,43 @@ def upload(
         # Removed, not emptied: late writes of a dead connection could land after the end of the new
         # part, which would then look longer than it is.
         session.remove(part)
-    with source.open() as file, session.handle(part, flags) as handle:
-        file.seek(resume_at)
-        progress(resume_at, size_bytes)
-        segments = Segments(
-            file,
-            resume_at,
-            size_bytes,
-            block_bytes=block_bytes,
-            name=part.name,
-            progress=lambda done: progress(done, size_bytes),
-        )
-        try:
+    segments: Segments | None = None
+    try:
+        with source.open() as file, session.handle(part, flags) as handle:
+            file.seek(resume_at)
+            progress(resume_at, size_bytes, resume_at)
+            segments = Segments(
+                file,
+                resume_at,
+                size_bytes,
+                block_bytes=block_bytes,
+                name=part.name,
+                progress=lambda done, whole: progress(done, size_bytes, whole),
+            )
             with _WorkerPool(workers, segments, part, rate_limit, block_bytes) as pool:
                 _send(session, handle, part, segments, rate_limit, block_bytes)
                 pool.wait()
             session.sync(handle, part, size_bytes - resume_at)
-        except BaseException as error:
-            # The server performs the writes after a refused one, so the size of the part no longer
-            # tells what has arrived; nor does it after a failed flush, which may lose any block.
-            if segments.source_failed or isinstance(error, (ParkedError, TerminalError)):
-                with suppress(ArSyncError):
-                    session.remove(part)
-            raise
+    except BaseException as error:
+        # The server performs the writes after a refused one, so the size of the part no longer
+        # tells what has arrived; nor does it after a failed flush or close, which may lose any
+        # block.
+        is_refused = isinstance(error, (ParkedError, TerminalError))
+        if segments is not None and (segments.source_failed or is_refused):
+            with suppress(ArSyncError):
+                session.remove(part)
+        raise
     _check_size(session, part, size_bytes)
     return Upload(size_bytes - resume_at, resume_at, 1 + pool.started)
 
 
 def resume_point(
-    session: SftpSession, source: Publishable, part: PurePosixPath, *, gaps: bool
+    session: SftpSession,
+    source: Publishable,
+    part: PurePosixPath,
+    *,
+    gaps: bool,
+    whole_bytes: int = 0,
 ) -> int:
     """Return the byte from which an upload resumes; 0 if the part differs from the source.
 
@@ -136,12 +149,14 @@ def resume_point(
         source: File to upload.
         part: Path of the part.
         gaps: Whether several connections wrote the part; its last `LEAD_BYTES` may then have gaps.
+        whole_bytes: Number of its first bytes that have none, as far as known.
     """
     present = session.size_bytes(part)
     if not present or present > source.size_bytes:
         return 0
     if gaps:
-        present = max(present - LEAD_BYTES, 0)
+        known = whole_bytes if whole_bytes <= present else 0
+        present = max(present - LEAD_BYTES, known)
     start = max(present - _TAIL_BYTES, 0)
     try:
         with source.open() as file:

@@ -57,6 +57,17 @@ class MediaJournalDamagedError(TransientError):
     """The sender's journal of media files was damaged and moved away; a new one is begun."""
 
 
+class UnknownArchivesError(TransientError):
+    """The receiver has archives that the sender's journal should know and does not."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} has archives of this sender that its journal does not know: the sender was"
+            " restored together with its scratch folder, and the link was down when the dump began",
+            remedy="the archive is not sent; start a complete_dump, which reads the receiver first",
+        )
+
+
 class MediaListTooLongError(TerminalError):
     """There are more media files than the receiver's version can read about in an archive."""
 

@@ -56,7 +56,7 @@ def dump(order: Order, catalog: Catalog, now: datetime) -> None:
         window = Window(start=now - timedelta(minutes=5), end=now)
         request = PartialRequest(window, timedelta(minutes=15), start.since, start.after)
         dump_partial(database, build, request)
-    bundle_media(build, catalog, url, settings.sender_media_fldr, settings.media_patterns)
+    bundle_media(build, database, settings.sender_media_fldr, settings.media_patterns)
     publish_archive(settings, build, lambda: now)
     build.remove()
 

@@ -303,7 +303,7 @@ class SenderSide:
         return max((*right, *([known] if known else [])), default=None)
 
     def _seal(self, build: BuildFolder, published: bool) -> Dumped:
-        bundle_media(build, self.catalog, self.dump_url, self.media, ["*.jpeg"])
+        bundle_media(build, self.database, self.media, ["*.jpeg"])
         source = assemble(build, self.media, "", None)
         manifest = source.manifest
         file = self.outbox / manifest.name.applied

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-from ar_sync_pipeline.export.snapshot import take_snapshot
+from ar_sync_pipeline.export.snapshot import join_snapshot, take_snapshot
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
@@ -75,6 +75,21 @@ def test_start_of_the_oldest_transaction_is_known_to_roles_that_may_see_it(
     seen = take(reader).oldest_write_at
     assert seen is not None
     assert seen > began[0]
+
+
+def test_other_dump_writes_nothing(filled: TwoSites) -> None:
+    """Else the partials during a complete would carry all rows of large tables since its start."""
+    with (
+        connect(filled.sender, application="dump") as connection,
+        take_snapshot(connection, lambda: NOON) as other,
+        join_snapshot(filled.sender, other.exported),
+    ):
+        begun = "SELECT max(xact_start) FROM pg_stat_activity WHERE application_name = '{}'"
+        worker = rows(filled.sender, begun.format("ar_sync dump worker"))[0][0]
+        seen = take(filled.sender).oldest_write_at
+    assert isinstance(worker, datetime)
+    assert seen is not None
+    assert seen > worker
 
 
 def test_prepared_transaction_began_before_it_was_prepared(filled: TwoSites) -> None:

@@ -91,6 +91,11 @@ def test_running_run_keeps_its_folder(sender: Sender) -> None:
     assert sender.left(COMPLETE, timedelta(hours=30)) == {run.run_id}
 
 
+def test_clock_that_is_ahead_does_not_end_a_run(sender: Sender) -> None:
+    run = sender.run()
+    assert sender.left(PARTIAL, timedelta(days=30)) == {run.run_id}
+
+
 def test_run_whose_retry_is_to_come_keeps_its_folder(sender: Sender) -> None:
     run = sender.run(retries=True)
     sender.instance.report_run_failed(run)

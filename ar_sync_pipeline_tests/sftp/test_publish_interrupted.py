@@ -361,6 +361,18 @@ def test_disk_that_is_full_for_an_instant_leaves_no_gap_in_the_next_upload(
     assert final_bytes(sftp_server) == source.content
 
 
+def test_part_that_cannot_be_closed_is_not_resumed(sftp_server: AsyncsshTestServer) -> None:
+    """Network file systems report at the end that there was no space for what they accepted."""
+    source = some_archive()
+    sftp_server.faults.unsupported.add("fsync")
+    sftp_server.faults.failing_closes = 1
+    with pytest.raises(ArSyncError):
+        publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert list((sftp_server.spool_path / INCOMING).iterdir()) == []
+    publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert final_bytes(sftp_server) == source.content
+
+
 def test_quota_differs_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.free_bytes = 2 * MIB
     sftp_server.faults.blocks_free = 50

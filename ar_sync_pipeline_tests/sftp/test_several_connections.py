@@ -84,6 +84,26 @@ def test_interrupted_upload_by_several_resumes_before_its_possible_gaps(
     assert result.sent_bytes <= source.size_bytes + 2 * LEAD_BYTES
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("long_line")
+def test_line_on_which_each_connection_lives_for_a_few_megabytes_makes_progress(
+    sftp_server: AsyncsshTestServer, cutting_proxy: Callable[..., CuttingProxy], tmp_path: Path
+) -> None:
+    """Each attempt sends less than `LEAD_BYTES`, so the size of the part alone does not tell."""
+    source = some_archive(48 * MIB)
+    proxy = cutting_proxy(sftp_server, interrupted_after=(10 * MIB,) * 60)
+    result = publish_with_retries(
+        proxy.endpoint(sftp_server, tmp_path / "k"),
+        source,
+        SpoolPlace(sftp_server.spool, "partial", NAME),
+        plan=RetryPlan(first_wait_seconds=0.01),
+        transfer=replace(THREE, bytes_per_second=60 * MIB),
+    )
+    assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
+    assert result.attempts > 1
+    assert result.sent_bytes <= 3 * source.size_bytes
+
+
 @pytest.mark.usefixtures("long_line")
 def test_helpers_that_cannot_connect_are_done_without(
     sftp_server: AsyncsshTestServer, monkeypatch: pytest.MonkeyPatch
@@ -166,7 +186,7 @@ class _Zeros(io.BytesIO):
 
 def segments_of(size_bytes: int) -> Segments:
     return Segments(
-        _Zeros(), 0, size_bytes, block_bytes=65379, name="x", progress=lambda _done: None
+        _Zeros(), 0, size_bytes, block_bytes=65379, name="x", progress=lambda _done, _whole: None
     )
 
 

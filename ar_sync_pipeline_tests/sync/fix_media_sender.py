@@ -64,7 +64,7 @@ class MediaSender:
                 start.acknowledged,
                 start.base,
                 start.after,
-                start.claimed,
+                start.reported,
                 timedelta(days=self.settings.complete_verify_days),
             ),
         )
@@ -80,7 +80,7 @@ class MediaSender:
         hour = timedelta(hours=1)
         window = window.model_copy(update={"start": window.start - hour, "end": window.end - hour})
         request = PartialRequest(
-            window, timedelta(minutes=15), start.since, start.after, start.claimed
+            window, timedelta(minutes=15), start.since, start.after, start.reported
         )
         dump_partial(sites.database, build, request)
         return self._bundled(build)
@@ -100,7 +100,7 @@ class MediaSender:
 
     def _bundled(self, build: BuildFolder) -> BuildFolder:
         sites = self.sites
-        self.bundle = bundle_media(build, sites.catalog, sites.sender, self.media, ["*.jpeg"])
+        self.bundle = bundle_media(build, sites.database, self.media, ["*.jpeg"])
         return build
 
 
@@ -115,19 +115,24 @@ def media_sender(filled: TwoSites) -> Iterator[MediaSender]:
     with ExitStack() as servers:
         with permissions_count():  # for the server's thread too
             sftp = servers.enter_context(LoopbackSftpServer(filled.folder, filled.folder / "keys"))
-        yield MediaSender(
-            filled,
-            load_sender_settings(
-                {
-                    "AR_SYNC_SENDER_DATABASE_URL": filled.sender,
-                    "AR_SYNC_SENDER_MEDIA_FLDR": str(filled.sender_media),
-                    "AR_SYNC_TMP_BKP_FLDR": str(filled.folder / "scratch"),
-                    "AR_SYNC_REMOTE_HOST": sftp.host,
-                    "AR_SYNC_REMOTE_PORT": str(sftp.port),
-                    "AR_SYNC_REMOTE_USER": sftp.user,
-                    "AR_SYNC_PRIVATE_KEY": str(sftp.private_key),
-                    "AR_SYNC_KNOWN_HOSTS": str(sftp.known_hosts),
-                    "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
-                }
-            ),
-        )
+        yield media_sender_of(filled, sftp)
+
+
+def media_sender_of(sites: TwoSites, sftp: LoopbackSftpServer) -> MediaSender:
+    """Return the sender of two sites, linked to the receiver's spool."""
+    return MediaSender(
+        sites,
+        load_sender_settings(
+            {
+                "AR_SYNC_SENDER_DATABASE_URL": sites.sender,
+                "AR_SYNC_SENDER_MEDIA_FLDR": str(sites.sender_media),
+                "AR_SYNC_TMP_BKP_FLDR": str(sites.folder / "scratch"),
+                "AR_SYNC_REMOTE_HOST": sftp.host,
+                "AR_SYNC_REMOTE_PORT": str(sftp.port),
+                "AR_SYNC_REMOTE_USER": sftp.user,
+                "AR_SYNC_PRIVATE_KEY": str(sftp.private_key),
+                "AR_SYNC_KNOWN_HOSTS": str(sftp.known_hosts),
+                "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+            }
+        ),
+    )

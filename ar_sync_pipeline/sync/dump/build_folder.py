@@ -160,19 +160,21 @@ def clean_members(build: BuildFolder) -> None:
 
 
 def stale_builds(
-    scratch: Path, now: datetime, keep: timedelta, is_over: Callable[[str], bool]
+    scratch: Path, now: datetime, keep: timedelta, is_over: Callable[[str], bool | None]
 ) -> Iterator[BuildFolder]:
-    """Yield build folders that were not used for a while, or whose run is never resumed.
+    """Yield build folders whose run is never resumed, or unknown and not used for a while.
 
     Args:
-        is_over: Whether the run of this id is never resumed.
+        is_over: Whether the run of this id is never resumed; None: it is unknown. The age of the
+            folder of a known run does not count: a clock that is ahead would make it old.
     """
     for path in sorted(scratch.glob(f"{_PREFIX}*")):
         marker = path / _MARKER
         build, touched = BuildFolder(path), _mtime(path)
         if path.is_symlink() or not marker.is_file() or touched is None:
             continue
-        if touched < now - keep or is_over(build.run_id):
+        over = is_over(build.run_id)
+        if over or (over is None and touched < now - keep):
             yield build
 
 

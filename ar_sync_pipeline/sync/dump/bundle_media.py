@@ -7,7 +7,7 @@ old system read the media files first and missed those of the last seconds).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import chain
@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.file_stamp import steady_stamp
 from ar_sync_pipeline.archive.member_names import folders_of
-from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.media_references import media_references, still_named
 from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
@@ -33,6 +32,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles, bundle_files, new_bundle_files
 from ar_sync_pipeline.sync.dump.bundled_file import Status
 from ar_sync_pipeline.sync.dump.describe_media import describe_again, describe_all
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase
 from ar_sync_pipeline.sync.dump.media_journal import (
     MEDIA_JOURNAL,
     MOST_UNRESOLVED,
@@ -94,7 +94,7 @@ class MediaBundle(BaseModel):
 
 
 def bundle_media(
-    build: BuildFolder, catalog: Catalog, url: str, folder: Path, patterns: Sequence[str]
+    build: BuildFolder, database: SenderDatabase, folder: Path, patterns: Sequence[str]
 ) -> MediaBundle:
     """List and hash the media files of the archive in a build folder.
 
@@ -119,11 +119,11 @@ def bundle_media(
     watch = Stopwatch()
     dump = build.read(TableDump)
     with new_bundle_files(build) as files:
-        chosen = MediaSelection(folder, patterns, files, named_only=catalog.excludes_media)
+        chosen = MediaSelection(folder, patterns, files, named_only=database.catalog.excludes_media)
         if dump.window is None:
-            _choose_complete(build, catalog, url, dump, chosen)
+            _choose_complete(build, database, dump, chosen)
         else:
-            _choose_partial(build, catalog, url, dump, chosen)
+            _choose_partial(build, database, dump, chosen)
         bundle = _summary(chosen)
     watch.lap("media")
     bundle = bundle.model_copy(update={"seconds": watch.seconds["media"]})
@@ -149,7 +149,8 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str, *, shorten: bool
     """
     bundle = build.read(MediaBundle)
     culprit = member.removeprefix("media/")
-    omitted, lost, renewed = list[OmittedMedia](), list[str](), set[str]()
+    omitted, later = list[OmittedMedia](), list[OmittedMedia]()
+    lost, renewed = list[str](), set[str]()
     with bundle_files(build) as files:
         if culprit == member or files.get(culprit) is None:
             return False
@@ -169,41 +170,64 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str, *, shorten: bool
                 if before.path in bundle.renewed:
                     files.drop(before.path)
                     omitted.append(OmittedMedia(before.path, _REPLACED, temporary=True))
-        later = list[OmittedMedia]()
         if shorten and build.read(TableDump).window is None:
-            later = _leave_to_next_complete(files, culprit, folder, len(bundle.omitted))
+            space = MOST_OMITTED - len(bundle.omitted)
+            later = _leave_to_next_complete(build, files, culprit, folder, space)
         count, held, size_bytes = files.totals()
-    with open_journal(build.path.parent) as journal:
-        journal.owe(omitted)
-        journal.keep_unresolved((), lost)
-    changes = {
-        "file_count": count,
-        "size_bytes": size_bytes,
-        "held": held,
-        "renewed": tuple(sorted({*bundle.renewed, *renewed})),
-        "omitted": _texts([*bundle.omitted, *_pairs([*omitted, *later])]),
-    }
-    build.save(bundle.model_copy(update=changes))
+        # Before the files are dropped: a file that is neither listed nor omitted counts as deleted.
+        with open_journal(build.path.parent) as journal:
+            journal.owe(omitted)
+            journal.keep_unresolved((), lost)
+        changes = {
+            "file_count": count,
+            "size_bytes": size_bytes,
+            "held": held,
+            "renewed": tuple(sorted({*bundle.renewed, *renewed})),
+            "omitted": _texts([*bundle.omitted, *_pairs([*omitted, *later])]),
+        }
+        build.save(bundle.model_copy(update=changes))
     build.sync()
     return True
 
 
 def _leave_to_next_complete(
-    files: BundleFiles, after: str, folder: Path, omitted_before: int
+    build: BuildFolder, files: BundleFiles, after: str, folder: Path, space: int
 ) -> list[OmittedMedia]:
-    """Drop the carried files after a path; return them, or the folders of which all is after it.
+    """Drop the carried files after a path; return those to name, or folders that are all after it.
 
-    They are not owed: partials, which have to be small, would carry them. Receivers read a limited
-    number of names, so of a folder with more files only the last ones are dropped.
+    They are not owed: partials, which have to be small, would carry them. Those of which the
+    receiver may have an earlier version are named, or it would remove that; of the others the first
+    one. Receivers read a limited number of names: if there are more, only the last files are
+    dropped.
+
+    Args:
+        space: Number of names that the archive can still hold.
     """
-    names = deque[str](maxlen=max(0, MOST_OMITTED - omitted_before))
-    for file in files.carried_after(after, folder):
-        name = _folder_after(file.path, after) or file.path
-        if not names or names[-1] != name:
-            names.append(name)
-    if names:
-        files.drop_carried_from(names[0])
+    names, named, first = deque[str](maxlen=max(0, space)), 0, None
+    with open_journal(build.path.parent) as journal:
+        is_known = _known_to_receiver(build.read(TableDump), journal)
+        for file in files.carried_after(after, folder):
+            name = _folder_after(file.path, after) or file.path
+            first = first or name
+            if is_known(file.path) and (not names or names[-1] != name):
+                names.append(name)
+                named += 1
+    if first is not None and named < space and first not in names:
+        names.appendleft(first)
+    if first is not None and (named <= space or names):
+        files.drop_carried_from(first if named <= space else names[0])
     return [OmittedMedia(name, _NEXT_COMPLETE, temporary=True) for name in names]
+
+
+def _known_to_receiver(dump: TableDump, journal: MediaJournal) -> Callable[[str], bool]:
+    """Return the function that tells whether an archive has listed a path before.
+
+    A journal that was lost since then does not tell.
+    """
+    has_nothing = dump.since is None and not dump.new_history and not dump.receiver_unread
+    if has_nothing or (dump.since is not None and journal.has_complete_until(dump.since)):
+        return journal.has_listed
+    return lambda _path: True
 
 
 def _folder_after(path: str, after: str) -> str | None:
@@ -213,15 +237,15 @@ def _folder_after(path: str, after: str) -> str | None:
 
 
 def _choose_complete(
-    build: BuildFolder, catalog: Catalog, url: str, dump: TableDump, chosen: MediaSelection
+    build: BuildFolder, database: SenderDatabase, dump: TableDump, chosen: MediaSelection
 ) -> None:
     """Choose all files, and mark those that need not be carried."""
     scratch, files = build.path.parent, chosen.files
-    if not catalog.excludes_media:
+    if not database.catalog.excludes_media:
         chosen.scan(None)
     with open_journal(scratch) as journal:
         unresolved = journal.unresolved()
-    chosen.add_referenced(_all_references(url, catalog))
+    chosen.add_referenced(_all_references(database))
     snapshot_at = dump.watermark.snapshot_at
     with open_journal(scratch):
         files.describe_known(
@@ -241,7 +265,7 @@ def _choose_complete(
 
 
 def _choose_partial(
-    build: BuildFolder, catalog: Catalog, url: str, dump: TableDump, chosen: MediaSelection
+    build: BuildFolder, database: SenderDatabase, dump: TableDump, chosen: MediaSelection
 ) -> None:
     """Choose the files of a partial that the receiver lacks.
 
@@ -251,11 +275,11 @@ def _choose_partial(
     with open_journal(scratch) as journal:
         owed, unresolved = journal.owed(), journal.unresolved()
     chosen.scan(_covered(dump))
-    again = _still_named(url, catalog, unresolved - {*dump.media_references})
+    again = _still_named(database, unresolved - {*dump.media_references})
     chosen.add_referenced({*dump.media_references, *again})
     chosen.add_owed(owed)
-    if catalog.excludes_media and (owed or chosen.omitted or any(files.all())):
-        chosen.keep_named(chain(_all_references(url, catalog), dump.media_references), owed)
+    if database.catalog.excludes_media and (owed or chosen.omitted or any(files.all())):
+        chosen.keep_named(chain(_all_references(database), dump.media_references), owed)
     with open_journal(scratch) as journal:
         held = journal.held(dump.since)
         files.mark((f.path for f in files.all() if held.has_stamp(f.path, f.stamp)), Status.HELD)
@@ -346,8 +370,9 @@ def _texts(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _all_references(url: str, catalog: Catalog) -> Iterator[str]:
-    with _media_tables(url, catalog) as (connection, tables):
+def _all_references(database: SenderDatabase) -> Iterator[str]:
+    catalog = database.catalog
+    with _media_tables(database) as (connection, tables):
         for facts in tables:
             # One transaction per table, so that no lock is held while another table is read.
             with connection.transaction():
@@ -355,12 +380,13 @@ def _all_references(url: str, catalog: Catalog) -> Iterator[str]:
                 yield from media_references(connection, table, rules)
 
 
-def _still_named(url: str, catalog: Catalog, names: Collection[str]) -> set[str]:
+def _still_named(database: SenderDatabase, names: Collection[str]) -> set[str]:
     """Return those of the names that a row has, all of them if a table is too large to be read."""
     if not names:
         return set()
     found = set[str]()
-    with _media_tables(url, catalog) as (connection, tables):
+    catalog = database.catalog
+    with _media_tables(database) as (connection, tables):
         if not all(reads_watermark(catalog, facts) for facts in tables):
             return set(names)
         for facts in tables:
@@ -371,10 +397,11 @@ def _still_named(url: str, catalog: Catalog, names: Collection[str]) -> set[str]
 
 
 @contextmanager
-def _media_tables(url: str, catalog: Catalog) -> Iterator[tuple[Connection, list[TableFacts]]]:
+def _media_tables(database: SenderDatabase) -> Iterator[tuple[Connection, list[TableFacts]]]:
+    catalog, limit_seconds = database.catalog, database.max_blocking_seconds
     with (
-        end_when_blocking(url, work="the list of media files") as watch,
-        connect(url, application="media") as connection,
+        end_when_blocking(database.url, limit_seconds, work="the list of media files") as watch,
+        connect(database.url, application="media") as connection,
         watch.over(connection),
     ):
         tables = replicated_tables(connection, catalog).values()

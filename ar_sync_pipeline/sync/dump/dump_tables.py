@@ -27,7 +27,7 @@ from ar_sync_pipeline.sync.dump.compare_base import Comparison
 from ar_sync_pipeline.sync.dump.format_limits import describing
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
-from ar_sync_pipeline.sync.dump.sender_journal import remember_digests
+from ar_sync_pipeline.sync.dump.sender_journal import begin_at, remember_digests
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest, TableDump
 from ar_sync_pipeline.sync.dump.table_manifests import PartialRows, whole_tables
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
@@ -79,13 +79,14 @@ class SenderDatabase:
             ScratchFullError: The disk of the build folder is full, also inside the block.
         """
         clean_members(build)
+        scratch = build.path.parent
         with (
             space_for(build),
             end_when_blocking(self.url, self.max_blocking_seconds, work="the dump") as watch,
             DumpStart(
                 self.url,
                 self.catalog,
-                self.clock,
+                lambda: begin_at(scratch, self.clock(), request.after),
                 watch,
                 after=request.after,
                 workers=workers,
@@ -95,7 +96,7 @@ class SenderDatabase:
         ):
             stopwatch.lap("snapshot")
             rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
-            yield Reading.begin(session, build.path.parent, rules, request.since, request.claimed)
+            yield Reading.begin(session, scratch, rules, request.since, request.reported)
 
 
 def dump_complete(
@@ -167,6 +168,7 @@ def _describe(reading: Reading, catalog: Catalog, manifests: Sequence[TableManif
             window=None,
             since=reading.since,
             new_history=reading.new_history,
+            receiver_unread=reading.receiver_unread,
             watermark=session.snapshot.watermark,
             database=session.snapshot.database,
             digest_probe=probe_digest(connection),

@@ -6,6 +6,7 @@ not detected. It is not part of the journal of sent archives, which takes a whil
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def remember_objects(scratch: Path, snapshot_at: datetime, ids: ObjectIds) -> No
 def objects_of(scratch: Path, snapshot_at: datetime) -> ObjectIds | None:
     """Return the ids of what was read for a snapshot; None: unknown."""
     return _read(scratch).at(snapshot_at)
+
+
+def databases_at(scratch: Path, dates: Iterable[datetime]) -> frozenset[int]:
+    """Return the ids of the databases that were read for some snapshots, as far as known."""
+    known = _read(scratch)
+    found = map(known.at, dates)
+    return frozenset(ids.database for ids in found if ids is not None)
 
 
 def _read(scratch: Path) -> _Known:

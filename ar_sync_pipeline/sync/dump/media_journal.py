@@ -140,6 +140,22 @@ class MediaJournal:
             point = None if row[0] == ArchiveKind.COMPLETE else row[1]
         return HeldMedia(self._connection, frozenset(chain))
 
+    def has_complete_until(self, point: Watermark) -> bool:
+        """Return whether it has a complete up to a point, and so everything that was listed since.
+
+        It is otherwise a new journal, in place of one that was lost.
+        """
+        row = self._connection.execute(
+            "SELECT 1 FROM archive WHERE kind = ? AND archive <= ?",
+            [str(ArchiveKind.COMPLETE), to_microseconds(point.snapshot_at)],
+        )
+        return row.fetchone() is not None
+
+    def has_listed(self, path: str) -> bool:
+        """Return whether an archive of the journal lists a path."""
+        row = self._connection.execute("SELECT 1 FROM carried WHERE path = ? LIMIT 1", [path])
+        return row.fetchone() is not None
+
     def remember(
         self,
         manifest: Manifest,

@@ -22,17 +22,29 @@ from ar_sync_pipeline.sftp.publish import (
     publish_with_retries,
 )
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sync.dump.assemble import assemble
+from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import MediaJournal, open_journal
+from ar_sync_pipeline.sync.dump.receiver_files import ReceiverFiles
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
-from ar_sync_pipeline.sync.dump.sender_journal import announce, remember_sent
+from ar_sync_pipeline.sync.dump.sender_journal import (
+    announce,
+    has_unknown,
+    read_points,
+    remember_sent,
+)
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
-from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
+from ar_sync_pipeline.sync.errors import (
+    MediaJournalDamagedError,
+    MediaJournalError,
+    UnknownArchivesError,
+)
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 PLAN = RetryPlan()
@@ -82,6 +94,8 @@ def publish_archive(
     Raises:
         TransientError: The link or the receiver failed and the retries are used up, or further
             media files keep changing.
+        UnknownArchivesError: The receiver, which could not be read before the dump, has archives
+            that the journal does not know.
         ParkedError: The receiver has no free space.
         TerminalError: The host key, the login or the spool is wrong, or the scratch folder belongs
             to another receiver.
@@ -126,7 +140,12 @@ def _publish_as_it_is(
     publication = publish_with_retries(
         endpoint(settings),
         source,
-        SpoolPlace(settings.remote_bkp_fldr, str(name.kind), name.waiting),
+        SpoolPlace(
+            settings.remote_bkp_fldr,
+            str(name.kind),
+            name.waiting,
+            admit=_admission(settings, build.read(TableDump), clock),
+        ),
         plan=PLAN,
         transfer=transfer_limits(settings),
         on_retry=on_retry,
@@ -150,6 +169,28 @@ def _publish_as_it_is(
         age=sent_at - source.manifest.snapshot_at,
         seconds={**seconds, **watch.seconds},
     )
+
+
+def _admission(
+    settings: SenderSettings, dump: TableDump, clock: Clock
+) -> Callable[[SftpSession], None] | None:
+    """Return what to check before the upload if the receiver could not be read before the dump."""
+    if not dump.receiver_unread or dump.new_history:
+        return None
+
+    def admit(session: SftpSession) -> None:
+        scratch, now = settings.tmp_bkp_fldr, clock()
+        files = ReceiverFiles(settings, now)
+        files.waiting(session)
+        files.receipt_names(session)
+        content = files.checkpoint_file(session)
+        if content is not None:
+            files.believed(content, read_points(scratch), now)
+        until = latest_date(last_checkpoint(scratch, now), now)
+        if files.claimed or has_unknown(scratch, files.dates, dump.since, until):
+            raise UnknownArchivesError(settings.remote_host)
+
+    return admit
 
 
 def _remember_media(build: BuildFolder, source: ArchiveSource, journal: MediaJournal) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,13 @@ from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
-from ar_sync_pipeline.sync.dump.known_objects import objects_of, remember_objects
-from ar_sync_pipeline.sync.dump.sender_journal import remember_begun, remember_rules, rules_at
+from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
+from ar_sync_pipeline.sync.dump.sender_journal import (
+    own_points,
+    remember_rules,
+    rules_at,
+)
+from ar_sync_pipeline.sync.dump.table_dump import Reported
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,9 @@ class Reading:
         rules: Digests of the column rules, by replicated table.
         objects: Ids of the database, the schemas and the tables.
         since: Requested starting point; None if transaction ids cannot be compared with it.
-        new_history: Whether that point, or the one that the receiver claims to have, is not in the
-            current history of the database.
+        new_history: Whether that point, or a later one that the receiver has or may have, is not in
+            the current history of the database.
+        receiver_unread: Whether the receiver could not be read.
     """
 
     session: DumpSession
@@ -38,6 +44,7 @@ class Reading:
     objects: ObjectIds
     since: Watermark | None
     new_history: bool
+    receiver_unread: bool
 
     @classmethod
     def begin(
@@ -46,27 +53,28 @@ class Reading:
         scratch: Path,
         rules: Mapping[str, str],
         since: Watermark | None,
-        claimed: Watermark | None,
+        reported: Reported,
     ) -> Self:
-        """Compare the requested and the claimed starting point with the database as it is now.
+        """Compare the starting point, and all points after it, with the database as it is now.
 
-        The snapshot is recorded at once: another dump may begin while this one reads its tables.
+        The receiver may have any archive after the starting point whose upload began.
         """
         now = session.snapshot.watermark
-        remember_begun(scratch, now.snapshot_at)
         objects = read_object_ids(session.connection, session.tables)
-        foreign = [
-            point
-            for point in (since, claimed)
-            if point is not None
-            and not (
-                may_precede(point, now)
-                and has_traces(session.connection, point)
-                and _is_of_database(scratch, point, objects)
-            )
-        ]
-        known = comparable(since, now) if since not in foreign else None
-        return cls(session, scratch, rules, objects, known, bool(foreign))
+        history = _History(session, scratch, objects)
+        later = [*own_points(scratch, since, now.snapshot_at)]
+        if reported.claimed is not None:
+            later.append(reported.claimed)
+        is_foreign = since is not None and not history.has([since])
+        return cls(
+            session,
+            scratch,
+            rules,
+            objects,
+            since=None if is_foreign else comparable(since, now),
+            new_history=is_foreign or reported.has_unknown or not history.has(later),
+            receiver_unread=reported.unread,
+        )
 
     def redefined(self) -> frozenset[str]:
         """Return tables whose unchanged rows have other values than in an earlier archive."""
@@ -100,7 +108,24 @@ def _rules_at(scratch: Path, snapshot_at: datetime) -> Mapping[str, str]:
     return plain | (known.digests if known else {})
 
 
-def _is_of_database(scratch: Path, point: Watermark, objects: ObjectIds) -> bool:
-    """Return whether no other database of the cluster is known for an earlier point."""
-    before = objects_of(scratch, point.snapshot_at)
-    return before is None or before.database == objects.database
+@dataclass(frozen=True)
+class _History:
+    """The current history of the database.
+
+    Attributes:
+        objects: Ids of the database as it is now.
+    """
+
+    session: DumpSession
+    scratch: Path
+    objects: ObjectIds
+
+    def has(self, points: Sequence[Watermark]) -> bool:
+        """Return whether all points are earlier ones of this history, as far as known."""
+        now = self.session.snapshot.watermark
+        dates = (point.snapshot_at for point in points)
+        return (
+            all(may_precede(point, now) for point in points)
+            and has_traces(self.session.connection, *points)
+            and databases_at(self.scratch, dates) <= {self.objects.database}
+        )

@@ -22,20 +22,20 @@ from ar_sync_pipeline.sync.errors import ScratchFullError
 _ABANDONED = timedelta(days=2)
 
 
-def _never_over(_: str) -> bool:
-    return False
+def _unknown(_: str) -> None:
+    return None
 
 
 def clean_scratch(
-    scratch: Path, now: datetime, is_over: Callable[[str], bool] = _never_over
+    scratch: Path, now: datetime, is_over: Callable[[str], bool | None] = _unknown
 ) -> int:
     """Remove the build folders that no run resumes, return how many, and files of killed writers.
 
     Only what the product itself created is removed (D36).
 
     Args:
-        is_over: Whether the run of this id is never resumed; by default a folder is kept for two
-            days.
+        is_over: Whether the run of this id is never resumed; None, as by default: it is unknown,
+            and its folder is kept for two days.
 
     Raises:
         ScratchNotPrivateError: Others can change the content of the scratch folder.

@@ -25,6 +25,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.export.snapshot import TICK
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
@@ -125,13 +126,22 @@ class _Journal(BaseModel):
     begun: tuple[AwareDatetime, ...] = ()
 
 
-def remember_begun(scratch: Path, snapshot_at: datetime) -> None:
-    """Record the snapshot of a dump in progress; delete old ones."""
+def begin_at(scratch: Path, now: datetime, after: datetime | None) -> datetime:
+    """Return and record the date of a dump that begins; delete those of old ones.
+
+    It is later than ``after``, and that of no other dump: two may begin at the same time while the
+    clock is set back, after the same archive.
+    """
+    snapshot_at = now if after is None else max(now, after + TICK)
     with locked(scratch):
         journal = _read(scratch)
+        others = {*journal.begun, *(archive.watermark.snapshot_at for archive in journal.archives)}
+        while snapshot_at in others:
+            snapshot_at += TICK
         recent = {at for at in journal.begun if at > snapshot_at - REMEMBERED}
         begun = tuple(sorted({*recent, snapshot_at}))
         _write(scratch, journal.model_copy(update={"begun": begun}))
+    return snapshot_at
 
 
 def read_begun(scratch: Path) -> tuple[datetime, ...]:
@@ -159,8 +169,9 @@ def remember_sent(
     """Record an archive as published; delete those sent long before, but the newest completes.
 
     Args:
-        reached: Snapshot of the receiver's checkpoint. Archives after it may wait in its spool for
-            as long as it loads nothing, and the next partial joins them. None: unknown.
+        reached: Snapshot of the receiver's checkpoint. Its archive is kept, and those after it:
+            they may wait in its spool for as long as it loads nothing, and the next partial joins
+            them. None: unknown.
     """
     partial = manifest.kind is ArchiveKind.PARTIAL
     sent = SentArchive(
@@ -176,7 +187,7 @@ def remember_sent(
         journal = _read(scratch)
         known = _ordered({a.name: a for a in (*journal.archives, sent)}.values())
         oldest = sent_at - REMEMBERED
-        archives = tuple(a for a in known if a.sent_at > oldest or _is_after(a, reached))
+        archives = tuple(a for a in known if a.sent_at > oldest or _is_from(a, reached))
         older = {a.name: a for a in (*journal.completes, *known)}
         kept = possible_bases(_ordered(older.values()))
         completes = tuple(a for a in kept if a not in archives)
@@ -280,8 +291,38 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
 
 
-def _is_after(archive: SentArchive, reached: datetime | None) -> bool:
-    return reached is not None and archive.watermark.snapshot_at > reached
+def own_points(scratch: Path, since: Watermark | None, until: datetime) -> tuple[Watermark, ...]:
+    """Return the known points of the sender's archives after a point and before a time."""
+    return tuple(
+        point
+        for point in dict.fromkeys(read_points(scratch))
+        if point.snapshot_at < until and (since is None or point.snapshot_at > since.snapshot_at)
+    )
+
+
+def has_unknown(
+    scratch: Path, dates: Iterable[datetime], since: Watermark | None, until: datetime
+) -> bool:
+    """Return whether the receiver has archives that this journal should know and does not.
+
+    This side was then restored, together with its journal. It knows every archive from the oldest
+    one of the last days on; up to ``since`` the receiver's checkpoint tells.
+
+    Args:
+        dates: Snapshots of the archives that the receiver has.
+        until: Latest date of an archive that counts; later ones are of a clock that was ahead.
+    """
+    journal = _read(scratch)
+    sent = {archive.watermark.snapshot_at for archive in journal.archives}
+    if not sent:
+        return False
+    own = sent | {point.snapshot_at for point in journal.announced}
+    after = min(sent) if since is None else max(min(sent), since.snapshot_at)
+    return any(after < at <= until and at not in own for at in dates)
+
+
+def _is_from(archive: SentArchive, reached: datetime | None) -> bool:
+    return reached is not None and archive.watermark.snapshot_at >= reached
 
 
 def _read(scratch: Path) -> _Journal:

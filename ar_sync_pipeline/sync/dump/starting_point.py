@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.manifest import Watermark
@@ -15,10 +15,12 @@ from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sender_journal import (
     SentArchive,
+    has_unknown,
     read_begun,
     read_points,
     read_sent,
 )
+from ar_sync_pipeline.sync.dump.table_dump import Reported
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class StartingPoint:
         after: Time of the newest snapshot that was sent, is being dumped, or that the receiver has.
         unacknowledged: Archives that the receiver should have acknowledged by now.
         problems: What the receiver reports and is not accepted, one sentence each.
+        reported: What else it reports, to be compared with the database.
         base: Complete that the next one is compared with; None: it carries everything.
         is_loading: Whether the receiver says that a load is at work.
     """
@@ -41,7 +44,7 @@ class StartingPoint:
     after: datetime | None
     unacknowledged: tuple[SentArchive, ...]
     problems: tuple[str, ...] = ()
-    claimed: Watermark | None = None
+    reported: Reported = field(default_factory=Reported)
     base: Base | None = None
     is_loading: bool = False
 
@@ -72,7 +75,13 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
         problems=view.problems,
-        claimed=view.claimed,
+        reported=Reported(
+            claimed=view.claimed,
+            has_unknown=has_unknown(
+                settings.tmp_bkp_fldr, view.dates, since, latest_date(checkpoint, now)
+            ),
+            unread=view.failure is not None,
+        ),
         base=choose_base(settings.tmp_bkp_fldr, view)
         if settings.complete_carries is CompleteCarries.CHANGES
         else None,

@@ -21,6 +21,21 @@ from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
 
 
 @dataclass(frozen=True)
+class Reported:
+    """What the receiver reports besides a point that is accepted.
+
+    Attributes:
+        claimed: Point that it claims to have and that is not accepted.
+        has_unknown: Whether it has archives that this sender's journal does not know.
+        unread: Whether it could not be read, so that nothing of this is known.
+    """
+
+    claimed: Watermark | None = None
+    has_unknown: bool = False
+    unread: bool = False
+
+
+@dataclass(frozen=True)
 class CompleteRequest:
     """Request for a complete; by default it carries everything.
 
@@ -29,14 +44,14 @@ class CompleteRequest:
             then are exported too, so that the receiver can detect what partials missed.
         base: Complete to compare with: chunks that are equal in it are not written; None: all are.
         after: Time of the newest snapshot that was taken before this one.
-        claimed: Point that the receiver claims to have.
+        reported: What else the receiver reports.
         verify_after: Age of digests from which those of unchanged chunks are computed again.
     """
 
     since: Watermark | None = None
     base: Base | None = None
     after: datetime | None = None
-    claimed: Watermark | None = None
+    reported: Reported = Reported()
     verify_after: timedelta = timedelta(days=7)
 
 
@@ -49,14 +64,14 @@ class PartialRequest:
         look_back: TIME: how far before the window's end rows count as changed.
         since: Newest point that the receiver is known to have; None: only the window counts.
         after: Time of the newest snapshot that was taken before this one.
-        claimed: Point that the receiver claims to have.
+        reported: What else the receiver reports.
     """
 
     window: Window
     look_back: timedelta
     since: Watermark | None
     after: datetime | None = None
-    claimed: Watermark | None = None
+    reported: Reported = Reported()
 
     @property
     def changed_at(self) -> Window:
@@ -74,6 +89,7 @@ class TableDump(BaseModel):
             earlier one.
         since: Starting point of a partial. In a complete: the receiver's checkpoint.
         new_history: As in `Manifest`.
+        receiver_unread: Whether the receiver could not be read when the dump began.
         media_references: Names of media files in the dumped rows of a partial.
         untracked_tables: Tables whose changes a partial may miss until the next complete.
         types: Types of these columns.
@@ -95,6 +111,7 @@ class TableDump(BaseModel):
     changed_since: AwareDatetime | None = None
     since: Watermark | None
     new_history: bool = False
+    receiver_unread: bool = False
     watermark: Watermark
     database: str
     digest_probe: str

@@ -47,7 +47,7 @@ def bundled(sites: TwoSites) -> BuildFolder:
     """Return a complete's build folder, with its media files hashed."""
     build = open_build(sites.folder / "scratch", "run")
     dump_complete(sites.database, build)
-    bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
+    bundle_media(build, sites.database, sites.sender_media, ["*.jpeg"])
     return build
 
 

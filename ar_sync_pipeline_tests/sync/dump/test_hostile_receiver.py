@@ -17,7 +17,7 @@ from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.spool_folders import list_names, read_small_file
 from ar_sync_pipeline.spool.receipts import ReceiptState
-from ar_sync_pipeline.sync.dump import receiver_view
+from ar_sync_pipeline.sync.dump import receiver_files
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
@@ -302,7 +302,7 @@ class TestReceipts:
     def test_receipt_is_read_once_and_only_so_many_at_a_time(
         self, sender: MediaSender, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(receiver_view, "MOST_RECEIPTS", 0)
+        monkeypatch.setattr(receiver_files, "MOST_RECEIPTS", 0)
         sender.partial()
         sender.sites.load()
         read = list[str]()
@@ -311,8 +311,8 @@ class TestReceipts:
             read.append(path.name)
             return read_small_file(session, path, most)
 
-        monkeypatch.setattr(receiver_view, "read_small_file", counting)
-        monkeypatch.setattr(receiver_view, "MOST_RECEIPTS", 1)
+        monkeypatch.setattr(receiver_files, "read_small_file", counting)
+        monkeypatch.setattr(receiver_files, "MOST_RECEIPTS", 1)
         views = [look(sender) for _ in range(3)]
         assert [len(view.receipts) for view in views] == [1, 2, 2]
         assert len([name for name in read if name.startswith("backup")]) == 2

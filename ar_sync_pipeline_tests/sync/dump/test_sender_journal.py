@@ -16,6 +16,9 @@ from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
 from ar_sync_pipeline.sync.dump.sender_journal import (
+    begin_at,
+    has_unknown,
+    read_begun,
     read_points,
     read_sent,
     remember_receipts,
@@ -157,3 +160,62 @@ def test_status_says_for_more_than_a_week_that_completes_have_stopped(
             assert [one.kind for one in status.newest] == [COMPLETE, PARTIAL]
     sent = next(one for one in status.archives if one.state == "sent")
     assert sent.count == len([at for at in hours if at > now - 8 * DAY])
+
+
+def test_archive_that_is_not_in_the_journal_is_one_of_a_history_that_was_lost(
+    tmp_path: Path, send: Send
+) -> None:
+    first, newest = send(COMPLETE, 0), send(PARTIAL, 2)
+
+    def unknown(*days: float, since: Watermark | None = None) -> bool:
+        return has_unknown(tmp_path, [START + day * DAY for day in days], since, START + 3 * DAY)
+
+    assert unknown(0, 1)
+    assert unknown(2.5, since=newest.watermark)
+    assert unknown(1, since=first.watermark)
+    assert not unknown(0, 2)
+    assert not unknown(1, since=newest.watermark), "the checkpoint tells what came before it"
+    assert not unknown(4), "its clock was ahead"
+
+
+def test_archives_from_before_a_lost_journal_are_not_unknown(tmp_path: Path, send: Send) -> None:
+    dates = [START + DAY]
+    assert not has_unknown(tmp_path, dates, None, START + 3 * DAY)
+    send(PARTIAL, 2)
+    assert not has_unknown(tmp_path, dates, None, START + 3 * DAY)
+
+
+def test_archives_that_the_journal_has_forgotten_are_not_unknown(
+    tmp_path: Path, send: Send
+) -> None:
+    """A receiver that was restored may have them after its checkpoint."""
+    complete = send(COMPLETE, 0)
+    for day in (10, 20):
+        send(PARTIAL, day)
+    dates = [START + day * DAY for day in (10, 11)]
+    assert not has_unknown(tmp_path, dates, complete.watermark, START + 21 * DAY)
+
+
+def test_archive_of_the_receivers_checkpoint_is_remembered_at_any_age(
+    tmp_path: Path, send: Send
+) -> None:
+    """The receiver may apply nothing for longer than the journal reaches."""
+    send(PARTIAL, 0)
+    reached = send(PARTIAL, 1)
+    for day in (2, 20):
+        manifest = manifest_at(PARTIAL, START + day * DAY).model_copy(
+            update={"watermark": point(day)}
+        )
+        remember_sent(tmp_path, manifest, 1, START + day * DAY, reached.snapshot_at)
+    assert remembered(tmp_path, PARTIAL) == [1, 2, 20]
+    points = read_points(tmp_path)
+    assert checkpoint_problem(reached.watermark, points, START + 20 * DAY) is None
+
+
+def test_two_dumps_that_begin_together_have_two_dates(tmp_path: Path) -> None:
+    """The clock is set back, so both are dated after the same archive."""
+    tick = timedelta(microseconds=1)
+    dates = [begin_at(tmp_path, START - DAY, START) for _ in range(2)]
+    assert dates == [START + tick, START + 2 * tick]
+    assert read_begun(tmp_path) == (*dates,)
+    assert begin_at(tmp_path, START + DAY, START) == START + DAY

@@ -11,7 +11,7 @@ from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import list_names, read_small_file
-from ar_sync_pipeline.sync.dump import receiver_view
+from ar_sync_pipeline.sync.dump import receiver_files
 from ar_sync_pipeline.sync.dump.last_view import CACHED_CHECKPOINT
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
@@ -51,7 +51,7 @@ def test_receipts_that_were_read_before_the_time_ended_are_not_read_again(
             read.append(path.name)
         return read_small_file(session, path, most)
 
-    monkeypatch.setattr(receiver_view, "read_small_file", one_receipt)
+    monkeypatch.setattr(receiver_files, "read_small_file", one_receipt)
     known = set[str]()
     for _ in range(PARTIALS):
         view = look(sender)
@@ -73,7 +73,7 @@ def test_list_of_receipts_that_takes_too_long_does_not_hide_the_checkpoint(
         return list_names(session, folder)
 
     (sender.scratch / CACHED_CHECKPOINT).unlink()
-    monkeypatch.setattr(receiver_view, "list_names", endless)
+    monkeypatch.setattr(receiver_files, "list_names", endless)
     view = look(sender)
     assert view.checkpoint is not None
     assert view.checkpoint == expected
@@ -86,5 +86,5 @@ def test_link_that_breaks_before_the_checkpoint_is_read_is_one_that_is_down(
     def broken(*_: object) -> bytes:
         raise lost()
 
-    monkeypatch.setattr(receiver_view, "read_small_file", broken)
+    monkeypatch.setattr(receiver_files, "read_small_file", broken)
     assert look(sender).waiting is None

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
 
 DANGEROUS = {".htaccess", "x.php", "deep/x.PHTML", "x.php.jpeg", "page.html", "logo.svg"}
@@ -21,8 +21,8 @@ DANGEROUS = {".htaccess", "x.php", "deep/x.PHTML", "x.php.jpeg", "page.html", "l
 def sites(filled: TwoSites, monkeypatch: pytest.MonkeyPatch) -> TwoSites:
     """Return a sender that sends all its files, and whose rows name hidden files."""
 
-    def everything(build: BuildFolder, catalog: Catalog, url: str, folder: Path, _: object) -> None:
-        bundle_media(build, catalog, url, folder, ["*"])
+    def everything(build: BuildFolder, database: SenderDatabase, folder: Path, _: object) -> None:
+        bundle_media(build, database, folder, ["*"])
 
     monkeypatch.setattr("ar_sync_pipeline_tests.fix_sites.bundle_media", everything)
     for name in (*DANGEROUS, "good.jpeg"):

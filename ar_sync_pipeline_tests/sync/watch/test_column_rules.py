@@ -168,8 +168,9 @@ def test_name_that_is_not_utf8_is_not_told_where_a_media_column_is_excluded(
     for rules, told in ((sites.catalog, 0), (catalog(t_user={}, t_post={}), 1)):
         build = open_build(sites.folder / "scratch", uuid4().hex)
         request = PartialRequest(recent_window(), timedelta(minutes=15), first)
-        dump_partial(replace(sites.database, catalog=rules), build, request)
-        found = bundle_media(build, rules, sites.sender, sites.sender_media, ["*.jpeg"])
+        database = replace(sites.database, catalog=rules)
+        dump_partial(database, build, request)
+        found = bundle_media(build, database, sites.sender_media, ["*.jpeg"])
         assert found.refused_count == told, found.refused
 
 
