@@ -23,6 +23,7 @@ class ArchiveRows:
         sender_references: Foreign keys of the sender, as `reference_definitions`; None: unknown.
         rebuilds: Whether indexes and foreign keys of empty tables may be created after their rows.
         filling: What was already dropped from empty tables; None: nothing so far.
+        truncated_times: Whether its times have lost their microseconds, as in the old system.
     """
 
     tables: Sequence[StagedTable]
@@ -33,3 +34,4 @@ class ArchiveRows:
     sender_references: frozenset[str] | None = None
     rebuilds: bool = True
     filling: Filling | None = None
+    truncated_times: bool = False

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.merge.apply_all import MergedArchives
 from ar_sync_pipeline.merge.differences import is_empty
 from ar_sync_pipeline.merge.target_table import TargetTable, count_rows
 from ar_sync_pipeline.postgres.connect import Connection
@@ -45,27 +46,20 @@ class CountedDeletions:
             for table in archive.tables
             if archive.manifest.kind is ArchiveKind.COMPLETE or table.manifest.whole
         }
-        self._rows_before: dict[str, int] = {}
 
-    def add_rows_before(self, counts: Mapping[str, int]) -> None:
-        """Remember the number of rows before a merge; the first merge counts."""
-        for table, count in counts.items():
-            self._rows_before.setdefault(table, count)
-
-    def find(self, gone: Mapping[str, int]) -> tuple[Deletion, ...]:
-        """Return the deletions of replicated tables, after the last merge.
-
-        Args:
-            gone: Number of rows that the merges have deleted, by table.
-        """
+    def find(self, merged: MergedArchives) -> tuple[Deletion, ...]:
+        """Return the deletions of replicated tables, after the last merge."""
+        before: dict[str, int] = {}
+        for result in reversed(merged.results):
+            before |= result.rows_before
         return tuple(
-            self._deletion(table, rows)
-            for table, rows in sorted(gone.items())
+            self._deletion(table, before[table], rows)
+            for table, rows in sorted(merged.deleted.items())
             if rows and self._catalog.replicates(table)
         )
 
-    def _deletion(self, table: str, rows: int) -> Deletion:
-        before, target = self._rows_before[table], self._targets[table]
+    def _deletion(self, table: str, before: int, rows: int) -> Deletion:
+        target = self._targets[table]
         if table in self._by_place:
             rows = max(before - count_rows(self._connection, target.facts), 0)
         # Other deletions of a partial follow from the rows that it brings.

@@ -11,8 +11,6 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from uuid import UUID
 
-import psycopg
-
 from ar_sync_pipeline.archive.converted import has_truncated_times
 from ar_sync_pipeline.archive.manifest import Chunk, TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -20,10 +18,9 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.install import rename_into_place
-from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
+from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult
+from ar_sync_pipeline.merge.apply_all import apply_all
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
-from ar_sync_pipeline.merge.leaf_references import check_leaf_references
-from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
@@ -32,11 +29,8 @@ from ar_sync_pipeline.merge.side_effects import (
     suppress_side_effects,
     without_event_triggers,
 )
-from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, target_tables
-from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
-from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
 from ar_sync_pipeline.postgres.schema_facts import read_tables
@@ -216,29 +210,25 @@ class LoadSession:
         return staged
 
     def _merge_all(self, staged: Sequence[StagedArchive], effects: SideEffects) -> LoadOutcome:
-        preserved: PreservedRows | None = None
         before: RowsBefore | None = None
         if len(staged) > 1:
-            preserved = self._preserved_rows(staged)
             with self._blaming(staged[-1].manifest.archive_id):
                 before = RowsBefore(self._connection, staged)
-        counted = CountedDeletions(
-            self._connection, self._catalog, self._references.targets, staged
+        targets = self._references.targets
+        counted = CountedDeletions(self._connection, self._catalog, targets, staged)
+        merged = apply_all(
+            self._connection,
+            self._references,
+            [self._rows(number, archive) for number, archive in enumerate(staged)],
+            effects,
+            blame=lambda number: self._blaming(staged[number].manifest.archive_id),
+            lap=self._watch.lap,
         )
-        loaded, suspect = self._merge_each(staged, effects, preserved, counted)
-        plans = [plan for archive in loaded for plan in archive.tables]
-        if preserved is not None:
-            gone = self._restore(preserved, staged)
-        else:
-            gone = {plan.table: plan.deleted for plan in plans}
-        if staged:
-            with self._blaming(suspect or staged[-1].manifest.archive_id):
-                self._check_deferred(plans, effects)
-        deletions = counted.find(gone)
-        net = planned_rows(plans) if before is None else before.net_rows(plans, gone)
+        deletions = counted.find(merged)
+        net = planned_rows(merged.plans) if before is None else before.net_rows(merged)
         self._watch.lap("merge")
         return LoadOutcome(
-            tuple(loaded),
+            tuple(map(self._loaded, staged, merged.results)),
             deletions,
             net,
             self._tables,
@@ -246,87 +236,9 @@ class LoadSession:
             self.filling.obstacle if self.filling else None,
         )
 
-    def _merge_each(
-        self,
-        staged: Sequence[StagedArchive],
-        effects: SideEffects,
-        preserved: PreservedRows | None,
-        counted: CountedDeletions,
-    ) -> tuple[list[LoadedArchive], UUID | None]:
-        """Merge the archives in order; return also the first one that breaks a deferred constraint.
-
-        The last one is left out: what it breaks is found when all are merged.
-        """
-        loaded = []
-        suspect: UUID | None = None
-        for number, archive in enumerate(staged):
-            archive_id = archive.manifest.archive_id
-            with self._blaming(archive_id):
-                later = _staged_tables(staged[number + 1 :])
-                result = self._merge(number, archive, effects, preserved, later)
-                counted.add_rows_before(result.rows_before)
-                loaded.append(
-                    LoadedArchive.of(
-                        archive,
-                        result,
-                        again=archive_id in self._at_hand.known,
-                        size_bytes=self._at_hand.archives[archive_id].size_bytes,
-                    )
-                )
-                if suspect is None and later and not self._constraints_hold():
-                    suspect = archive_id
-        return loaded, suspect
-
-    def _restore(self, preserved: PreservedRows, staged: Sequence[StagedArchive]) -> dict[str, int]:
-        """Restore preserved rows; return how many rows are deleted in the end, by table."""
-        with self._blaming(staged[-1].manifest.archive_id):
-            preserved.restore(_staged_tables(staged))
-        for number, archive in enumerate(staged):
-            with self._blaming(archive.manifest.archive_id):
-                preserved.refuse_lost_references(number)
-        return preserved.lost()
-
-    def _check_deferred(self, plans: Sequence[TablePlan], effects: SideEffects) -> None:
-        """Check now what would fail at the commit, where the archive is unknown."""
-        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        if effects.suppressed:
-            written = {plan.table for plan in plans if plan.writes}
-            check_leaf_references(self._connection, [self._tables[t] for t in written])
-
-    def _constraints_hold(self) -> bool:
-        """Return whether deferred constraints hold now; later archives may still satisfy them."""
-        try:
-            with self._connection.transaction(force_rollback=True):
-                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        except psycopg.Error as error:
-            if is_of_the_server(error, self._connection):
-                raise
-            return False
-        return True
-
-    def _preserved_rows(self, staged: Sequence[StagedArchive]) -> PreservedRows:
-        targets = (table.target for archive in staged for table in archive.tables)
-        references = self._references
-        if any(archive.manifest.kind is ArchiveKind.COMPLETE for archive in staged):
-            # As in the merge of the complete, a table that it lacks is receiver-only.
-            references = References(self._tables, {})
-        return PreservedRows(
-            self._connection, references.as_archived(targets, staged[-1].sender_references)
-        )
-
-    def _merge(
-        self,
-        number: int,
-        archive: StagedArchive,
-        effects: SideEffects,
-        preserved: PreservedRows | None,
-        later: Mapping[str, Sequence[StagedTable]],
-    ) -> MergeResult:
+    def _rows(self, number: int, archive: StagedArchive) -> ArchiveRows:
         manifest = archive.manifest
-        if has_truncated_times(manifest):
-            for staged in archive.tables:
-                give_back_microseconds(self._connection, staged)
-        rows = ArchiveRows(
+        return ArchiveRows(
             archive.tables,
             number,
             complete=manifest.kind is ArchiveKind.COMPLETE,
@@ -335,15 +247,16 @@ class LoadSession:
             sender_references=archive.sender_references,
             rebuilds=self._rebuilds,
             filling=self.filling,
+            truncated_times=has_truncated_times(manifest),
         )
-        return apply(
-            self._connection,
-            self._references,
-            rows,
-            effects,
-            preserved=preserved,
-            later=later,
-            lap=self._watch.lap,
+
+    def _loaded(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
+        archive_id = archive.manifest.archive_id
+        return LoadedArchive.of(
+            archive,
+            result,
+            again=archive_id in self._at_hand.known,
+            size_bytes=self._at_hand.archives[archive_id].size_bytes,
         )
 
     def _advance_sequences(self, staged: Sequence[StagedArchive]) -> None:
@@ -392,12 +305,3 @@ class LoadSession:
 
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)
-
-
-def _staged_tables(archives: Sequence[StagedArchive]) -> dict[str, list[StagedTable]]:
-    """Return the staged tables of some archives, by their name."""
-    tables: dict[str, list[StagedTable]] = {}
-    for archive in archives:
-        for staged in archive.tables:
-            tables.setdefault(staged.target.name, []).append(staged)
-    return tables

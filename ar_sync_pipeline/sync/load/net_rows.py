@@ -7,12 +7,13 @@ compared before the first merge and after the last one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
 from psycopg import sql
 
+from ar_sync_pipeline.merge.apply_all import MergedArchives
 from ar_sync_pipeline.merge.differences import current_values
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.table_plan import TablePlan
@@ -66,21 +67,17 @@ class RowsBefore:
         for name, (last, relation) in self._tables.items():
             self._remember(last, relation, staged[name])
 
-    def net_rows(
-        self, plans: Sequence[TablePlan], deleted: Mapping[str, int]
-    ) -> dict[str, NetRows]:
+    def net_rows(self, merged: MergedArchives) -> dict[str, NetRows]:
         """Return the net result of the load by table.
 
-        Args:
-            plans: Plans of all archives; tables without a key have only these.
-            deleted: Number of rows that are deleted in the end, by table.
+        The rows of tables without a key are those of the plans.
         """
-        found = planned_rows(plans)
+        found = planned_rows(merged.plans)
         for name, rows in found.items():
             added, changed = rows.added, rows.changed
             if name in self._tables:
                 added, changed = self._compare(*self._tables[name])
-            found[name] = NetRows(added, changed, deleted.get(name, 0))
+            found[name] = NetRows(added, changed, merged.deleted.get(name, 0))
         return found
 
     def _remember(
