@@ -202,7 +202,10 @@ _LINE = """
 """
 _RECORD = (
     """
-INSERT INTO ar_sync.applied_archive VALUES (
+INSERT INTO ar_sync.applied_archive (
+    archive_id, name, kind, snapshot_at, window_start, window_end, covers_from, watermark, sender,
+    superseded, applied_at, plan, manifest_sha256, history, unverified_chunks)
+VALUES (
     %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
     %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s,
     %(manifest_sha256)s, %(history)s, %(unverified_chunks)s)

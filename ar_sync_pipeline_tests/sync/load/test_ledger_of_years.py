@@ -168,15 +168,3 @@ def test_status_counts_archives_whose_lines_are_gone(filled: TwoSites, tmp_path:
     found = receiver_status(filled.settings, filled.catalog, days(20))
     counts = {each.state: each.count for each in found.archives}
     assert counts["applied"] == 4
-
-
-def test_ledger_of_an_earlier_version_is_kept_and_gets_the_columns_that_it_lacks(
-    empty_database: str,
-) -> None:
-    with psycopg.connect(empty_database, autocommit=True) as connection:
-        ensure_ledger(connection)
-        connection.execute(_A_DAY, {"day": START})
-        connection.execute("ALTER TABLE ar_sync.applied_archive DROP COLUMN unverified_chunks")
-        ensure_ledger(connection)
-        assert {line.unverified_chunks for line in read_ledger(connection)} == {None}
-        assert len(read_ledger(connection)) == 289

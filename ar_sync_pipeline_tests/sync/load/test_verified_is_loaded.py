@@ -241,7 +241,8 @@ def test_ledger_of_an_older_version_is_brought_up_to_date(filled: TwoSites) -> N
     filled.load()
     filled.at_receiver(
         "DROP TABLE ar_sync.admitted_archive",
-        "ALTER TABLE ar_sync.applied_archive DROP manifest_sha256, DROP history",
+        "ALTER TABLE ar_sync.applied_archive DROP manifest_sha256, DROP history,"
+        " DROP unverified_chunks",
     )
     filled.at_sender(CHANGE)
     filled.complete()
