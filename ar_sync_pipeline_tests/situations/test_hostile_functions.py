@@ -133,14 +133,18 @@ DUMPED = (
     f"CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t_all ({EVERY_TYPE})",
     "CREATE TABLE t_far (id bigint PRIMARY KEY, v text)",
     "CREATE TABLE t_local (k varchar(9) PRIMARY KEY, changed timestamp, file varchar(99))",
-    "CREATE TABLE t_day (a int, b bpchar(3), d date, PRIMARY KEY (a, b),"
-    " k varchar(9) REFERENCES t_local)",
+    (
+        "CREATE TABLE t_day (a int, b bpchar(3), d date, PRIMARY KEY (a, b),"
+        " k varchar(9) REFERENCES t_local)"
+    ),
     "CREATE TABLE t_bag (v int, w text)",
     "CREATE TABLE django_migrations (app varchar(255), name varchar(255))",
 )
 ROWS_DUMPED = (
-    f"INSERT INTO t_masked SELECT n, {', '.join(one[1] for one in MASKS.values())}"
-    " FROM generate_series(1, 3) n",
+    (
+        f"INSERT INTO t_masked SELECT n, {', '.join(one[1] for one in MASKS.values())}"
+        " FROM generate_series(1, 3) n"
+    ),
     f"INSERT INTO t_all VALUES ({ROW.format(1)})",
     "INSERT INTO t_far SELECT (n::bigint << 40) - n, 'a' FROM generate_series(-300, 300) n",
     "INSERT INTO t_far VALUES (9223372036854775807, 'last')",
