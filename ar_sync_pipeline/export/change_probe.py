@@ -9,6 +9,7 @@ from ar_sync_pipeline.export.locks import limit_lock_waits
 from ar_sync_pipeline.export.selection import Selection, changed_rows
 from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.sql_parts import exists
 
 # No statement of production waits longer for the probe, and the snapshot is not late because of it.
@@ -25,10 +26,12 @@ def any_row_changed(url: str, catalog: Catalog, selection: Selection) -> bool:
     with connect(url, application="dump probe") as connection:
         limit_lock_waits(connection)
         connection.execute(_LIMIT)
-        for facts in replicated_tables(connection, catalog).values():
-            condition = changed_rows(connection, catalog, facts, selection)
-            if condition is None:
-                continue
-            if exists(connection, sql.SQL("{} AS t WHERE {}").format(facts.rows, condition)):
-                return True
+        tables = replicated_tables(connection, catalog).values()
+        with default_search_path(connection):
+            for facts in tables:
+                condition = changed_rows(connection, catalog, facts, selection)
+                if condition is None:
+                    continue
+                if exists(connection, sql.SQL("{} AS t WHERE {}").format(facts.rows, condition)):
+                    return True
     return False

@@ -80,6 +80,14 @@ class DumpSession:
         """Connection that holds the snapshot."""
         return self.snapshot.connection
 
+    @contextmanager
+    def reading_rows(self) -> Iterator[None]:
+        """Resolve names like the application in all connections, for the length of a block."""
+        with ExitStack() as stack:
+            for connection in self.connections:
+                stack.enter_context(default_search_path(connection))
+            yield
+
 
 @dataclass(frozen=True)
 class DumpStart:

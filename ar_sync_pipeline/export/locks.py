@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -66,8 +67,9 @@ def open_indexes(connection: Connection, tables: Iterable[TableFacts]) -> None:
 
     ``REINDEX`` locks an index exclusively and its table only in SHARE mode.
     """
-    for table in tables:
-        connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
+    with default_search_path(connection):
+        for table in tables:
+            connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
 
 
 _LIMIT = """

@@ -130,20 +130,19 @@ def _constant(mask: Mask, _column: ColumnFacts, _value: sql.Composable) -> sql.C
 def _pseudonym(_mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
     family, text = family_of(column.type), sql.SQL("{}::text").format(value)
     if family is Family.CASELESS:
-        text = sql.SQL("lower({})").format(text)
-    # A scalar subquery is evaluated once per query, a call of a stable function once per row.
+        text = sql.SQL("pg_catalog.lower({})").format(text)
     # `textsend` returns UTF-8, which every session has as its client encoding, and is faster than
     # `convert_to`.
     digest = sql.SQL(
-        "substr(sha256((SELECT decode(current_setting({outer}), 'hex')) || sha256("
-        "(SELECT decode(current_setting({inner}), 'hex')) || textsend({text}))), 1, {size})"
+        "pg_catalog.substr(pg_catalog.sha256({outer} || pg_catalog.sha256("
+        "{inner} || pg_catalog.textsend({text}))), 1, {size})"
     ).format(
-        outer=sql.Literal(_OUTER),
-        inner=sql.Literal(_INNER),
+        outer=_setting(_OUTER),
+        inner=_setting(_INNER),
         text=text,
         size=sql.Literal(_BIGINT_BYTES if family is Family.INTEGER else _HEX_DIGITS // 2),
     )
-    digits = sql.SQL("encode({}, 'hex')").format(digest)
+    digits = sql.SQL("pg_catalog.encode({}, 'hex')").format(digest)
     if family is Family.UUID:
         return digits
     if family is Family.INTEGER:
@@ -151,16 +150,23 @@ def _pseudonym(_mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.C
         return sql.SQL("{} & 9223372036854775807").format(bits)
     length = type_length(column.type) or _HEX_DIGITS
     if length < _HEX_DIGITS:
-        digits = sql.SQL("left({}, {})").format(digits, sql.Literal(length))
+        digits = sql.SQL("pg_catalog.left({}, {})").format(digits, sql.Literal(length))
     return sql.SQL("CASE WHEN {} = '' THEN '' ELSE {} END").format(text, digits)
+
+
+def _setting(name: str) -> sql.Composed:
+    """Return a setting as bytes; a scalar subquery is evaluated once per query, not per row."""
+    return sql.SQL("(SELECT pg_catalog.decode(pg_catalog.current_setting({}), 'hex'))").format(
+        sql.Literal(name)
+    )
 
 
 def _truncate(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
     if isinstance(mask.argument, int):
-        return sql.SQL("left({}::text, {})").format(value, sql.Literal(mask.argument))
+        return sql.SQL("pg_catalog.left({}::text, {})").format(value, sql.Literal(mask.argument))
     through = {Family.DATE: "{}::timestamp", Family.TIME_OF_DAY: "{}::interval"}
     value = sql.SQL(through.get(family_of(column.type), "{}")).format(value)
-    return sql.SQL("date_trunc({}, {})").format(sql.Literal(mask.argument), value)
+    return sql.SQL("pg_catalog.date_trunc({}, {})").format(sql.Literal(mask.argument), value)
 
 
 def _round(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
@@ -180,10 +186,11 @@ def _fast_round(mask: Mask, value: sql.Composable, exact: sql.Composable) -> sql
     power = 10 ** int(str(mask.argument))
     return sql.SQL(
         "CASE WHEN {value} > -{limit}::float8 AND {value} < {limit}::float8"
-        " AND abs({value} * {power}::float8 - round({value} * {power}::float8)) < 0.499::float8"
-        " THEN round({value} * {power}::float8) / {power}::float8 + 0::float8 ELSE {exact} END"
+        " AND pg_catalog.abs({value} * {power}::float8 - {rounded}) < 0.499::float8"
+        " THEN {rounded} / {power}::float8 + 0::float8 ELSE {exact} END"
     ).format(
         value=value,
+        rounded=sql.SQL("pg_catalog.round({} * {}::float8)").format(value, sql.Literal(power)),
         limit=sql.Literal(_LARGEST_FAST // power),
         power=sql.Literal(power),
         exact=exact,
@@ -192,7 +199,7 @@ def _fast_round(mask: Mask, value: sql.Composable, exact: sql.Composable) -> sql
 
 def _exact_round(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
     digits, number = sql.Literal(mask.argument), sql.SQL("{}::numeric").format(value)
-    rounded = sql.SQL("round({}, {})").format(number, digits)
+    rounded = sql.SQL("pg_catalog.round({}, {})").format(number, digits)
     if family_of(column.type) is Family.FLOAT:
         return sql.SQL(
             "CASE WHEN {0} IN ('NaN', 'Infinity', '-Infinity') THEN {0} ELSE {1}::float8 END"
@@ -200,9 +207,9 @@ def _exact_round(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.
     largest = largest_integer(column.type)
     if largest is None:
         return rounded
-    return sql.SQL("CASE WHEN abs({}) >= {} THEN trunc({}, {}) ELSE {} END").format(
-        rounded, sql.SQL(str(largest + 1)), number, digits, rounded
-    )
+    return sql.SQL(
+        "CASE WHEN pg_catalog.abs({}) >= {}::numeric THEN pg_catalog.trunc({}, {}) ELSE {} END"
+    ).format(rounded, sql.SQL(str(largest + 1)), number, digits, rounded)
 
 
 _FUNCTIONS: dict[MaskFunction, Callable[[Mask, ColumnFacts, sql.Composable], sql.Composable]] = {

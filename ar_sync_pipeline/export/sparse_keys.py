@@ -51,7 +51,7 @@ def _chunks_up_to(table: ExportedTable, limit: int) -> sql.Composed:
         " ((SELECT {number} FROM {rows} AS t ORDER BY {key} LIMIT 1)"
         " UNION ALL SELECT (SELECT {number} FROM {rows} AS t WHERE {key} >= {next} ORDER BY {key}"
         " LIMIT 1) FROM found AS f WHERE f.number < {last})"
-        " SELECT count(c.number) FROM (SELECT number FROM found LIMIT {limit}) AS c"
+        " SELECT pg_catalog.count(c.number) FROM (SELECT number FROM found LIMIT {limit}) AS c"
     ).format(
         number=chunk_index(key),
         rows=table.rows,

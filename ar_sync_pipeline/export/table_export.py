@@ -125,7 +125,8 @@ def count_chunks(
         _plain_rows(table),
         values=sql.SQL(", {} AS key, {} AS is_new").format(key, unseen_by(since)),
         totals=sql.SQL(
-            ", count(*) FILTER (WHERE r.is_new), max(r.key)::numeric - min(r.key) + 1"
+            ", count(*) FILTER (WHERE r.is_new),"
+            " max(r.key)::numeric - min(r.key)::numeric + 1::numeric"
         ).format(),
     )
     return {
@@ -194,9 +195,10 @@ def absent_keys_query(table: ExportedTable, numbers: Collection[int]) -> sql.Com
     key = sql.Identifier("t", table.primary_key[0])
     return sql.SQL(
         "SELECT {first}, {last} FROM (SELECT k.chunk, k.place,"
-        " lag(k.place, 1, -1::bigint) OVER (PARTITION BY k.chunk ORDER BY k.place) AS before"
+        " pg_catalog.lag(k.place, 1, -1::bigint) OVER (PARTITION BY k.chunk ORDER BY k.place)"
+        " AS before"
         " FROM (SELECT {chunk}, {place} FROM {rows} AS t WHERE {wanted}"
-        " UNION ALL SELECT n, {end}::bigint FROM unnest({numbers}::bigint[]) AS n)"
+        " UNION ALL SELECT n, {end}::bigint FROM pg_catalog.unnest({numbers}::bigint[]) AS n)"
         " AS k (chunk, place)) AS g WHERE g.place > g.before + 1"
     ).format(
         first=key_at(sql.SQL("g.chunk"), sql.SQL("(g.before + 1)")),
@@ -357,7 +359,7 @@ def _rows_in(table: ExportedTable, key_range: KeyRange | None) -> sql.Composed:
     """Return the rows of a chunk, with their masked values."""
     if key_range is None:
         return table.source("t")
-    return sql.SQL("{source} WHERE {key} >= {low} AND {key} < {high}").format(
+    return sql.SQL("{source} WHERE {key} >= {low} AND {key} OPERATOR(pg_catalog.<) {high}").format(
         source=table.source("t"),
         key=sql.Identifier("t", table.primary_key[0]),
         low=sql.Literal(key_range.low),

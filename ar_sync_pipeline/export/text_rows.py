@@ -22,6 +22,7 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -72,7 +73,11 @@ def copy_text_in(
         sql.Literal(encoding),
     )
     try:
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        with (
+            default_search_path(connection),  # for the functions of a domain's check
+            connection.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
             for block in lines:
                 copy.write(block)
         add_primary_key(connection, table.rows, table.primary_key)

@@ -46,7 +46,7 @@ def in_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Composed:
             digest.chunk_index(key), sql.Literal(sorted(numbers))
         )
     within = (
-        sql.SQL("({} >= {} AND {} < {})").format(
+        sql.SQL("({} >= {} AND {} OPERATOR(pg_catalog.<) {})").format(
             key, sql.Literal(one.low), key, sql.Literal(one.high)
         )
         for one in ranges
@@ -72,7 +72,9 @@ def outside_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Compose
 
 def offset_in_chunk(key: sql.Composable) -> sql.Composed:
     """Return the place of a key in its chunk, from 0."""
-    return sql.SQL("({}::bigint & {})").format(key, sql.Literal((1 << digest.CHUNK_KEY_BITS) - 1))
+    return sql.SQL("({}::bigint & {}::bigint)").format(
+        key, sql.Literal((1 << digest.CHUNK_KEY_BITS) - 1)
+    )
 
 
 def key_at(number: sql.Composable, offset: sql.Composable) -> sql.Composed:

@@ -10,6 +10,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.visible_text import visible_name
 
 # By the system catalogs: to_regclass fails if the role may not use the schema.
@@ -45,8 +46,10 @@ def read_migrations(connection: Connection, schema: str, app: str | None) -> tup
     if table is None:
         return ()
     # Without parameters: a schema's name may contain the sign of a placeholder.
-    query = sql.SQL("SELECT name FROM {} WHERE app = {} ORDER BY name").format(table, app)
-    return tuple(name for (name,) in connection.execute(query))
+    query = sql.SQL("SELECT name FROM {} WHERE app OPERATOR(pg_catalog.=) {} ORDER BY name")
+    with default_search_path(connection):
+        rows = connection.execute(query.format(table, app)).fetchall()
+    return tuple(name for (name,) in rows)
 
 
 def migration_findings(connection: Connection, catalog: Catalog) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts
 
 _REFUSED = (
@@ -26,7 +27,8 @@ def fits(connection: Connection, column: ColumnFacts, value: object) -> bool:
     """
     query = sql.SQL("SELECT {}::{}").format(sql.Literal(value), sql.SQL(column.type))
     try:
-        connection.execute(query)
+        with default_search_path(connection):  # for the function of a domain's check
+            connection.execute(query)
     except _REFUSED:
         return False
     return True

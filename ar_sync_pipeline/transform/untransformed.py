@@ -17,6 +17,7 @@ from psycopg import sql
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 
 _SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
 _CREATE_TABLE = """
@@ -88,16 +89,18 @@ def count_waiting_rows(
     with connection.transaction():
         old_snapshot = _move_marks(connection, now, limit)
     counts = []
-    for table, waits in _conditions(connection, catalog):
-        query = sql.SQL(_COUNT).format(
-            table=sql.Identifier(*catalog.locate(table)),
-            waits=waits,
-            turn=sql.Literal(_TURN),
-            old=sql.Literal(old_snapshot),
-        )
-        # Without parameters: a name may contain the sign of a placeholder.
-        ((rows, too_old),) = connection.execute(query).fetchall()
-        counts.append(WaitingRows(table, rows, too_old))
+    conditions = tuple(_conditions(connection, catalog))
+    with default_search_path(connection):
+        for table, waits in conditions:
+            query = sql.SQL(_COUNT).format(
+                table=sql.Identifier(*catalog.locate(table)),
+                waits=waits,
+                turn=sql.Literal(_TURN),
+                old=sql.Literal(old_snapshot),
+            )
+            # Without parameters: a name may contain the sign of a placeholder.
+            ((rows, too_old),) = connection.execute(query).fetchall()
+            counts.append(WaitingRows(table, rows, too_old))
     return tuple(counts)
 
 
@@ -123,7 +126,9 @@ def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str,
         found = connection.execute(_PRESENT_COLUMNS, catalog.locate(table)).fetchall()
         present = {row[0] for row in found}
         marks = [
-            sql.SQL("({0} IS NULL OR {0} = {1})").format(sql.Identifier(name), sql.Literal(value))
+            sql.SQL("({0} IS NULL OR {0} OPERATOR(pg_catalog.=) {1})").format(
+                sql.Identifier(name), sql.Literal(value)
+            )
             for name, value in rules.reset_on_change.items()
             if name in present
         ]

@@ -61,6 +61,18 @@ def as_copy_writes(text: str) -> str:
     return text
 
 
+def test_domain_may_call_a_function_by_the_search_path(receiver: OldReceiver) -> None:
+    receiver.at_receiver(
+        "CREATE FUNCTION helper(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)'",
+        "CREATE FUNCTION fold(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT helper($1)'",
+        "CREATE DOMAIN folded AS text CHECK (fold(VALUE) = VALUE)",
+        'ALTER TABLE "AndroidRequests_report" ALTER message TYPE folded',
+    )
+    receiver.offer(complete(dump({"report": (REPORT, [report_row(1, "a")])})))
+    receiver.load()
+    assert rows(receiver.receiver, REPORTS) == [(1, "a")]
+
+
 def test_texts_survive_to_the_character(receiver: OldReceiver) -> None:
     lines = [report_row(n, as_copy_writes(text)) for n, text in enumerate(TEXTS)]
     receiver.offer(complete(dump({"report": (REPORT, lines)})))

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.change_probe import any_row_changed
+from ar_sync_pipeline.export.selection import Selection
 from ar_sync_pipeline.merge import filling
+from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
+from ar_sync_pipeline.sync.watch.compare import compare_databases
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import (
     PARENTS,
     TwoSites,
     equal,
+    execute,
     recent_window,
     watermark_of,
 )
 from ar_sync_pipeline_tests.hostile_overloads import hostile_calls, install_hostile_overloads
 from ar_sync_pipeline_tests.situations.running import Running, Servers
 from ar_sync_pipeline_tests.situations.situation import Mode, Situation, complete, partial
+from ar_sync_pipeline_tests.sync.fix_changed_chunks import changes, complete_after, equal_pair
+from ar_sync_pipeline_tests.sync.fix_differential import assert_equal
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 EVERY_TYPE = (
     "id int8 PRIMARY KEY, i2 int2 UNIQUE, i4 int4 UNIQUE, i8 int8 UNIQUE, n numeric UNIQUE,"
@@ -93,6 +104,118 @@ def test_a_load_calls_no_function_of_others(
     loads_as = f"{servers.receiver}?options=-c%20search_path%3Dpublic,hostile"
     Running(situation, Mode.SUPERUSER, servers, loads_as, tmp_path).run()
     assert hostile_calls(servers.receiver, "hostile") == 0
+
+
+# Every function of `mask`, and each way in which it is computed for a type.
+MASKS: dict[str, tuple[str, str, object]] = {
+    "nulled": ("text", "'a'", "null"),
+    "fixed": ("varchar(9)", "'a'", {"constant": "b"}),
+    "p_text": ("text", "'a'", "pseudonym"),
+    "p_short": ("varchar(20)", "'a'", "pseudonym"),
+    "p_id": ("bigint", "7", "pseudonym"),
+    "p_uuid": ("uuid", "gen_random_uuid()", "pseudonym"),
+    "start": ("varchar(20)", "'abcdef'", {"truncate": 2}),
+    "day": ("timestamptz", "now()", {"truncate": "day"}),
+    "month": ("date", "now()", {"truncate": "month"}),
+    "clock": ("time", "'10:20'", {"truncate": "hour"}),
+    "fast": ("double precision", "1.23456", {"round": 2}),
+    "tens": ("double precision", "123.456", {"round": -1}),
+    "f4": ("real", "1.23456", {"round": 2}),
+    "number": ("numeric", "1.23456", {"round": 2}),
+    "limited": ("numeric(5,2)", "123.45", {"round": 1}),
+    "small": ("smallint", "32767", {"round": -1}),
+    "whole": ("bigint", "12345", {"round": -2}),
+}
+DUMPED = (
+    "CREATE TABLE t_masked (id smallint PRIMARY KEY, "
+    + ", ".join(f"{name} {one[0]}" for name, one in MASKS.items())
+    + ")",
+    f"CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t_all ({EVERY_TYPE})",
+    "CREATE TABLE t_far (id bigint PRIMARY KEY, v text)",
+    "CREATE TABLE t_local (k varchar(9) PRIMARY KEY, changed timestamp, file varchar(99))",
+    (
+        "CREATE TABLE t_day (a int, b bpchar(3), d date, PRIMARY KEY (a, b),"
+        " k varchar(9) REFERENCES t_local)"
+    ),
+    "CREATE TABLE t_bag (v int, w text)",
+    "CREATE TABLE django_migrations (app varchar(255), name varchar(255))",
+)
+ROWS_DUMPED = (
+    (
+        f"INSERT INTO t_masked SELECT n, {', '.join(one[1] for one in MASKS.values())}"
+        " FROM generate_series(1, 3) n"
+    ),
+    f"INSERT INTO t_all VALUES ({ROW.format(1)})",
+    "INSERT INTO t_far SELECT (n::bigint << 40) - n, 'a' FROM generate_series(-300, 300) n",
+    "INSERT INTO t_far VALUES (9223372036854775807, 'last')",
+    "INSERT INTO t_local VALUES ('a', now(), 'a.jpeg'), ('b', now(), 'lost.jpeg')",
+    "INSERT INTO t_day VALUES (1, 'x', now(), 'a')",
+    "INSERT INTO t_bag VALUES (1, 'a'), (1, 'a')",
+    "INSERT INTO django_migrations VALUES ('app', '0001')",
+)
+RULES = {
+    "t_masked": {"mask": {name: mask for name, (_, _, mask) in MASKS.items()}},
+    "t_local": {
+        "changed_at": "changed",
+        "changed_at_zone": "America/Santiago",
+        "media_columns": ["file"],
+        "no_media_values": ["none"],
+        "children": ["t_day"],
+    },
+    "t_day": {"changed_at": "d", "changed_at_zone": "America/Santiago"},
+    "t_all": {"changed_at": "at", "watermark": False},
+}
+
+
+@pytest.mark.long
+def test_a_dump_calls_no_function_of_others(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    """With each mask, each type of a time, keys of one and several columns, and media files."""
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, *DUMPED)
+        install_hostile_overloads(url, "hostile")
+    execute(sender, *ROWS_DUMPED)
+    path = "?options=-c%20search_path%3Dpublic,hostile"
+    catalog = Catalog.model_validate(
+        {"name": "hostile", "tables": ["t_*"], "django_app": "app", "table": RULES}
+    )
+    sites = TwoSites(sender + path, receiver + path, catalog, tmp_path, pseudonym_key="k" * 32)
+    (sites.sender_media / "a.jpeg").write_bytes(b"a")
+    since = watermark_of(sites.complete())
+    selection = Selection(recent_window(), since, timedelta(minutes=5))
+    assert not any_row_changed(sites.sender, catalog, selection)
+    execute(sender, "UPDATE t_bag SET v = 2", "UPDATE t_masked SET fast = 2 WHERE id = 1")
+    since = watermark_of(sites.partial(recent_window(), since=since))
+    sites.partial(recent_window(), since=since)  # It looks again for the lost file.
+    sites.complete(since)
+    sites.load()
+    check_sender(sites.sender, catalog)
+    check_receiver(sites.receiver, catalog)
+    draft_catalog(sites.sender, sites.receiver, sites.sender_media)
+    found = compare_databases(sites.sender, sites.receiver, catalog, pseudonym_key="k" * 32)
+    assert all(table.equal for table in found)
+    assert hostile_calls(sender, "hostile") == 0
+    assert hostile_calls(receiver, "hostile") == 0
+
+
+@pytest.mark.long
+def test_a_differential_complete_calls_no_function_of_others(media_sender: MediaSender) -> None:
+    pair = equal_pair(media_sender)
+    sites = pair.sites
+    for url in (sites.sender, sites.receiver):
+        install_hostile_overloads(url)
+    manifest = complete_after(
+        pair,
+        "UPDATE app_child SET amount = 7 WHERE id = 65536 + 9",
+        "DELETE FROM app_child WHERE id = 65536 + 11",
+    )
+    assert changes(manifest) == {1: 1}
+    sites.load()
+    assert_equal(pair)
+    assert hostile_calls(sites.sender) == 0
+    assert hostile_calls(sites.receiver) == 0
 
 
 @pytest.mark.long

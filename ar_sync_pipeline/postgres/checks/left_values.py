@@ -11,6 +11,7 @@ from psycopg import sql
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 _LONGEST_SEARCH = "3s"
@@ -59,7 +60,8 @@ def _any_other(connection: Connection, table: TableFacts, column: ColumnFacts) -
     ).format(rows=table.rows, name=name, default=sql.SQL(column.expression or "NULL"), type=type_)
     with connection.transaction():
         connection.execute("SELECT set_config('statement_timeout', %s, true)", [_LONGEST_SEARCH])
-        return bool(scalar(connection, query))
+        with default_search_path(connection):
+            return bool(scalar(connection, query))
 
 
 def _emptying(connection: Connection, table: TableFacts, column: ColumnFacts) -> str:

@@ -26,6 +26,7 @@ from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
@@ -405,7 +406,6 @@ def _media_tables(database: SenderDatabase) -> Iterator[tuple[Connection, list[T
         watch.over(connection),
     ):
         tables = replicated_tables(connection, catalog).values()
-        yield (
-            connection,
-            [facts for facts in tables if catalog.rules(facts.name).sent_media_columns],
-        )
+        named = [facts for facts in tables if catalog.rules(facts.name).sent_media_columns]
+        with default_search_path(connection):
+            yield connection, named

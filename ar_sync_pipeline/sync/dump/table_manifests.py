@@ -34,7 +34,8 @@ def whole_tables(
     """Return the tables of a complete, and the number of misjudged chunks by table."""
     tables = session.tables
     largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
-    written = writer.write([exported_table(catalog, tables[name]) for name in largest_first])
+    with session.reading_rows():
+        written = writer.write([exported_table(catalog, tables[name]) for name in largest_first])
     manifests = [
         _manifest(
             session, catalog, name, written[name].chunks, absent_keys=written[name].absent_keys
@@ -73,19 +74,21 @@ class PartialRows:
     def select(self) -> None:
         """Choose the rows."""
         session, request = self._session, self._request
-        self._whole = select_rows(
-            session.connection,
-            self._catalog,
-            session.tables,
-            session.keys,
-            Selection(request.changed_at, self.since, request.look_back),
-            self._redefined,
-        )
+        with session.reading_rows():
+            self._whole = select_rows(
+                session.connection,
+                self._catalog,
+                session.tables,
+                session.keys,
+                Selection(request.changed_at, self.since, request.look_back),
+                self._redefined,
+            )
 
     def write(self) -> list[TableManifest]:
         """Write the chosen rows; tables without any are left out, unless they are whole."""
         found = (self._write_table(name) for name in self._session.tables)
-        return [manifest for manifest in found if manifest.chunks or manifest.whole]
+        with self._session.reading_rows():
+            return [manifest for manifest in found if manifest.chunks or manifest.whole]
 
     @property
     def described(self) -> dict[str, object]:

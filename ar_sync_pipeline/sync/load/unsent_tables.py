@@ -6,7 +6,7 @@ the receiver's rows of it, and these stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from psycopg import sql
 
@@ -14,6 +14,7 @@ from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import read_sent_tables
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.visible_text import names_in_words
 
@@ -45,12 +46,15 @@ def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
 
 def tables_with_rows(
     connection: Connection, catalog: Catalog, wanted: Callable[[str], bool]
-) -> Iterator[str]:
-    """Yield names of the wanted tables that have rows which this role may read."""
-    for schema, name in connection.execute(_READABLE).fetchall():
-        label = label_of(schema, name, catalog.schema_name)
-        if wanted(label) and exists(connection, sql.Identifier(schema, name)):
-            yield label
+) -> list[str]:
+    """Return names of the wanted tables that have rows which this role may read."""
+    tables = {
+        label: sql.Identifier(schema, name)
+        for schema, name in connection.execute(_READABLE).fetchall()
+        if wanted(label := label_of(schema, name, catalog.schema_name))
+    }
+    with default_search_path(connection):
+        return [label for label, table in tables.items() if exists(connection, table)]
 
 
 def unsent_in_words(tables: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.media.safe_paths import media_name_problem, open_parent
 from ar_sync_pipeline.postgres.checks.column_statistics import TableStatistics
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _TEXT = re.compile(r"text\Z|character varying")
@@ -65,11 +66,13 @@ def _sample(connection: Connection, table: TableFacts, names: list[str]) -> dict
     if not names or "SELECT" in table.denied or table.policies:
         return {}
     columns = sql.SQL(", ").join(
-        sql.SQL("left({}, {})").format(sql.Identifier(name), _LONGEST_NAME + 1) for name in names
+        sql.SQL("pg_catalog.left({}, {})").format(sql.Identifier(name), _LONGEST_NAME + 1)
+        for name in names
     )
     query = sql.SQL("SELECT {} FROM {} LIMIT {}").format(columns, table.rows, _ROWS)
     try:
-        rows = connection.execute(query).fetchall()
+        with default_search_path(connection):
+            rows = connection.execute(query).fetchall()
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
         return {}  # for a table with a long lock only the statistics count
     return {

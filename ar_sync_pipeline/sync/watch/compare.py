@@ -28,6 +28,7 @@ from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.watch.row_differences import (
     Row,
@@ -72,12 +73,15 @@ def compare_databases(
         theirs = read_tables(second, catalog.schema_name, catalog.replicates)
         if not (ours or theirs):
             raise _nothing_to_compare(catalog, "neither database has a table")
-        found = [
-            _in_both(first, second, catalog, facts, theirs[label], common_columns=common_columns)
-            if label in theirs
-            else _uncompared(label, _NO_TABLE)
-            for label, facts in ours.items()
-        ]
+        with default_search_path(first), default_search_path(second):
+            found = [
+                _in_both(
+                    first, second, catalog, facts, theirs[label], common_columns=common_columns
+                )
+                if label in theirs
+                else _uncompared(label, _NO_TABLE)
+                for label, facts in ours.items()
+            ]
         return found + [_uncompared(label, _ONLY_THERE) for label in theirs if label not in ours]
 
 
@@ -133,27 +137,54 @@ def compare_archive(
         theirs = read_tables(second, catalog.schema_name, catalog.replicates)
         if not (manifest.tables or theirs):
             raise _nothing_to_compare(catalog, "the archive has no table, and the database none")
-        staged = _staged(staging, reader, catalog, theirs)
-        found = []
-        for table in manifest.tables:
-            if table.name not in staged:
-                found.append(_unstaged(table, catalog, theirs))
-                continue
-            one = staged[table.name]
-            columns = [column.name for column in one.target.columns]
-            source = sql.SQL("{} AS t").format(one.relation)
-            query = row_query(source, columns, table.primary_key)
-            lacking, unlike = _differing(table.columns, theirs[table.name])
-            compared = difference(
-                table.name,
-                read_rows(staging, query),
-                _rows(second, one.target, table.primary_key, within=_carried_ranges(one)),
-                columns=_named(table.columns, unlike if common_columns else lacking | unlike),
-                partial=not one.speaks_for_all_rows,
-            )
-            problem = _not_carried_problem(second, one, manifest)
-            found.append(replace(compared, problem=problem) if problem else compared)
+        with default_search_path(staging), default_search_path(second):
+            staged = _staged(staging, reader, catalog, theirs)
+            found = [
+                _with_staged(
+                    (staging, second),
+                    manifest,
+                    staged[table.name],
+                    theirs[table.name],
+                    common_columns=common_columns,
+                )
+                if table.name in staged
+                else _unstaged(table, catalog, theirs)
+                for table in manifest.tables
+            ]
         return found + _only_there(manifest, theirs)
+
+
+def _with_staged(
+    connections: tuple[Connection, Connection],
+    manifest: Manifest,
+    staged: StagedTable,
+    theirs: TableFacts,
+    *,
+    common_columns: bool,
+) -> TableDifference:
+    """Compare the rows of an archive's table with a database.
+
+    Args:
+        connections: The session with the staged rows, and one to the table.
+        manifest: Manifest of the archive.
+        staged: The archive's table.
+        theirs: The database's table.
+        common_columns: As in `compare_archive`.
+    """
+    staging, second = connections
+    table = staged.manifest
+    columns = [column.name for column in staged.target.columns]
+    source = sql.SQL("{} AS t").format(staged.relation)
+    lacking, unlike = _differing(table.columns, theirs)
+    compared = difference(
+        table.name,
+        read_rows(staging, row_query(source, columns, table.primary_key)),
+        _rows(second, staged.target, table.primary_key, within=_carried_ranges(staged)),
+        columns=_named(table.columns, unlike if common_columns else lacking | unlike),
+        partial=not staged.speaks_for_all_rows,
+    )
+    problem = _not_carried_problem(second, staged, manifest)
+    return replace(compared, problem=problem) if problem else compared
 
 
 def _carried_ranges(staged: StagedTable) -> sql.Composable:
@@ -261,7 +292,11 @@ def _rows(
 
 def _exists(connection: Connection, relation: sql.Identifier) -> bool:
     return bool(
-        scalar(connection, "SELECT to_regclass(%s) IS NOT NULL", [relation.as_string(connection)])
+        scalar(
+            connection,
+            "SELECT pg_catalog.to_regclass(%s) IS NOT NULL",
+            [relation.as_string(connection)],
+        )
     )
 
 

@@ -94,11 +94,13 @@ def row_query(
 
     def row(names: Sequence[str]) -> sql.Composed:
         fields = ((values or {}).get(name, sql.Identifier("t", name)) for name in names)
-        return sql.SQL("convert_to(ROW({})::text, 'UTF8')").format(sql.SQL(", ").join(fields))
+        return sql.SQL("pg_catalog.convert_to(ROW({})::text, 'UTF8')").format(
+            sql.SQL(", ").join(fields)
+        )
 
-    return sql.SQL("COPY (SELECT {}, sha256({}) FROM {} ORDER BY 1, 2) TO STDOUT").format(
-        row(key or columns), row(columns), source
-    )
+    return sql.SQL(
+        "COPY (SELECT {}, pg_catalog.sha256({}) FROM {} ORDER BY 1, 2) TO STDOUT"
+    ).format(row(key or columns), row(columns), source)
 
 
 def read_rows(connection: Connection, query: sql.Composed) -> Iterator[Row]:
