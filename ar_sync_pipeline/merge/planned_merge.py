@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ar_sync_pipeline.merge.differences import count_drift
 from ar_sync_pipeline.merge.found_changes import FoundChanges
+from ar_sync_pipeline.merge.lost_values import LostValues
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
-from ar_sync_pipeline.merge.reference_checks import ReferenceChecks
+from ar_sync_pipeline.merge.referential_actions import ReferentialActions
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import count_rows
@@ -19,13 +20,15 @@ class PlannedMerge:
     """A merge that may be written; `plan_merge` makes it.
 
     Attributes:
-        checks: References that the written rows must satisfy.
+        lost: Referenced values that rows are about to lose.
+        actions: Referential actions that the merge causes.
         plans: Plan of each table.
         rows_before: Number of rows before the merge, by table that loses rows.
     """
 
     found: FoundChanges
-    checks: ReferenceChecks
+    lost: LostValues
+    actions: ReferentialActions
     plans: tuple[TablePlan, ...]
     rows_before: Mapping[str, int]
 
@@ -41,26 +44,26 @@ def plan_merge(
         later: Staged tables of the archives that are applied after this one, by name.
         preserved: Copies of deleted rows, if later archives follow in the same load.
     """
-    checks = ReferenceChecks(
-        found.connection, found.references, found.differences, found.to_delete, found.prefix
-    )
-    checks.remember()
+    merged = found.connection, found.references, found.differences
+    lost = LostValues(*merged, found.to_delete, found.prefix)
+    lost.remember()
+    actions = ReferentialActions(*merged, found.to_delete, lost, found.prefix)
     if not found.effects.suppressed:
-        checks.remember_followers()
-    plans = _plans(found, checks, later)
+        actions.remember_followers()
+    plans = _plans(found, actions, later)
     before = {
         table: count_rows(found.connection, found.references.tables[table])
         for table in found.to_delete.tables()
     }
     if preserved is not None:
         preserved.remember(found.to_delete, later)
-    return PlannedMerge(found, checks, plans, before)
+    return PlannedMerge(found, lost, actions, plans, before)
 
 
 def _plans(
-    found: FoundChanges, checks: ReferenceChecks, later: Mapping[str, Sequence[StagedTable]]
+    found: FoundChanges, actions: ReferentialActions, later: Mapping[str, Sequence[StagedTable]]
 ) -> tuple[TablePlan, ...]:
-    followers = checks.followers()
+    followers = actions.followers()
     for table, count in found.to_delete.count_cleared().items():
         followers[table] = followers.get(table, 0) + count
     deleted = found.to_delete.counts

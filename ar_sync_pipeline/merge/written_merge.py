@@ -17,6 +17,7 @@ from ar_sync_pipeline.merge.differences import REPLACE, TableDifference
 from ar_sync_pipeline.merge.filling import fill_from_staging
 from ar_sync_pipeline.merge.found_changes import FoundChanges
 from ar_sync_pipeline.merge.freeing import UniqueValueFreer
+from ar_sync_pipeline.merge.orphan_checks import OrphanChecks
 from ar_sync_pipeline.merge.planned_merge import PlannedMerge
 from ar_sync_pipeline.merge.row_writing import (
     remember_source_values,
@@ -51,9 +52,14 @@ class MergeResult:
 
 @dataclass(frozen=True)
 class WrittenMerge:
-    """A merge whose rows are written and not yet verified; `write_rows` makes it."""
+    """A merge whose rows are written and not yet verified; `write_rows` makes it.
+
+    Attributes:
+        checked_by_server: Foreign keys that were restored after the rows: schema, table, name.
+    """
 
     planned: PlannedMerge
+    checked_by_server: frozenset[tuple[str, str, str]]
 
     def verify(self) -> MergeResult:
         """Compare the result with the archive and with the constraints that the server skipped.
@@ -64,13 +70,23 @@ class WrittenMerge:
         """
         found = self.planned.found
         if found.effects.suppressed:
-            self.planned.checks.verify()
+            self._orphan_checks().verify()
             for difference in found.differences.values():
                 _verify_deferrable(found.connection, difference)
         comparable = found.archive.comparable
         for difference in found.differences.values():
             verify_table(found.connection, difference.staged, comparable=comparable)
         return MergeResult(self.planned.plans, self.planned.rows_before, found.fired())
+
+    def _orphan_checks(self) -> OrphanChecks:
+        found = self.planned.found
+        return OrphanChecks(
+            found.connection,
+            found.references,
+            found.differences,
+            self.planned.lost,
+            self.checked_by_server,
+        )
 
 
 def write_rows(planned: PlannedMerge) -> WrittenMerge:
@@ -79,9 +95,9 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
     Raises:
         LoadRefusedError: A unique value cannot be freed, or a referential action would change rows.
     """
-    found, checks = planned.found, planned.checks
+    found, actions = planned.found, planned.actions
     connection, to_delete, effects = found.connection, found.to_delete, found.effects
-    checks.refuse_actions_on_kept_references(effects)
+    actions.refuse_actions_on_kept_references(effects)
     connection.execute("SET CONSTRAINTS ALL DEFERRED")
     differences = list(found.differences.values())
     filling = found.archive.filling or fill_from_staging(
@@ -91,7 +107,7 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
         with application_settings(connection):
             _execute_by_effect(found, lambda tables: to_delete.statements(tables & _leaves(found)))
             to_delete.clear_references(effects)
-        checks.remember_following(effects)
+        actions.remember_following(effects)
         replaced = _free_unique_values(found)
         with application_settings(connection):
             _write_tables(found, replaced)
@@ -100,12 +116,11 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
         to_delete.delete_source_values()
         with application_settings(connection):
             if effects.suppressed:
-                checks.follow(effects)
+                actions.follow(effects)
             else:
-                checks.restore_followers()
+                actions.restore_followers()
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    checks.checked_by_server = filling.foreign_keys
-    return WrittenMerge(planned)
+    return WrittenMerge(planned, filling.foreign_keys)
 
 
 def _free_unique_values(found: FoundChanges) -> set[str]:

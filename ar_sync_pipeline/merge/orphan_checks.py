@@ -1,0 +1,135 @@
+"""Checks of foreign keys after a merge that writes without the server's own checks.
+
+In replica mode PostgreSQL checks no foreign key. Before the merge commits, no row may refer to a
+missing row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
+from ar_sync_pipeline.merge.lost_values import LostValues
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.sql_parts import column_list
+from ar_sync_pipeline.postgres.table_facts import ForeignKey
+
+
+@dataclass(frozen=True)
+class OrphanChecks:
+    """The foreign keys that a merge may break.
+
+    Attributes:
+        differences: Differences by table.
+        checked_by_server: Foreign keys that were restored after the rows: schema, table, name.
+    """
+
+    connection: Connection
+    references: References
+    differences: Mapping[str, TableDifference]
+    lost: LostValues
+    checked_by_server: frozenset[tuple[str, str, str]]
+
+    def verify(self) -> None:
+        """Check the foreign keys of written rows and of rows that referred to a lost value.
+
+        Raises:
+            LoadRefusedError: A referenced row is missing; the caller's transaction must not commit.
+        """
+        for table, difference in self.differences.items():
+            if not difference.empty:
+                for key in self.references.of(table):
+                    if not self.references.may_have_orphans(key):
+                        self._refuse_if(self._written_orphans(difference, key), key)
+        for key in self._mixed_keys():
+            self._refuse_if(self._orphans(key), key)
+        for key, lost in self.lost.referenced():
+            if not self.references.may_have_orphans(key):
+                self._refuse_if(self._lost_orphans(key, lost), key)
+
+    def _mixed_keys(self) -> list[ForeignKey]:
+        """Return foreign keys to receiver-only columns of tables that the merge may write."""
+        return [
+            key
+            for table, difference in self.differences.items()
+            for key in self.references.to(table)
+            if not set(key.referenced_columns) <= set(difference.target.shared)
+        ]
+
+    def _has_parent(self, key: ForeignKey, child: str) -> sql.Composed:
+        return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(
+            self.references.tables[key.referenced_table].rows, key.refers(child, "p")
+        )
+
+    def _lost_orphans(self, key: ForeignKey, lost: sql.Identifier) -> sql.Composed:
+        """Return a query whether children that referred to a lost value are orphans.
+
+        OFFSET keeps the planner from looking for the parents of all other children first.
+        """
+        return sql.SQL(
+            "SELECT EXISTS (SELECT FROM (SELECT {} FROM {} OFFSET 0) AS c WHERE NOT {})"
+        ).format(
+            column_list(key.columns, "c"),
+            self.lost.referring(key, lost),
+            self._has_parent(key, "c"),
+        )
+
+    def _written_orphans(self, difference: TableDifference, key: ForeignKey) -> sql.Composed:
+        target = difference.target
+        if {*key.columns} <= {*target.shared} - {*target.transformed}:
+            # The archive's values are what was written; to find the rows in a large table costs
+            # far more than all else that the check does.
+            return self._orphans(key, difference.rows(WRITTEN), "n")
+        source = sql.SQL("{} AS t").format(target.rows)
+        if not difference.fills and target.key:
+            source = sql.SQL("{} JOIN {} AS d ON {}").format(
+                source, difference.relation, difference.identity.matches("t", "d")
+            )
+        return self._orphans(key, source)
+
+    def _orphans(
+        self, key: ForeignKey, source: sql.Composable | None = None, rows: str = "t"
+    ) -> sql.Composed:
+        """Return a query whether ``rows`` are orphans; by default all rows of the key's table."""
+        if source is None:
+            source = sql.SQL("{} AS t").format(self.references.tables[key.table].rows)
+        nulls = [sql.SQL("{} IS NULL").format(sql.Identifier(rows, name)) for name in key.columns]
+        any_null = sql.SQL("({})").format(sql.SQL(" OR ").join(nulls))
+        orphan = sql.SQL("NOT {} AND NOT {}").format(any_null, self._has_parent(key, rows))
+        if key.match_full and len(nulls) > 1:
+            all_null = sql.SQL("({})").format(sql.SQL(" AND ").join(nulls))
+            orphan = sql.SQL("({} OR {} AND NOT {})").format(orphan, any_null, all_null)
+        return sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(source, orphan)
+
+    def _refuse_if(self, query: sql.Composed, key: ForeignKey) -> None:
+        facts = self.references.tables[key.table]
+        if (*facts.place, key.name) in self.checked_by_server:
+            return
+        if scalar(self.connection, query):
+            raise LoadRefusedError(
+                f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
+                f" there, which the receiver's constraint {key.name} forbids",
+                remedy=self._remedy(key),
+            )
+
+    def _remedy(self, key: ForeignKey) -> str:
+        if self.references.receiver_only_columns(key):
+            return (
+                f"let {key.name} cascade, or change or delete these rows at the receiver; the"
+                " archive is tried again by itself"
+            )
+        if key.referenced_table not in self.references.targets:
+            return (
+                f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
+                f" of both catalogs, or drop {key.name} at the receiver"
+            )
+        return (
+            f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
+            " drop it or let it cascade"
+        )
