@@ -39,12 +39,9 @@ def code_of_class(name: str) -> str:
     return _BEFORE_A_WORD.sub("-", name.removesuffix("Error")).lower()
 
 
-def codes_of_class(name: str) -> frozenset[str]:
-    """Return the error codes of the product's classes of this name; none if it has no such class.
-
-    Two packages may have classes of one name, with different codes.
-    """
-    return frozenset(found.code for found in _classes(ArSyncError) if found.__name__ == name)
+def known_code(name: str) -> str | None:
+    """Return the error code of the product's class of this name; None if it has no such class."""
+    return next((found.code for found in _classes(ArSyncError) if found.__name__ == name), None)
 
 
 def _classes(base: type[ArSyncError]) -> Iterator[type[ArSyncError]]:

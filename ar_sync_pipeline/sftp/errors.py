@@ -7,7 +7,7 @@ TransientError                  retried with backoff
 ├── UnreachableHostError        no answer, or the port is closed
 └── ConnectionLostError         interrupted, silent for too long, or closed by the server
 ParkedError                     tried again when something at the receiver changes
-├── SpoolMissingError           the spool does not exist, or is not a folder
+├── RemoteSpoolMissingError     the spool does not exist, or is not a folder
 ├── SpoolNotWritableError       the account may not write there
 ├── ReceiverDiskFullError       too little free space
 ├── SourceUnreadableError       a file to send cannot be read on this side
@@ -50,10 +50,8 @@ class ConnectionLostError(TransientError):
     """
 
 
-class SpoolMissingError(ParkedError):
+class RemoteSpoolMissingError(ParkedError):
     """The spool does not exist over SFTP, or is not a folder."""
-
-    code = "remote-spool-missing"
 
 
 class SpoolNotWritableError(ParkedError):

@@ -157,7 +157,7 @@ def publish(
         ArSyncError: The source raises it, so that the archive cannot be sent; the part is removed.
         DamagedUploadError: The uploaded bytes differ; they were removed.
         ReceiverDiskFullError: The free space is less than 1.05 times the bytes to send.
-        SpoolMissingError: The spool does not exist.
+        RemoteSpoolMissingError: The spool does not exist.
         TransientError: The connection was lost; call again with a new session.
     """
     started = time.monotonic()

@@ -7,7 +7,11 @@ from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
-from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError, RemoteNameError, SpoolMissingError
+from ar_sync_pipeline.sftp.errors import (
+    RemoteFileTooLargeError,
+    RemoteNameError,
+    RemoteSpoolMissingError,
+)
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.session import SftpSession
 
@@ -44,13 +48,13 @@ def check_spool(session: SftpSession, spool: PurePosixPath) -> None:
     """Check that the spool exists; it is never made, because its path may have a typing error.
 
     Raises:
-        SpoolMissingError: The spool does not exist, or is not a folder.
+        RemoteSpoolMissingError: The spool does not exist, or is not a folder.
     """
     found = session.is_folder(spool)
     if found:
         return
     what = "does not exist" if found is None else "is not a folder"
-    raise SpoolMissingError(
+    raise RemoteSpoolMissingError(
         f"the spool {spool} at {session.endpoint.host} {what}",
         remedy=f"make it at the receiver for the account {session.endpoint.user!r}, or correct"
         " AR_SYNC_REMOTE_BKP_FLDR (a chrooted account sees another path)",
@@ -68,8 +72,8 @@ def prepare_spool(
         made: List to which created folders are added, also if a later one fails.
 
     Raises:
-        SpoolMissingError: The spool does not exist or is inside another one, or a subfolder is a
-            link or a file.
+        RemoteSpoolMissingError: The spool does not exist or is inside another one, or a subfolder
+            is a link or a file.
         SpoolNotWritableError: The account may not make a folder.
     """
     check_spool(session, spool)
@@ -82,7 +86,7 @@ def prepare_spool(
             session.make_folder(spool / name)
             made.append(spool / name)
         elif not found:
-            raise SpoolMissingError(
+            raise RemoteSpoolMissingError(
                 f"{spool / name} at {session.endpoint.host} is a symbolic link or a file, not a"
                 " folder",
                 remedy="move it away at the receiver; the spool needs folders of its own",
@@ -93,7 +97,7 @@ def check_made_by_receiver(session: SftpSession, spool: PurePosixPath) -> None:
     """Reject a folder with another use; an empty one may become a spool.
 
     Raises:
-        SpoolMissingError: The folder is not empty, and lacks the subfolders of a spool.
+        RemoteSpoolMissingError: The folder is not empty, and lacks the subfolders of a spool.
     """
     lacking = [
         name
@@ -103,7 +107,7 @@ def check_made_by_receiver(session: SftpSession, spool: PurePosixPath) -> None:
     if lacking:
         _check_not_inside(session, spool)
     if lacking and not session.is_empty(spool):
-        raise SpoolMissingError(
+        raise RemoteSpoolMissingError(
             f"{spool} at {session.endpoint.host} is not a spool that the receiver has prepared, it"
             f" has no folder {' and no '.join(lacking)}",
             remedy="correct AR_SYNC_REMOTE_BKP_FLDR (a chrooted account sees another path), or make"
@@ -114,7 +118,7 @@ def check_made_by_receiver(session: SftpSession, spool: PurePosixPath) -> None:
 def _check_not_inside(session: SftpSession, spool: PurePosixPath) -> None:
     outer = spool.parent
     if outer != spool and all(session.is_folder(outer / name) for name in (INCOMING, RECEIPTS)):
-        raise SpoolMissingError(
+        raise RemoteSpoolMissingError(
             f"{spool} at {session.endpoint.host} is a folder inside the spool {outer}",
             remedy=f"set AR_SYNC_REMOTE_BKP_FLDR={outer}",
         )

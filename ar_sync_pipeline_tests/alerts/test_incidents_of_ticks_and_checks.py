@@ -257,8 +257,8 @@ def test_error_that_is_not_the_products_is_told_by_what_began_it(bare: Watched) 
     assert subject.endswith("Failing: sensor new_partial_archives: 'the first'")
 
 
-def test_class_whose_name_two_packages_have_is_the_one_of_its_side(bare: Watched) -> None:
-    tick(bare, "complete_for_receiver", "no spool there.", "SpoolMissingError")
+def test_spool_that_the_sender_does_not_find_is_the_connection(bare: Watched) -> None:
+    tick(bare, "complete_for_receiver", "no spool there.", "RemoteSpoolMissingError")
     bare.tick_both()
     (subject,) = bare.subjects
     assert subject == "[ar_sync sender] Failing: the connection to the receiver: no spool there"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
-from ar_sync_pipeline.sftp.errors import RefusedByServerError, SpoolMissingError
+from ar_sync_pipeline.sftp.errors import RefusedByServerError, RemoteSpoolMissingError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool, read_small_file
@@ -31,7 +31,7 @@ def test_link_instead_of_a_subfolder_is_reported(
     (sftp_server.spool_path / name).symlink_to(outside)
     with (
         open_session(sftp_server.endpoint()) as session,
-        pytest.raises(SpoolMissingError, match=f"{name} .* is a symbolic link"),
+        pytest.raises(RemoteSpoolMissingError, match=f"{name} .* is a symbolic link"),
     ):
         publish(session, some_archive(), SpoolPlace(sftp_server.spool, "partial", NAME))
     assert [path.name for path in outside.iterdir()] == ["file"]

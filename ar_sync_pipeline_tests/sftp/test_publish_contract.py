@@ -20,7 +20,7 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteFileTooLargeError,
     RemoteNameError,
-    SpoolMissingError,
+    RemoteSpoolMissingError,
     SpoolNotWritableError,
 )
 from ar_sync_pipeline.sftp.open_session import open_session
@@ -145,7 +145,7 @@ def test_missing_subfolders_are_made_and_the_spool_itself_never(
     prepare_spool(session, any_sftp_server.spool)
     prepare_spool(session, any_sftp_server.spool)
     assert {p.name for p in any_sftp_server.spool_path.iterdir()} == set(SPOOL_FOLDERS)
-    with pytest.raises(SpoolMissingError, match="does not exist"):
+    with pytest.raises(RemoteSpoolMissingError, match="does not exist"):
         prepare_spool(session, any_sftp_server.spool.with_name("spoool"))
 
 
@@ -154,7 +154,7 @@ def test_a_file_instead_of_the_spool_is_reported(
 ) -> None:
     any_sftp_server.spool_path.rmdir()
     any_sftp_server.spool_path.write_text("")
-    with pytest.raises(SpoolMissingError, match="is not a folder"):
+    with pytest.raises(RemoteSpoolMissingError, match="is not a folder"):
         publish_to(any_sftp_server, session, some_archive())
 
 

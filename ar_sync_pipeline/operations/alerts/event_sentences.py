@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dagster_shared.error import SerializableErrorInfo
 
-from ar_sync_pipeline.errors import codes_of_class
+from ar_sync_pipeline.errors import known_code
 from ar_sync_pipeline.operations.check_evaluation import ERROR, explaining_checks
 from ar_sync_pipeline.operations.dagster_internals import StepFailureData
 
@@ -53,7 +53,7 @@ def of_error(error: SerializableErrorInfo) -> Sentence:
 
     An error of the product says more than what caused it, such as an error of the system.
     """
-    while error.cause is not None and not codes_of_class(error.cls_name or ""):
+    while error.cause is not None and not known_code(error.cls_name or ""):
         error = error.cause
     text = _CLASS_PREFIX.sub("", error.message.strip()).rstrip(".")
     return Sentence(text or "no message", "", error.cls_name or "")

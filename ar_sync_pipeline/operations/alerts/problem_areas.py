@@ -33,7 +33,7 @@ ENDPOINT = Area(
         sftp.UnresolvableHostError,
         sftp.UnreachableHostError,
         sftp.ConnectionLostError,
-        sftp.SpoolMissingError,
+        sftp.RemoteSpoolMissingError,
         sftp.SpoolNotWritableError,
         sftp.RefusedByServerError,
         sftp.EndpointError,

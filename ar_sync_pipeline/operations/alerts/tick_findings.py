@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
-from ar_sync_pipeline.errors import codes_of_class
+from ar_sync_pipeline.errors import known_code
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
 from ar_sync_pipeline.operations.dagster_internals import (
@@ -82,8 +82,8 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
     sentence = of_error(tick.error) if tick.error else None
     is_schedule = state.instigator_type is InstigatorType.SCHEDULE
     # Dagster stores only the class of a tick's error.
-    codes = codes_of_class(sentence.error) if sentence else ()
-    area = next((scope.areas[code] for code in codes if code in scope.areas), None)
+    code = known_code(sentence.error) if sentence else None
+    area = scope.areas.get(code) if code else None
     return Problem(
         cause=area.cause if area else source,
         source=source,
