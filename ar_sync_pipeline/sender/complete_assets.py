@@ -139,7 +139,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         )
         dump = dump_complete(site.database, site.build(context), request)
     for omission in dump.omissions:
-        context.log.warning("Not replicated: %s", visible(omission, _LONGEST_SHOWN))
+        context.log.warning("Not replicated alike: %s", visible(omission, _LONGEST_SHOWN))
     for reference in dump.references_out:
         context.log.warning("%s", visible(reference, _LONGEST_SHOWN))
     yield from _tables(context, site, {table.name: table for table in dump.tables})

@@ -1,7 +1,9 @@
 -- Finds the tables that the catalog means; read by sender_role.sql and receiver_role.sql, which set the
--- variables `schema`, `tables` and `exclude`, inside their transaction.
+-- variables `schema`, `tables` and `exclude`, inside their transaction. Those of `receiver_tables` may be
+-- missing: an application makes them later.
 
 \if :{?separator} \else \set separator , \endif
+\if :{?receiver_tables} \else \set receiver_tables '' \endif
 
 -- The tables that the catalog means. Of a pattern with a dot the first part matches schemas; one
 -- without a dot matches tables of the catalog's schema. Only * and ? are special.
@@ -9,7 +11,8 @@ CREATE TEMP TABLE ar_sync_patterns AS
 WITH given AS (
   -- A name may hold a comma and begin with a blank: `ar-sync grants` puts another mark between names.
   SELECT list, CASE :'separator' WHEN ',' THEN trim(p) ELSE p END AS pattern
-    FROM (VALUES ('tables', :'tables'), ('exclude', :'exclude')) AS lists (list, patterns),
+    FROM (VALUES ('tables', :'tables'), ('receiver_tables', :'receiver_tables'),
+                 ('exclude', :'exclude')) AS lists (list, patterns),
          unnest(string_to_array(patterns, :'separator')) AS p
 ), parts AS (
   SELECT list, pattern,
@@ -41,7 +44,7 @@ SELECT DISTINCT c.oid, p.list, p.pattern
 CREATE TEMP TABLE ar_sync_tables AS
 SELECT oid::regclass AS name, relnamespace::regnamespace AS schema, relowner AS owner
   FROM pg_class
- WHERE oid IN (SELECT oid FROM ar_sync_matched WHERE list = 'tables')
+ WHERE oid IN (SELECT oid FROM ar_sync_matched WHERE list IN ('tables', 'receiver_tables'))
    AND oid NOT IN (SELECT oid FROM ar_sync_matched WHERE list = 'exclude');
 
 -- Before anything is taken away: the defaults are one application's, yours may be another.

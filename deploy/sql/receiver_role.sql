@@ -9,8 +9,8 @@
 --   role        ar_sync_receiver
 --   schema      public               `schema` of the catalog
 --   tables      AndroidRequests_*    `tables` of the catalog: patterns, comma separated, those of
---                                    other schemas as schema.table; the receiver-only tables of the
---                                    catalog match them too
+--                                    other schemas as schema.table
+--   receiver_tables                  `receiver_tables` of the catalog, likewise
 --   exclude                          `exclude` of the catalog, likewise
 --   new_tables  off                  an archive with a table that this role may not write is
 --                                    parked until this file has been run again; on: every table

@@ -130,7 +130,8 @@ def _omitted_column(table: TableFacts, column: ColumnFacts) -> Iterator[Finding]
     if is_catalog_number(column.type):
         yield Finding(
             Level.WARNING,
-            f"{subject} is of type {column.type}, whose values mean other objects at the receiver",
+            f"{subject} is of type {column.type}, whose values mean other objects at the receiver;"
+            " an archive with such a value is parked there",
             "keep names in a text column, or name the column in `receiver_columns` of the table",
         )
     elif column.type == "oid" or column.type.rpartition(".")[2] == "lo":

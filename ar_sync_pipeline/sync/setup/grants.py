@@ -32,17 +32,18 @@ def grants(side: str, catalog: Catalog, url: str | None) -> str:
     Raises:
         CatalogError: A name contains the separator of names.
     """
-    # A load also changes rows of receiver-only tables that refer to deleted rows,
-    # and a transform fills these tables.
-    own = catalog.receiver_tables if side == "receiver" else ()
     given = {
         "schema": catalog.schema_name,
-        "tables": _list(catalog.name, (*catalog.tables, *own)),
+        "tables": _list(catalog.name, catalog.tables),
         "exclude": _list(catalog.name, catalog.exclude),
         "separator": _SEPARATOR,
     }
     if side == "sender":
         given["exclude_columns"] = _list(catalog.name, catalog.excluded_columns())
+    else:
+        # A load also changes rows of receiver-only tables that refer to deleted rows,
+        # and a transform fills these tables.
+        given["receiver_tables"] = _list(catalog.name, catalog.receiver_tables)
     role = conninfo_to_dict(url).get("user") if url else None
     lines = [
         f"-- Rights of the {side}'s role for the catalog {_quoted(catalog.name)}. Run it as a",

@@ -15,6 +15,7 @@ from ar_sync_pipeline.postgres.ledger_tables import check_catalog, has_ledger
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
@@ -200,7 +201,7 @@ def _counts(
     replaced = [archive for archive in spooled.quarantined if archive not in lost]
     return [
         count("waiting", _names(spooled.waiting)),
-        count("applied", applied, earlier=recorded.summarized_applied),
+        count("applied", applied, _not_compared(recorded), earlier=recorded.summarized_applied),
         count("superseded", superseded, earlier=recorded.summarized_superseded),
         count("parked", _names(spooled.parked), each_once(parked)),
         count("quarantined", _names(lost), each_once(_problems(lost))),
@@ -210,6 +211,22 @@ def _counts(
             "what they held has come with later archives",
         ),
     ]
+
+
+def _not_compared(recorded: _Recorded) -> str:
+    """Return what the newest complete could not verify, since later archives came before it."""
+    completes = [
+        line
+        for line in recorded.ledger
+        if line.kind is ArchiveKind.COMPLETE and not line.superseded
+    ]
+    if not completes or completes[-1].unverified_chunks is None:
+        return ""
+    found = Lacking.model_validate(completes[-1].unverified_chunks)
+    return (
+        f"the newest complete came after later partials and could not verify {found.in_words},"
+        " which the next one carries"
+    )
 
 
 def _names(archives: Sequence[SpooledArchive]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.sync.fix_differential import (
     asks_for,
@@ -24,6 +25,13 @@ def pair(pair_with_files: MediaSender) -> MediaSender:
     return pair_with_files
 
 
+def note_of_applied(pair: MediaSender) -> str:
+    """What `ar-sync status` says beside the number of applied archives."""
+    sites = pair.sites
+    status = receiver_status(sites.settings, sites.catalog, sites.clock())
+    return next(one.note for one in status.archives if one.state == "applied")
+
+
 class TestLate:
     """A differential complete that arrives after partials that were made after it."""
 
@@ -34,7 +42,9 @@ class TestLate:
         assert carried(manifest) == []
         report = assert_applied(pair, manifest)
         assert unverified(report) == {"app_child": 1}
+        assert "could not verify 1 chunk of app_child, which the next one" in note_of_applied(pair)
         assert_applied(pair, pair.complete())
+        assert note_of_applied(pair) == ""
 
     def test_carried_chunks_are_loaded_as_ever(self, pair: MediaSender) -> None:
         pair.sites.at_sender("DELETE FROM app_child WHERE id IN ((1 << 16) + 1, (4 << 16) + 9)")

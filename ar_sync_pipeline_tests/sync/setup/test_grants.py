@@ -127,6 +127,14 @@ def test_names_that_hold_commas_quotes_and_line_breaks_are_meant_as_they_are(
     assert allowed(role, [*reads, "SELECT FROM other"]) == reads
 
 
+def test_tables_of_the_receiver_alone_may_be_missing(empty_database: str, granted: Granted) -> None:
+    execute(empty_database, *ODD_NAMES)
+    text = 'name = "x"\ntables = ["a, b"]\nreceiver_tables = ["oth*", "viz_*"]\n'
+    role = granted("receiver", empty_database, text)
+    writes = ['DELETE FROM "a, b"', "DELETE FROM other"]
+    assert allowed(role, writes) == writes
+
+
 def test_a_table_that_is_made_later_is_granted_only_where_the_operator_says_so(
     empty_database: str, granted: Granted
 ) -> None:
