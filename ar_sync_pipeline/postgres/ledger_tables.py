@@ -60,6 +60,14 @@ def may_read_ledger(connection: Connection, table: str) -> bool | None:
     return readable
 
 
+def nothing_applied(connection: Connection) -> bool:
+    """Return whether this role can see that no archive was ever applied."""
+    readable = may_read_ledger(connection, "applied_archive")
+    if readable is None:
+        return True
+    return readable and not scalar(connection, _ANY_APPLIED)
+
+
 def claim_ledger(connection: Connection, catalog_name: str) -> None:
     """Create the ledger if it is missing, for one catalog only.
 
@@ -121,6 +129,7 @@ def load_lock(connection: Connection) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(%s)", [_LOAD_LOCK])
 
 
+_ANY_APPLIED = "SELECT EXISTS (SELECT FROM ar_sync.applied_archive)"
 _MAY_READ = """
 SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
   FROM pg_class c

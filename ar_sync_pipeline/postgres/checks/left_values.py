@@ -23,7 +23,8 @@ def values_left(
 ) -> Iterator[Finding]:
     """Yield a finding if an excluded column has values other than NULL and its default.
 
-    They may come from archives that were made before the column was excluded.
+    They may come from archives that were made before the column was excluded. Before the first
+    load they are the receiver's own: do not call it then.
     """
     if "SELECT" in table.denied or table.policies or not (column.nullable or column.has_default):
         return  # reported as a missing right, or as a column that needs a value

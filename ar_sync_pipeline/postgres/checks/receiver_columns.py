@@ -14,6 +14,7 @@ from ar_sync_pipeline.postgres.checks.rights import usage_grant
 from ar_sync_pipeline.postgres.column_masks import mask_conflicts, null_is_distinct
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import no_key_of_transformed
+from ar_sync_pipeline.postgres.ledger_tables import nothing_applied
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.postgres.typed_values import fits
 
@@ -55,7 +56,8 @@ def column_findings(
         column = table.column(name)
         if column is not None and not column.generated:
             yield from _excluded(connection, table, column)
-            yield from values_left(connection, table, column)
+            if not nothing_applied(connection):
+                yield from values_left(connection, table, column)
     for problem, remedy in mask_conflicts(rules, table):
         yield Finding(Level.ERROR, f"{problem}, so archives are parked", remedy)
     yield from masked_constraint_findings(connection, rules, table, receives=True)

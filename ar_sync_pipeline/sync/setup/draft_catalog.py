@@ -104,7 +104,10 @@ def _notes(
         yield f"Not replicated, since {why}: {label}."
     found = endings(column for columns in sender.media.values() for column in columns)
     if found:
-        yield f"Media files were found: set AR_SYNC_MEDIA_PATTERNS={','.join(found)}"
+        yield (
+            "Files that a row names need no pattern; for others, and for a new content under the"
+            f" same name, set AR_SYNC_MEDIA_PATTERNS={','.join(found)}"
+        )
     if held is None:
         yield "The receiver's database was not read: AR_SYNC_RECEIVER_DATABASE_URL is not set."
 

@@ -360,6 +360,8 @@ def test_defaults_of_an_excluded_column_are_not_named(
     sites: TwoSites, column: str, own: str, named: bool
 ) -> None:
     url = sites.receiver
+    sites.complete()
+    sites.load()
     execute(url, f"ALTER TABLE t_user ADD v {column}")
     execute(url, f"INSERT INTO t_user (email, v) VALUES ('m', {own})")
     rules = catalog(t_user={"exclude": ["v"]})
@@ -457,3 +459,12 @@ def test_rules_of_the_package_that_are_off_fit_the_application(
 
 def bad(finding: Finding) -> bool:
     return finding.level is Level.ERROR or "mask" in str(finding)
+
+
+def test_values_in_an_excluded_column_are_the_receivers_own_before_the_first_load(
+    sites: TwoSites,
+) -> None:
+    execute(sites.receiver, "ALTER TABLE t_user ADD v text")
+    execute(sites.receiver, "INSERT INTO t_user (email, v) VALUES ('m', 'of the receiver')")
+    found = check_receiver(sites.receiver, catalog(t_user={"exclude": ["v"]}))
+    assert [f for f in found if "column v of table t_user" in f.problem] == []
