@@ -88,13 +88,16 @@ def _beside(column: ColumnFacts, table: TableFacts, found: Mapping[str, Kind]) -
     These are the other parts of an address, and copies of a column that was found.
     """
     split = split_name(column.name)
-    if not _WRITTEN.match(column.type) or _describes_data(split):
+    if not split or not _WRITTEN.match(column.type):
         return None
-    kind = _PEOPLE.get(split[-1]) if len(split) > 1 else None
+    kind = _PEOPLE.get(split[-1])
     names = (split_name(other.name) for other in table.columns)
-    streets = {name[:-1] for name in names if name and name[-1] in _STREETS}
+    streets = {name[:-1] for name in names if len(name) > 1 and name[-1] in _STREETS}
     if kind in {Kind.NAME, Kind.CONTACT} and split[:-1] in streets:
         return kind
+    if split in streets:
+        # `invoice_to` beside `invoice_to_street`: the address in one text.
+        return Kind.CONTACT
     return next(
         (other_kind for other, other_kind in found.items() if _is_copy(split, split_name(other))),
         None,

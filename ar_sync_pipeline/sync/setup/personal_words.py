@@ -32,13 +32,14 @@ PAIRS = {
     "name": "first name, last name, full name, middle name, user name, contact name, given name,"
     " family name, maiden name, account holder, author name, recipient name, sender name,"
     " holder name, owner name, buyer name,"
-    " attendee name, participant name, guest name, customer name, client name, employee name, billing name,"
-    " shipping name",
+    " attendee name, participant name, guest name, customer name, client name, employee name,"
+    " billing name, shipping name",
     "contact": "website url, homepage url, profile url, avatar url, photo url, blog url,"
     " personal url, linkedin url, twitter url, facebook url, instagram url, github url,"
     " facebook id, twitter id, linkedin id, instagram id, google id, twitter handle,"
     " instagram handle, telegram handle, emergency contact",
-    "identity": "user agent, phone id, device id, tax id, vat id, vat number, vat no, national id, card number, account number,"
+    "identity": "user agent, phone id, device id, tax id, vat id, vat number, vat no,"
+    " national id, card number, account number,"
     " card no, account no, mac address, credit card, cc number, bank account, social security,"
     " national insurance, insurance number, driver license, driver licence, driving license,"
     " driving licence, marital status",
@@ -77,7 +78,8 @@ AMBIGUOUS = "state region"
 # A table about people has a word that ends with one of these.
 PEOPLE = (
     "user customer client person people employee member patient contact passenger driver student"
-    " subscriber account profile guest visitor recipient attendee participant usuario cliente persona pasajero conductor"
+    " subscriber account profile guest visitor recipient attendee participant"
+    " usuario cliente persona pasajero conductor"
 )
 # A table of what people sent in by a form has a word that ends with one of these.
 ENTRIES = "submission enquiry inquiry"

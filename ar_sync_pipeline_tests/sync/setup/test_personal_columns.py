@@ -278,7 +278,9 @@ def test_copies_and_parts_of_a_personal_column_are_personal() -> None:
 
 
 def test_parts_of_one_address_are_personal_by_the_beginning_they_share() -> None:
-    address = dict.fromkeys(("to_street", "to_zipcode", "to_name", "to_city", "to_company"), "text")
+    address = dict.fromkeys(
+        ("to", "to_street", "to_zipcode", "to_name", "to_city", "to_company", "to_state"), "text"
+    )
     assert set(kinds("invoice", **address, from_name="text", to_total="text")) == set(address)
     assert kinds("route", to_city="text", to_name="text") == {}
 
