@@ -17,11 +17,9 @@ _MOVES = re.compile(
     re.IGNORECASE,
 )
 _STAMP = re.compile(r"time_?stamp", re.IGNORECASE)
-_NEVER = re.compile(
-    r"delet|remov|expir|birth|due|start|end|valid|publish|schedul", re.IGNORECASE
-)
+_NEVER = re.compile(r"delet|remov|expir|birth|due|start|end|valid|publish|schedul", re.IGNORECASE)
 # Moves with events that change no other column of the row.
-_EVENT = re.compile(r"fail|attempt|throttl|log_?(in|on)|sign_?in|(?<!re)view|seen", re.IGNORECASE)
+_EVENT = re.compile(r"fail|attempt|throttl|login|logon|viewed|(?<![a-z])views_|seen", re.IGNORECASE)
 # A time without another word is that of an event, which is set once.
 _MADE = re.compile(r"creat|insert|added|joined|regist|made|^ts$|^at$|^time$", re.IGNORECASE)
 _DAY = 10
@@ -64,10 +62,7 @@ def choose_changed_at(table: TableFacts, statistics: TableStatistics) -> Changed
     local = [
         c
         for c in table.columns
-        if LOCAL_TIME.match(c.type)
-        and _score(c)
-        and not c.generated
-        and not _EVENT.search(c.name)
+        if LOCAL_TIME.match(c.type) and _score(c) and not c.generated and not _EVENT.search(c.name)
     ]
     local.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
     made = [c for c in absolute if _MADE.search(c.name)] if not (chosen or local) else []

@@ -421,12 +421,12 @@ def test_time_of_failures_and_visits_is_a_choice_and_no_rule(empty_database: str
         empty_database,
         "CREATE TABLE device (id int PRIMARY KEY, throttling_failure_timestamp timestamptz)",
         "CREATE TABLE page (id int PRIMARY KEY, last_viewed_timestamp timestamptz,"
-        " reviewed_updated_at timestamptz)",
+        " interview_updated_at timestamptz)",
     )
     device, page = draft_catalog(empty_database).sections
     assert device.rules == {}
     assert device.choices[0][:2] == ("changed_at", "throttling_failure_timestamp")
-    assert page.rules == {"changed_at": "reviewed_updated_at"}
+    assert page.rules == {"changed_at": "interview_updated_at"}
 
 
 def test_masks_of_json_say_that_a_list_may_be_expected(empty_database: str) -> None:
