@@ -19,6 +19,7 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, errors_of
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases
+from ar_sync_pipeline.sync.setup.undecided_columns import undecided_columns
 
 
 @click.group()
@@ -83,8 +84,11 @@ def check_file(file: Path | None, as_json: bool) -> None:
     """
     try:
         given = GivenDatabases(operator_environment())
-        loaded = load_catalog(file or given.catalog)
+        path = file or given.catalog
+        loaded = load_catalog(path)
         findings = check_catalog(loaded, *given.one_or_both())
+        if path is not None:
+            findings += tuple(undecided_columns(path, loaded))
     except InvalidCatalogError as error:
         fail(error, as_json=as_json, exit_code=FOUND_WRONG)
     except ArSyncError as error:

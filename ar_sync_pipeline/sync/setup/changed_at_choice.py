@@ -17,9 +17,9 @@ _MOVES = re.compile(
     re.IGNORECASE,
 )
 _STAMP = re.compile(r"time_?stamp", re.IGNORECASE)
-_NEVER = re.compile(
-    r"delet|remov|expir|login|birth|due|start|end|valid|publish|schedul", re.IGNORECASE
-)
+_NEVER = re.compile(r"delet|remov|expir|birth|due|start|end|valid|publish|schedul", re.IGNORECASE)
+# Moves with events that change no other column of the row.
+_EVENT = re.compile(r"fail|attempt|throttl|login|logon|viewed|(?<![a-z])views_|seen", re.IGNORECASE)
 # A time without another word is that of an event, which is set once.
 _MADE = re.compile(r"creat|insert|added|joined|regist|made|^ts$|^at$|^time$", re.IGNORECASE)
 _DAY = 10
@@ -34,6 +34,8 @@ class ChangedAt:
         local: Column that needs the time zone in which it is written; None if there is none.
         made: Column that is set when a row is inserted, if there is no other; None if there is
             none.
+        event: Column that moves with events such as logins, if there is no other; None if there
+            is none.
         others: Other columns with times, each with a description.
         about: Description of the chosen column.
     """
@@ -41,6 +43,7 @@ class ChangedAt:
     column: str | None
     local: str | None
     made: str | None
+    event: str | None
     others: tuple[str, ...]
     about: str
 
@@ -51,18 +54,25 @@ def choose_changed_at(table: TableFacts, statistics: TableStatistics) -> Changed
     For a table without a key nothing is chosen: all its rows are sent each time.
     """
     if not table.key:
-        return ChangedAt(None, None, None, (), "")
+        return ChangedAt(None, None, None, None, (), "")
     absolute = [c for c in table.columns if ABSOLUTE_TIME.match(c.type) and not c.generated]
-    moving = [c for c in absolute if _score(c)]
+    moving = [c for c in absolute if _score(c) and not _EVENT.search(c.name)]
     moving.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
     chosen = moving[0] if moving else None
-    local = [c for c in table.columns if LOCAL_TIME.match(c.type) and _score(c) and not c.generated]
+    local = [
+        c
+        for c in table.columns
+        if LOCAL_TIME.match(c.type) and _score(c) and not c.generated and not _EVENT.search(c.name)
+    ]
     local.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
     made = [c for c in absolute if _MADE.search(c.name)] if not (chosen or local) else []
+    none = not (chosen or local or made)
+    events = [c for c in absolute if none and _score(c) and _EVENT.search(c.name)]
     return ChangedAt(
         chosen.name if chosen else None,
         local[0].name if local and not chosen else None,
         made[0].name if made else None,
+        events[0].name if events else None,
         tuple(_described(c, statistics) for c in absolute if c is not chosen),
         _described(chosen or local[0], statistics) if chosen or local else "",
     )

@@ -126,7 +126,8 @@ def _personal_note(kinds: list[Kind]) -> str:
     return (
         f"{found}. The sections of their tables name them. Names do not show everything: look"
         " through the others, too, and decide before the first complete which columns may leave the"
-        " sender."
+        " sender. Columns that are nullable or have a default are proposed for `exclude`, NOT NULL"
+        " columns without a default for `mask`."
     )
 
 

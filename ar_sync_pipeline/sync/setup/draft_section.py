@@ -8,11 +8,17 @@ from ar_sync_pipeline.catalog.draft import DraftSection, Value
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.changed_at_choice import ChangedAt, choose_changed_at
-from ar_sync_pipeline.sync.setup.personal_columns import Kind, is_document
+from ar_sync_pipeline.sync.setup.personal_columns import (
+    Kind,
+    is_document,
+    is_text_document,
+    setting_value,
+)
 from ar_sync_pipeline.sync.setup.personal_rules import PersonalRules, propose_rules
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
 
 WATERMARK_LIMIT_MB: int = Catalog.model_fields["watermark_limit_mb"].default
+_JSON = ("json", "jsonb")
 
 
 def draft_section(
@@ -43,7 +49,7 @@ def draft_section(
         personal,
         withheld=own,
         media=[column.name for column in media],
-        times=(changed_at.column, changed_at.local, changed_at.made),
+        times=(changed_at.column, changed_at.local, changed_at.made, changed_at.event),
     )
     rules: dict[str, Value] = {}
     if changed_at.column is not None:
@@ -56,7 +62,7 @@ def draft_section(
     if own:
         rules["receiver_columns"] = list(own)
     notes = tuple(_table_notes(sender, table, changed_at, held, proposed))
-    choices = tuple(_choices(changed_at, proposed))
+    choices = tuple(_choices(table, changed_at, proposed))
     return DraftSection(table.name, notes, rules, choices) if rules or notes or choices else None
 
 
@@ -85,7 +91,7 @@ def _table_notes(
     for name, others in proposed.joined.items():
         places = ", ".join(f"{column} of {label}" for label, column in others)
         yield f"{name}: joined with {places}. Give all of them its mask, or none."
-    yield from _unread_documents(table, proposed)
+    yield from _unread(table, proposed)
     for key in table.foreign_keys:
         if key.referenced_table not in sender.choice.replicated:
             yield (
@@ -96,16 +102,22 @@ def _table_notes(
         yield from _at_receiver(sender, table, held.get(table.name))
 
 
-def _unread_documents(table: TableFacts, proposed: PersonalRules) -> Iterator[str]:
-    documents = [
-        column.name
-        for column in table.columns
-        if is_document(column) and not column.generated and column.name not in proposed.kinds
-    ]
+def _unread(table: TableFacts, proposed: PersonalRules) -> Iterator[str]:
+    unruled = [c for c in table.columns if not c.generated and c.name not in proposed.kinds]
+    documents = [column.name for column in unruled if is_document(column)]
+    texts = [column.name for column in unruled if is_text_document(column)]
+    value = setting_value(table)
     if documents:
         yield (
             f"{', '.join(documents)}: a document may contain personal data under any of its keys,"
             " which were not read."
+        )
+    if texts:
+        yield f"{', '.join(texts)}: text of this name may contain personal data; it was not read."
+    if value is not None and value not in proposed.kinds:
+        yield (
+            f"{value}: a table of keys and values may contain secrets, such as passwords under the"
+            " key of a setting; they were not read."
         )
 
 
@@ -125,7 +137,9 @@ def _at_receiver(
         yield f"The receiver lacks {', '.join(missing)}: archives are parked until it has them."
 
 
-def _choices(changed_at: ChangedAt, proposed: PersonalRules) -> Iterator[tuple[str, Value, str]]:
+def _choices(
+    table: TableFacts, changed_at: ChangedAt, proposed: PersonalRules
+) -> Iterator[tuple[str, Value, str]]:
     if changed_at.local is not None:
         why = f"Without a time zone: {changed_at.about}. The zone is that of the application."
         yield "changed_at", changed_at.local, why
@@ -133,10 +147,15 @@ def _choices(changed_at: ChangedAt, proposed: PersonalRules) -> Iterator[tuple[s
     if changed_at.made is not None:
         why = "By its name, set when a row is made: it finds new rows, the watermark changed ones."
         yield "changed_at", changed_at.made, why
-    yield from _personal_choices(proposed)
+    if changed_at.event is not None:
+        why = "By its name, moves with events only: choose it if every other change moves it too."
+        yield "changed_at", changed_at.event, why
+    yield from _personal_choices(table, proposed)
 
 
-def _personal_choices(proposed: PersonalRules) -> Iterator[tuple[str, Value, str]]:
+def _personal_choices(
+    table: TableFacts, proposed: PersonalRules
+) -> Iterator[tuple[str, Value, str]]:
     if proposed.exclude:
         why = _looks(proposed, proposed.exclude)
         why += " With this key these columns never leave the sender."
@@ -146,6 +165,8 @@ def _personal_choices(proposed: PersonalRules) -> Iterator[tuple[str, Value, str
         why += " The receiver needs a value: with this key it gets another one."
         if "pseudonym" in proposed.mask.values():
             why += " Pseudonyms need AR_SYNC_PSEUDONYM_KEY at the sender."
+        if any(c.type in _JSON and c.name in proposed.mask for c in table.columns):
+            why += ' JSON gets {}: where the application expects a list, write "[]".'
         yield "mask", proposed.mask, why
 
 

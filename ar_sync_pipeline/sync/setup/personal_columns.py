@@ -35,6 +35,7 @@ class Kind(StrEnum):
     CONTACT = "contact"
     NAME = "name"
     IDENTITY = "identity"
+    ACTIVITY = "activity"
     POSITION = "position"
     PICTURE = "picture"
     FREE_TEXT = "free text"
@@ -69,12 +70,46 @@ def _by_names(table: TableFacts, tables: Mapping[str, TableFacts]) -> dict[str, 
         *([_CARDS] if not _CARD_TABLES.isdisjoint(split_name(name)) else []),
         *([_of_people(table)] if known or is_about_people(name) else []),
         *([_OWNERS] if _belongs_to_people(table, tables) or _is_of_entries(name) else []),
+        *([_CODES] if _is_of_grants(name) else []),
     ]
     found = dict(strong)
     for column in table.columns:
         if column.name not in found and (kind := _weak(column, contexts)) is not None:
             found[column.name] = kind
+    for column in table.columns:
+        if column.name not in found and (kind := _beside(column, table, found)) is not None:
+            found[column.name] = kind
     return found
+
+
+def _beside(column: ColumnFacts, table: TableFacts, found: Mapping[str, Kind]) -> Kind | None:
+    """Return the kind of a column that belongs to others of its table, by their common names.
+
+    These are the other parts of an address, and copies of a column that was found.
+    """
+    split = split_name(column.name)
+    if not split or not _WRITTEN.match(column.type):
+        return None
+    kind = _PEOPLE.get(split[-1])
+    names = (split_name(other.name) for other in table.columns)
+    streets = {name[:-1] for name in names if len(name) > 1 and name[-1] in _STREETS}
+    if kind in {Kind.NAME, Kind.CONTACT} and split[:-1] in streets:
+        return kind
+    if split in streets:
+        # `invoice_to` beside `invoice_to_street`: the address in one text.
+        return Kind.CONTACT
+    return next(
+        (other_kind for other, other_kind in found.items() if _is_copy(split, split_name(other))),
+        None,
+    )
+
+
+def _is_copy(split: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Return whether two names differ only in words that stand for a copy or a part."""
+    mine, theirs = (
+        name[:-1] if len(name) > 1 and name[-1] in _COPIES else name for name in (split, other)
+    )
+    return bool(mine) and mine == theirs
 
 
 def is_about_people(name: str) -> bool:
@@ -102,6 +137,11 @@ def _is_of_entries(name: str) -> bool:
     return bool(split) and split[-1] not in _OTHER_TABLES and _any_ends(split, _ENTRIES)
 
 
+def _is_of_grants(name: str) -> bool:
+    split = split_name(name)
+    return bool(split) and split[-1].endswith(_GRANTS)
+
+
 def _any_ends(split: tuple[str, ...], ends: tuple[str, ...]) -> bool:
     return any(word.endswith(ends) for word in split)
 
@@ -116,6 +156,9 @@ def _strong(column: ColumnFacts) -> Kind | None:
     for pair in pairwise(split):
         if (kind := _BY_PAIR.get(pair)) is not None and _fits(column, kind, split):
             return kind
+    if column.type == "bytea" and split[-1:] == ("key",):
+        # A key of bytes is cryptographic; of text it may be any name.
+        return Kind.SECRET
     for word in split:
         kind = _BY_WORD.get(word)
         if kind is not None and _fits(column, kind, split):
@@ -134,7 +177,7 @@ def _by_type(type_name: str) -> Kind | None:
 
 
 def _describes_data(split: tuple[str, ...]) -> bool:
-    if len(split) == 1 or split[-2:] in _NOT_DESCRIPTIONS:
+    if len(split) <= 1 or split[-2:] in _NOT_DESCRIPTIONS:
         return False
     return split[-1] in _DESCRIPTIONS or split[0] in _COUNTS
 
@@ -150,7 +193,7 @@ def _weak(column: ColumnFacts, contexts: list[dict[str, Kind]]) -> Kind | None:
             kind = context.get(word)
             if kind is not None and split[-1] not in _NOT_OF_PEOPLE and _fits(column, kind, split):
                 return kind
-    if contexts and is_document(column):
+    if is_document(column) and any(context is not _CODES for context in contexts):
         return Kind.FREE_TEXT
     return None
 
@@ -164,7 +207,7 @@ def _fits(column: ColumnFacts, kind: Kind, split: tuple[str, ...]) -> bool:
         heads = {*core[-1:], *split[-1:]}
         return bool(_WRITTEN.match(column.type)) and any(h in _FREE_WORDS for h in heads)
     if _TIME.match(column.type):
-        return kind is Kind.IDENTITY
+        return kind in {Kind.IDENTITY, Kind.ACTIVITY}
     if column.type == "uuid":
         return kind in {Kind.IDENTITY, Kind.SECRET}
     if _NUMBER.match(column.type):
@@ -176,6 +219,20 @@ def _fits(column: ColumnFacts, kind: Kind, split: tuple[str, ...]) -> bool:
 def is_document(column: ColumnFacts) -> bool:
     """Return whether the values have keys of their own, which the column's name does not tell."""
     return bool(_DOCUMENT.match(column.type))
+
+
+def is_text_document(column: ColumnFacts) -> bool:
+    """Return whether a text column often contains a document, by its name."""
+    written = _WRITTEN.match(column.type) and not is_document(column)
+    return bool(written) and split_name(column.name) in _DOCUMENTS
+
+
+def setting_value(table: TableFacts) -> str | None:
+    """Return the column with the values of a table of settings, by key; None of another table."""
+    written = [column.name for column in table.columns if _WRITTEN.match(column.type)]
+    last = {split[-1]: name for name in written if (split := split_name(name))}
+    settings = len(written) == len(last) == _PAIR and not _SETTING_KEYS.isdisjoint(last)
+    return last.get(words.SETTING_VALUE) if settings else None
 
 
 def split_name(name: str) -> tuple[str, ...]:
@@ -207,7 +264,13 @@ _OWNERS = _kinds(words.OF_OWNERS)
 _CARD_TABLES, _PLACES = frozenset(words.CARDS.split()), frozenset(words.PLACES.split())
 _AMBIGUOUS = frozenset(words.AMBIGUOUS.split())
 _SUBJECTS, _ADDRESSES = tuple(words.PEOPLE.split()), tuple(words.ADDRESSES.split())
-_ENTRIES = tuple(words.ENTRIES.split())
+_ENTRIES, _GRANTS = tuple(words.ENTRIES.split()), tuple(words.GRANTS.split())
+_CODES = {"code": Kind.SECRET}
+_COPIES, _STREETS = frozenset(words.COPIES.split()), frozenset(words.STREETS.split())
+_DOCUMENTS = {tuple(name.split()) for name in words.DOCUMENTS.split(",")}
+# A key and its value.
+_PAIR = 2
+_SETTING_KEYS = frozenset(words.SETTING_KEYS.split())
 _PREFIXES, _COUNTS = set(words.PREFIXES.split()), set(words.COUNTS.split())
 _DESCRIPTIONS, _OTHER_TABLES = set(words.DESCRIPTIONS.split()), set(words.OTHER_TABLES.split())
 # `website_url`, `marital_status`
@@ -221,5 +284,5 @@ _FREE_WORDS = {
 _KNOWN = {
     *_BY_WORD, *_PEOPLE, *_CARDS, *_OWNERS, *_PREFIXES, *_DESCRIPTIONS, *_OTHER_TABLES,
     *(word for pair in _BY_PAIR for word in pair), *words.PEOPLE.split(), *words.CARDS.split(),
-    *words.ADDRESSES.split(), *_NUMBERED, *words.ENTRIES.split(),
+    *words.ADDRESSES.split(), *_NUMBERED, *words.ENTRIES.split(), *_COPIES,
 }  # fmt: skip

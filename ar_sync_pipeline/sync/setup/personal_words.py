@@ -12,7 +12,7 @@ PERSONAL = {
     " zip zipcode domicilio emailaddress useremail streetname phonenumber mobilephone homephone"
     " workphone",
     "name": "firstname lastname surname forename fullname nickname username login"
-    " nombres apellido usuario cardholder",
+    " nombres apellido usuario cardholder payer payee beneficiary",
     "identity": "birth born birthday birthdate dob ssn passport rut dni nif curp iban bic gender"
     " cedula cédula cpf"
     " sex nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid"
@@ -28,21 +28,22 @@ PAIRS = {
     "secret": "api key, secret key, private key, access key, activation key, reset key,"
     " encryption key, verification code, activation code, reset code, access code, invite code,"
     " security code, recovery code, backup code, session key, ssh key, password hash, key hash,"
-    " key digest",
+    " key digest, auth hash",
     "name": "first name, last name, full name, middle name, user name, contact name, given name,"
     " family name, maiden name, account holder, author name, recipient name, sender name,"
     " holder name, owner name, buyer name,"
-    " payer name, guest name, customer name, client name, employee name, billing name,"
-    " shipping name",
+    " attendee name, participant name, guest name, customer name, client name, employee name,"
+    " billing name, shipping name",
     "contact": "website url, homepage url, profile url, avatar url, photo url, blog url,"
     " personal url, linkedin url, twitter url, facebook url, instagram url, github url,"
     " facebook id, twitter id, linkedin id, instagram id, google id, twitter handle,"
     " instagram handle, telegram handle, emergency contact",
-    "identity": "user agent, phone id, device id, tax id, national id, card number, account number,"
+    "identity": "user agent, phone id, device id, tax id, vat id, vat number, vat no,"
+    " national id, card number, account number,"
     " card no, account no, mac address, credit card, cc number, bank account, social security,"
     " national insurance, insurance number, driver license, driver licence, driving license,"
-    " driving licence, marital status, last login, last seen, last active, last activity,"
-    " last access",
+    " driving licence, marital status",
+    "activity": "last login, last seen, last active, last activity, last access",
     "position": "remote addr, ip address, geo location",
     "picture": "profile photo, profile picture, profile image",
 }
@@ -77,10 +78,22 @@ AMBIGUOUS = "state region"
 # A table about people has a word that ends with one of these.
 PEOPLE = (
     "user customer client person people employee member patient contact passenger driver student"
-    " subscriber account profile guest visitor recipient usuario cliente persona pasajero conductor"
+    " subscriber account profile guest visitor recipient attendee participant"
+    " usuario cliente persona pasajero conductor"
 )
 # A table of what people sent in by a form has a word that ends with one of these.
 ENTRIES = "submission enquiry inquiry"
+# In a table whose name ends with one of these a `code` lets its bearer in.
+GRANTS = "grant"
+# Last words of copies and parts of another column: `name_cached` has what `name_parts` has.
+COPIES = "cached cache part copy normalized normalised canonical lowercase"
+# Beside a column that ends with one of these, those with the same beginning are of one address.
+STREETS = "street streetname postcode postalcode zip zipcode"
+# Names of text columns that often contain a document, whatever their table.
+DOCUMENTS = "info, data, metadata, payload, answer, meta info, meta data, json data"
+# Last words of the two columns of a table of settings.
+SETTING_KEYS = "key setting"
+SETTING_VALUE = "value"
 CARDS = "card bankcard creditcard bankaccount"
 ADDRESSES = "address direccion dirección"
 # Last words of tables that are about something else: `customer_type`, `user_permission`.

@@ -40,7 +40,13 @@ def test_draft_needs_one_variable_and_its_file_passes_the_check(
     assert len(load_catalog(file).tables) == 11
     both = {"AR_SYNC_SENDER_DATABASE_URL": sender, "AR_SYNC_RECEIVER_DATABASE_URL": receiver}
     checked = call("catalog", "check", str(file), **both)
-    assert (checked.exit_code, checked.stdout) == (0, "The catalog can be used.\n")
+    note, *rest = checked.stdout.splitlines()
+    assert (checked.exit_code, rest) == (0, ["The catalog can be used."])
+    # The draft decides nothing, and a check that says nothing would read as approval.
+    assert note == (
+        "note (both): 28 columns that look personal are in comments only, and sent as they are:"
+        " choose a rule for each, or delete its comment."
+    )
     assert call("catalog", "check", AR_SYNC_CATALOG=str(file), **both).exit_code == 0
 
 
@@ -391,3 +397,28 @@ def test_check_names_personal_columns_that_came_after_the_rules(
     checked = call("catalog", "check", str(file), AR_SYNC_SENDER_DATABASE_URL=sender)
     assert checked.exit_code == 0
     assert "look personal and have no rule: contact_email of page" in checked.stdout
+
+
+def test_comments_that_were_decided_or_deleted_are_not_counted(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender = database_factory()
+    file = tmp_path / "catalog.toml"
+
+    def notes(section: str) -> list[str]:
+        file.write_text(f'name = "x"\ntables = ["page"]\n[table.page] # a page\n{section}')
+        return [line for line in check(file, sender) if "in comments only" in line]
+
+    execute(sender, "CREATE TABLE page (id int PRIMARY KEY, email text, phone text NOT NULL)")
+    both = '# exclude = ["email"]\n# mask = { phone = { constant = "" } }\n'
+    assert notes(both)[0].startswith("note (both): 2 columns that look personal are in")
+    decided = 'exclude = ["email"]\n'
+    assert notes(decided + both)[0].startswith("note (both): 1 column that looks personal is in")
+    assert notes(decided) == []
+    assert notes('# exclude = [\n# "email"]\n# exclude what is not needed\n# exclude = 3\n') == []
+
+
+def check(file: Path, sender: str) -> list[str]:
+    shown = call("catalog", "check", str(file), AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert shown.exit_code == 0
+    return shown.stdout.splitlines()

@@ -397,3 +397,40 @@ def test_documents_are_named_wherever_they_are_since_their_keys_are_not_read(
     assert text.count("form_data: a document may contain personal data") == 1
     assert "[table.invoice]" in text
     assert 'exclude = ["form_data"]' in text.partition("[table.customer]")[2]
+
+
+def test_texts_that_are_often_documents_and_values_of_settings_are_noted(
+    empty_database: str,
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE payment (id int PRIMARY KEY, info text, meta_info text, bank_info text,"
+        " data_id text)",
+        "CREATE TABLE settingsstore (id int PRIMARY KEY, key text, value text,"
+        " payment_id int REFERENCES payment)",
+        "CREATE TABLE translation (id int PRIMARY KEY, key text, language text, value text)",
+    )
+    text = as_toml(draft_catalog(empty_database))
+    assert "# info, meta_info: text of this name may contain personal data" in text
+    assert "# value: a table of keys and values may contain secrets" in text
+    assert text.count("keys and values") == 1
+
+
+def test_time_of_failures_and_visits_is_a_choice_and_no_rule(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE device (id int PRIMARY KEY, throttling_failure_timestamp timestamptz)",
+        "CREATE TABLE page (id int PRIMARY KEY, last_viewed_timestamp timestamptz,"
+        " interview_updated_at timestamptz)",
+    )
+    device, page = draft_catalog(empty_database).sections
+    assert device.rules == {}
+    assert device.choices[0][:2] == ("changed_at", "throttling_failure_timestamp")
+    assert page.rules == {"changed_at": "interview_updated_at"}
+
+
+def test_masks_of_json_say_that_a_list_may_be_expected(empty_database: str) -> None:
+    execute(empty_database, "CREATE TABLE mail (id int PRIMARY KEY, email jsonb NOT NULL)")
+    text = re.sub(r"\n#  ", "", as_toml(draft_catalog(empty_database)))
+    assert 'where the application expects a list, write "[]".' in text
+    assert "NOT NULL columns without a default for `mask`" in text

@@ -152,6 +152,7 @@ def kinds(table: str, **columns: str) -> dict[str, Kind]:
         *("maiden_name", "social_security_number", "national_insurance_number", "cedula", "cpf"),
         *("driver_license", "bank_account", "account_holder", "cc_number", "ssh_key"),
         *("marital_status", "emergency_contact", "facebook_id", "twitter_handle"),
+        *("payer", "invoice_to_beneficiary", "vat_id", "attendee_name", "auth_hash"),
         *("comments", "notes", "partner_line_notes", "body_html", "message", "observaciones"),
     ],
 )
@@ -210,6 +211,8 @@ def test_name_is_not_personal_by_itself(name: str, type_: str) -> None:
         ("client", "draft_title", True),
         ("client", "seo_title", True),
         ("apitoken", "key_hash", True),
+        ("oauthgrant", "code", True),
+        ("voucher", "code", False),
         ("page", "draft_title", False),
     ],
 )
@@ -266,3 +269,31 @@ def test_picture_gets_no_pseudonym_which_would_name_no_file(empty_database: str)
 def test_copy_of_other_columns_is_free_text() -> None:
     found = kinds("django_admin_log", object_repr="text", change_message="text")
     assert set(found) == {"object_repr", "change_message"}
+
+
+def test_copies_and_parts_of_a_personal_column_are_personal() -> None:
+    found = kinds("cart", email="text", guest_parts="jsonb", guest_cached="text", cached="text")
+    assert set(found) == {"email", "guest_parts", "guest_cached"}
+    assert kinds("page", html_cached="text", html_parts="text", name_cached="text") == {}
+
+
+def test_parts_of_one_address_are_personal_by_the_beginning_they_share() -> None:
+    address = dict.fromkeys(
+        ("to", "to_street", "to_zipcode", "to_name", "to_city", "to_company", "to_state"), "text"
+    )
+    assert set(kinds("invoice", **address, from_name="text", to_total="text")) == set(address)
+    assert kinds("route", to_city="text", to_name="text") == {}
+
+
+def test_key_of_bytes_is_a_secret() -> None:
+    assert kinds("keyset", uid_key="bytea", public_key="text", label="text") == {
+        "uid_key": Kind.SECRET
+    }
+
+
+def test_time_of_the_last_visit_is_activity() -> None:
+    assert kinds("thing", last_seen="timestamp with time zone") == {"last_seen": Kind.ACTIVITY}
+
+
+def test_name_without_latin_letters_tells_nothing() -> None:
+    assert kinds("заказ", имя="text", 電話="text") == {}
