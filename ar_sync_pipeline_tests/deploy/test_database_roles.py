@@ -394,6 +394,7 @@ def test_script_warns_of_rights_that_others_gave(filled: TwoSites, role_script: 
     role_script("receiver", filled.receiver, tables="app_*", warning="before PostgreSQL 15")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_script_calls_no_function_of_those_who_may_create_some_in_public(
     filled: TwoSites, role_script: RoleScript, side: str

@@ -84,7 +84,12 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=[
+        pytest.param(kind, marks=[] if kind == "function_of_an_index" else pytest.mark.long)
+        for kind in KINDS
+    ]
+)
 def owner(
     request: pytest.FixtureRequest, database_factory: DatabaseFactory, tmp_path: Path
 ) -> TwoSites:

@@ -77,7 +77,7 @@ def test_trigger_of_the_sender_that_the_role_may_not_run_is_named(
         as_role.partial(recent_window(), since=since)
 
 
-@pytest.mark.parametrize("body", [AUDITS, FORBIDS])
+@pytest.mark.parametrize("body", [pytest.param(AUDITS, marks=pytest.mark.long), FORBIDS])
 def test_trigger_of_the_receiver_does_not_fire_for_a_role_that_may_suppress_it(
     sites: TwoSites, role_script: RoleScript, body: str
 ) -> None:
