@@ -6,15 +6,12 @@ missing row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.lost_values import LostValues
-from ar_sync_pipeline.merge.receiver_references import References
-from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sql_parts import column_list
@@ -26,13 +23,10 @@ class OrphanChecks:
     """The foreign keys that a merge may break.
 
     Attributes:
-        differences: Differences by table.
+        lost: Referenced values that rows have lost.
         checked_by_server: Foreign keys that were restored after the rows: schema, table, name.
     """
 
-    connection: Connection
-    references: References
-    differences: Mapping[str, TableDifference]
     lost: LostValues
     checked_by_server: frozenset[tuple[str, str, str]]
 
@@ -42,29 +36,29 @@ class OrphanChecks:
         Raises:
             LoadRefusedError: A referenced row is missing; the caller's transaction must not commit.
         """
-        for table, difference in self.differences.items():
+        for table, difference in self.lost.differences.items():
             if not difference.empty:
-                for key in self.references.of(table):
-                    if not self.references.may_have_orphans(key):
+                for key in self.lost.references.of(table):
+                    if not self.lost.references.may_have_orphans(key):
                         self._refuse_if(self._written_orphans(difference, key), key)
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for key, lost in self.lost.referenced():
-            if not self.references.may_have_orphans(key):
+            if not self.lost.references.may_have_orphans(key):
                 self._refuse_if(self._lost_orphans(key, lost), key)
 
     def _mixed_keys(self) -> list[ForeignKey]:
         """Return foreign keys to receiver-only columns of tables that the merge may write."""
         return [
             key
-            for table, difference in self.differences.items()
-            for key in self.references.to(table)
+            for table, difference in self.lost.differences.items()
+            for key in self.lost.references.to(table)
             if not set(key.referenced_columns) <= set(difference.target.shared)
         ]
 
     def _has_parent(self, key: ForeignKey, child: str) -> sql.Composed:
         return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(
-            self.references.tables[key.referenced_table].rows, key.refers(child, "p")
+            self.lost.references.tables[key.referenced_table].rows, key.refers(child, "p")
         )
 
     def _lost_orphans(self, key: ForeignKey, lost: sql.Identifier) -> sql.Composed:
@@ -98,7 +92,7 @@ class OrphanChecks:
     ) -> sql.Composed:
         """Return a query whether ``rows`` are orphans; by default all rows of the key's table."""
         if source is None:
-            source = sql.SQL("{} AS t").format(self.references.tables[key.table].rows)
+            source = sql.SQL("{} AS t").format(self.lost.references.tables[key.table].rows)
         nulls = [sql.SQL("{} IS NULL").format(sql.Identifier(rows, name)) for name in key.columns]
         any_null = sql.SQL("({})").format(sql.SQL(" OR ").join(nulls))
         orphan = sql.SQL("NOT {} AND NOT {}").format(any_null, self._has_parent(key, rows))
@@ -108,10 +102,10 @@ class OrphanChecks:
         return sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(source, orphan)
 
     def _refuse_if(self, query: sql.Composed, key: ForeignKey) -> None:
-        facts = self.references.tables[key.table]
+        facts = self.lost.references.tables[key.table]
         if (*facts.place, key.name) in self.checked_by_server:
             return
-        if scalar(self.connection, query):
+        if scalar(self.lost.connection, query):
             raise LoadRefusedError(
                 f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
                 f" there, which the receiver's constraint {key.name} forbids",
@@ -119,12 +113,12 @@ class OrphanChecks:
             )
 
     def _remedy(self, key: ForeignKey) -> str:
-        if self.references.receiver_only_columns(key):
+        if self.lost.references.receiver_only_columns(key):
             return (
                 f"let {key.name} cascade, or change or delete these rows at the receiver; the"
                 " archive is tried again by itself"
             )
-        if key.referenced_table not in self.references.targets:
+        if key.referenced_table not in self.lost.references.targets:
             return (
                 f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
                 f" of both catalogs, or drop {key.name} at the receiver"

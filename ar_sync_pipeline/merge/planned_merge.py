@@ -20,14 +20,12 @@ class PlannedMerge:
     """A merge that may be written; `plan_merge` makes it.
 
     Attributes:
-        lost: Referenced values that rows are about to lose.
         actions: Referential actions that the merge causes.
         plans: Plan of each table.
         rows_before: Number of rows before the merge, by table that loses rows.
     """
 
     found: FoundChanges
-    lost: LostValues
     actions: ReferentialActions
     plans: tuple[TablePlan, ...]
     rows_before: Mapping[str, int]
@@ -44,10 +42,11 @@ def plan_merge(
         later: Staged tables of the archives that are applied after this one, by name.
         preserved: Copies of deleted rows, if later archives follow in the same load.
     """
-    merged = found.connection, found.references, found.differences
-    lost = LostValues(*merged, found.to_delete, found.prefix)
+    lost = LostValues(
+        found.connection, found.references, found.differences, found.to_delete, found.prefix
+    )
     lost.remember()
-    actions = ReferentialActions(*merged, found.to_delete, lost, found.prefix)
+    actions = ReferentialActions(lost)
     if not found.effects.suppressed:
         actions.remember_followers()
     plans = _plans(found, actions, later)
@@ -57,7 +56,7 @@ def plan_merge(
     }
     if preserved is not None:
         preserved.remember(found.to_delete, later)
-    return PlannedMerge(found, lost, actions, plans, before)
+    return PlannedMerge(found, actions, plans, before)
 
 
 def _plans(

@@ -8,7 +8,6 @@ would change values of the archive.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import psycopg
@@ -18,11 +17,8 @@ from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import TableDifference
 from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.lost_values import LostValues, named
-from ar_sync_pipeline.merge.receiver_references import References
-from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import row_of
-from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sql_parts import assignments, exists
@@ -36,16 +32,10 @@ class ReferentialActions:
     """The referential actions that a merge may cause.
 
     Attributes:
-        differences: Differences by table.
-        prefix: Prefix of the names of temporary tables, unique within the transaction.
+        lost: Referenced values that rows are about to lose.
     """
 
-    connection: Connection
-    references: References
-    differences: Mapping[str, TableDifference]
-    to_delete: RowsToDelete
     lost: LostValues
-    prefix: str
     _followers: dict[ForeignKey, sql.Identifier] = field(default_factory=dict)
     _stored: dict[ForeignKey, sql.Identifier] = field(default_factory=dict)
 
@@ -55,15 +45,15 @@ class ReferentialActions:
         The archive already has their values. Call it before any write.
         """
         for key, lost in self.lost.acting():
-            if not self.references.receiver_only_columns(key):
-                identity = self.references.identity(key.table)
+            if not self.lost.references.receiver_only_columns(key):
+                identity = self.lost.references.identity(key.table)
                 query = sql.SQL("SELECT DISTINCT {}, {} FROM {} WHERE l.kept").format(
                     identity.values("c"),
                     named("c", key.columns, "v"),
                     self.lost.referring(key, lost),
                 )
-                name = f"{self.prefix}_followers_{len(self._followers)}"
-                self._followers[key] = identity.fill(self.connection, name, query)
+                name = f"{self.lost.prefix}_followers_{len(self._followers)}"
+                self._followers[key] = identity.fill(self.lost.connection, name, query)
 
     def remember_following(self, effects: SideEffects) -> None:
         """Store the rows that follow a parent whose triggers fire, with the value they have now.
@@ -73,12 +63,12 @@ class ReferentialActions:
         """
         for key, lost in self.lost.following():
             if effects.suppressed and self._fires(effects, key.referenced_table):
-                identity = self.references.identity(key.table)
+                identity = self.lost.references.identity(key.table)
                 query = sql.SQL("SELECT {}, l.* FROM {} WHERE l.kept").format(
                     identity.values("c"), self.lost.referring(key, lost)
                 )
-                name = f"{self.prefix}_following_{len(self._stored)}"
-                self._stored[key] = identity.fill(self.connection, name, query)
+                name = f"{self.lost.prefix}_following_{len(self._stored)}"
+                self._stored[key] = identity.fill(self.lost.connection, name, query)
 
     def refuse_actions_on_kept_references(self, effects: SideEffects) -> None:
         """Refuse to replace parents if an ``ON UPDATE`` action would change rows that keep theirs.
@@ -89,9 +79,9 @@ class ReferentialActions:
         Raises:
             LoadRefusedError: Rows refer by such a key to a row that another row replaces.
         """
-        for table in sorted(t for t in self.to_delete.tables() if self._fires(effects, t)):
-            for key in self.references.to(table):
-                orphans = key.on_delete.writes and self.references.may_have_orphans(key)
+        for table in sorted(t for t in self.lost.to_delete.tables() if self._fires(effects, t)):
+            for key in self.lost.references.to(table):
+                orphans = key.on_delete.writes and self.lost.references.may_have_orphans(key)
                 if orphans and self._leaves_orphans(key):
                     raise LoadRefusedError(
                         f"rows of {key.table} refer to rows of {table} that the sender does not"
@@ -110,15 +100,17 @@ class ReferentialActions:
 
     def _fires(self, effects: SideEffects, table: str) -> bool:
         """Return whether the server acts on the rows that refer to a table."""
-        target = self.references.targets.get(table)
+        target = self.lost.references.targets.get(table)
         return effects.fires(target) if target else not effects.suppressed
 
     def _leaves_orphans(self, key: ForeignKey) -> bool:
         """Return whether rows are to refer to deleted rows: neither deleted nor moved away."""
-        conditions = [self.to_delete.losing_parents(key)]
-        difference = self.differences.get(key.table)
-        if key.table in self.to_delete.tables():
-            conditions.append(sql.SQL("NOT {}").format(self.to_delete.is_deleted(key.table, "c")))
+        conditions = [self.lost.to_delete.losing_parents(key)]
+        difference = self.lost.differences.get(key.table)
+        if key.table in self.lost.to_delete.tables():
+            conditions.append(
+                sql.SQL("NOT {}").format(self.lost.to_delete.is_deleted(key.table, "c"))
+            )
         if difference is not None and difference.changed and difference.target.key:
             moved = sql.SQL("NOT EXISTS (SELECT FROM {} AS m WHERE {} AND {} *<> {})").format(
                 difference.staged.relation,
@@ -127,37 +119,37 @@ class ReferentialActions:
                 row_of(key.columns, "m"),
             )
             conditions.append(moved)
-        return exists(self.connection, sql.SQL(" AND ").join(conditions))
+        return exists(self.lost.connection, sql.SQL(" AND ").join(conditions))
 
     def _keeps_references(self, key: ForeignKey) -> bool:
         """Return whether rows refer to replaced values, and the archive does not write theirs."""
-        difference, written = self.differences.get(key.table), sql.SQL("false").format()
-        receiver_only = self.references.receiver_only_columns(key)
+        difference, written = self.lost.differences.get(key.table), sql.SQL("false").format()
+        receiver_only = self.lost.references.receiver_only_columns(key)
         if difference is not None and difference.changed and not receiver_only:
             written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
                 difference.relation, difference.identity.matches("c", "w")
             )
         rows = sql.SQL("{} WHERE {} AND NOT {}").format(
-            self.references.joined(key, self.to_delete.relation(key.referenced_table)),
-            self.to_delete.has_staged_parent(key),
+            self.lost.references.joined(key, self.lost.to_delete.relation(key.referenced_table)),
+            self.lost.to_delete.has_staged_parent(key),
             written,
         )
-        return exists(self.connection, rows)
+        return exists(self.lost.connection, rows)
 
     def restore_followers(self) -> None:
         """Restore what ON UPDATE actions changed in rows that the merge does not write."""
         for key, followers in self._followers.items():
-            identity = self.references.identity(key.table)
-            difference = self.differences.get(key.table)
+            identity = self.lost.references.identity(key.table)
+            difference = self.lost.differences.get(key.table)
             self._rewrite_followers(key, followers, difference)
             written = sql.Composed([sql.SQL("false")])
             if difference is not None and difference.changed:
                 written = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {})").format(
                     difference.relation, identity.same("f", "d")
                 )
-            self.connection.execute(
+            self.lost.connection.execute(
                 sql.SQL("UPDATE {} AS c SET {} FROM {} AS f WHERE {} AND NOT {}").format(
-                    self.references.tables[key.table].rows,
+                    self.lost.references.tables[key.table].rows,
                     assignments(
                         {
                             name: sql.Identifier("f", f"v{number}")
@@ -177,7 +169,7 @@ class ReferentialActions:
         if difference is None or not difference.changed or not difference.target.key:
             return
         target = difference.target
-        self.connection.execute(
+        self.lost.connection.execute(
             sql.SQL("UPDATE {} AS c SET {} FROM {} AS n JOIN {} AS f ON {} WHERE {} AND {}").format(
                 target.rows,
                 assignments({name: sql.Identifier("n", name) for name in key.columns}),
@@ -196,7 +188,7 @@ class ReferentialActions:
             query = sql.SQL("SELECT count(*) FROM {} WHERE l.kept").format(
                 self.lost.referring(key, lost)
             )
-            counts[key.table] = counts.get(key.table, 0) + scalar(self.connection, query)
+            counts[key.table] = counts.get(key.table, 0) + scalar(self.lost.connection, query)
         return counts
 
     def follow(self, effects: SideEffects) -> None:
@@ -209,7 +201,7 @@ class ReferentialActions:
         """
         for key, lost in self.lost.following():
             try:
-                with effects.allowed(only_if=key.table not in self.references.targets):
+                with effects.allowed(only_if=key.table not in self.lost.references.targets):
                     self._follow(key, lost)
             except psycopg.errors.UniqueViolation as error:
                 constraint = printable(error.diag.constraint_name or "a unique key")
@@ -221,14 +213,17 @@ class ReferentialActions:
                 ) from error
 
     def _follow(self, key: ForeignKey, lost: sql.Identifier) -> None:
-        receiver_only = self.references.receiver_only_columns(key)
+        receiver_only = self.lost.references.receiver_only_columns(key)
         same = sql.SQL("true").format()
         if key in self._stored:
             # Not those that the server has already changed.
-            lost, same = self._stored[key], self.references.identity(key.table).matches("c", "l")
-        self.connection.execute(
+            lost, same = (
+                self._stored[key],
+                self.lost.references.identity(key.table).matches("c", "l"),
+            )
+        self.lost.connection.execute(
             sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {} AND {}").format(
-                self.references.tables[key.table].rows,
+                self.lost.references.tables[key.table].rows,
                 assignments({name: _followed(key, name) for name in receiver_only}),
                 lost,
                 self.lost.refers(key),

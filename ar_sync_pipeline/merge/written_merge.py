@@ -70,23 +70,13 @@ class WrittenMerge:
         """
         found = self.planned.found
         if found.effects.suppressed:
-            self._orphan_checks().verify()
+            OrphanChecks(self.planned.actions.lost, self.checked_by_server).verify()
             for difference in found.differences.values():
                 _verify_deferrable(found.connection, difference)
         comparable = found.archive.comparable
         for difference in found.differences.values():
             verify_table(found.connection, difference.staged, comparable=comparable)
         return MergeResult(self.planned.plans, self.planned.rows_before, found.fired())
-
-    def _orphan_checks(self) -> OrphanChecks:
-        found = self.planned.found
-        return OrphanChecks(
-            found.connection,
-            found.references,
-            found.differences,
-            self.planned.lost,
-            self.checked_by_server,
-        )
 
 
 def write_rows(planned: PlannedMerge) -> WrittenMerge:
