@@ -52,11 +52,12 @@ def column_findings(
             " names from `rewritten_by_transform`",
         )
     yield from _reset_values(connection, catalog, table)
+    was_loaded = bool(rules.exclude) and not nothing_applied(connection)
     for name in rules.exclude:
         column = table.column(name)
         if column is not None and not column.generated:
             yield from _excluded(connection, table, column)
-            if not nothing_applied(connection):
+            if was_loaded:
                 yield from values_left(connection, table, column)
     for problem, remedy in mask_conflicts(rules, table):
         yield Finding(Level.ERROR, f"{problem}, so archives are parked", remedy)
