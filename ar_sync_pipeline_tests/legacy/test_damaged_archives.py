@@ -9,6 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import admitted_key
+from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver.admission_asset import admission_checks
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.legacy import building
@@ -249,6 +253,46 @@ def test_it_is_quarantined_with_one_sentence_and_nothing_is_loaded(
         [],
     )
     assert list(receiver.receiver_media.iterdir()) == []
+
+
+def failed_checks(receiver: OldReceiver) -> set[str | None]:
+    """Return the checks that fail after a run of partials that admits its archives."""
+    admission = receiver.admit([ArchiveKind.PARTIAL])
+    results = list(admission_checks(admitted_key(ALONE), admission))
+    return {result.check_name for result in results if not result.passed}
+
+
+def test_damaged_complete_stays_lost_until_a_later_complete(filled_receiver: OldReceiver) -> None:
+    """Whichever runs follow it, and also if a partial comes with it."""
+    filled_receiver.offer(complete()[:-300], stamp="2017-09-26__03_30_00")
+    filled_receiver.offer(partial({"report": [report(3)]}), "partial", "2017-09-26__03_45_00")
+    together = filled_receiver.load()
+    assert (len(together.loaded), len(together.lost)) == (1, 1)
+    filled_receiver.offer(partial({"report": [report(4)]}), "partial", "2017-09-26__03_50_00")
+    assert failed_checks(filled_receiver) == {"archives_sound"}
+    (lost,) = filled_receiver.load().lost
+    assert "is truncated" in str(lost)
+    filled_receiver.offer(complete(), stamp="2017-09-27__03_30_00")
+    assert filled_receiver.load().lost == ()
+    assert failed_checks(filled_receiver) == set()
+
+
+def test_damaged_partial_stays_lost_until_the_next_partial(filled_receiver: OldReceiver) -> None:
+    filled_receiver.offer(partial({})[:-300], "partial", "2017-09-25__03_35_00")
+    assert failed_checks(filled_receiver) == {"archives_sound"}
+    assert failed_checks(filled_receiver) == {"archives_sound"}
+    filled_receiver.offer(partial({}), "partial", "2017-09-25__03_40_00")
+    assert filled_receiver.load().lost == ()
+
+
+def test_parked_complete_is_shown_by_runs_that_do_not_try_it(filled_receiver: OldReceiver) -> None:
+    drifted = dump({"report": ((*REPORT, "weather"), [[*report_row(1), "rain"]])})
+    filled_receiver.offer(complete(drifted), stamp="2017-09-26__03_30_00")
+    assert len(filled_receiver.admit().parked) == 1
+    filled_receiver.offer(partial({"report": [report(3)]}), "partial", "2017-09-26__03_35_00")
+    assert failed_checks(filled_receiver) == {"archives_fit_schema"}
+    assert len(filled_receiver.load([ArchiveKind.PARTIAL]).loaded) == 1
+    assert failed_checks(filled_receiver) == {"archives_fit_schema"}
 
 
 def test_what_is_no_file_is_not_even_looked_at(receiver: OldReceiver) -> None:

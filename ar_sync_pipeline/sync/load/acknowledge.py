@@ -87,7 +87,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         gaps=len(promised.gaps) if promised else 0,
         waiting=len(waiting),
         parked=tuple(_parked(spool)),
-        quarantined=len(lost_in_quarantine(spool, ledger)),
+        quarantined=len(lost_in_quarantine(settings, ledger)),
         unverified=unverified[:MOST_UNVERIFIED],
         more_unverified=len(unverified[MOST_UNVERIFIED:]),
     )
@@ -116,7 +116,7 @@ def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
     if written is None:
         return False
     with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
-        if not has_ledger(connection) or _is_true(written, settings.remote_bkp_fldr, connection):
+        if not has_ledger(connection) or _is_true(written, settings, connection):
             return False
         with load_lock(connection):
             acknowledge(settings, connection, clock)
@@ -136,11 +136,11 @@ def report_load_at_work(settings: ReceiverSettings, clock: Clock) -> None:
     LoadAtWork(at=at).write(settings.remote_bkp_fldr, signing_keys=keys)
 
 
-def _is_true(written: Checkpoint, spool: Path, connection: Connection) -> bool:
+def _is_true(written: Checkpoint, settings: ReceiverSettings, connection: Connection) -> bool:
     ledger = read_ledger(connection)
     return (
-        written.parked == tuple(_parked(spool))
-        and written.quarantined == len(lost_in_quarantine(spool, ledger))
+        written.parked == tuple(_parked(settings.remote_bkp_fldr))
+        and written.quarantined == len(lost_in_quarantine(settings, ledger))
         and written.watermark == _end(ledger, connection)
     )
 

@@ -118,8 +118,8 @@ def admit_archives(
     return replace(
         admission,
         warnings=(*admission.warnings, *unreported),
-        waiting_for_schema=parked_by_gate(spool),
-        lost=lost_in_quarantine(spool, receiver.ledger),
+        waiting_for_schema=parked_by_gate(settings),
+        lost=lost_in_quarantine(settings, receiver.ledger),
         seconds=watch.seconds["examine"],
     )
 

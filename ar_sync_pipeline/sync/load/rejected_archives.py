@@ -7,17 +7,23 @@ complete is still parked after a run that loaded partials.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ar_sync_pipeline.archive.errors import NewerFormatError, UnreadableArchiveError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
-from ar_sync_pipeline.spool.states import list_parked, list_quarantined
+from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    SpoolState,
+    list_parked,
+    list_quarantined,
+)
 from ar_sync_pipeline.sync.errors import (
     ArchiveParkedError,
     FutureArchiveError,
     StillArrivingError,
 )
 from ar_sync_pipeline.sync.load.applied_chain import content_until, is_brought, promised_chain
+from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.rejection import Rejection
 
 _OF_THE_GATE = frozenset(
@@ -32,29 +38,41 @@ _OF_THE_GATE = frozenset(
 )
 
 
-def parked_by_gate(spool: Path) -> tuple[Rejection, ...]:
-    """Return archives that wait for the receiver's schema, rights, version or clock, by age."""
-    return tuple(r for r in _parked(spool) if r.code in _OF_THE_GATE)
+def parked_by_gate(settings: ReceiverSettings) -> tuple[Rejection, ...]:
+    """Return archives that wait for the receiver's schema, rights, version or clock.
+
+    An archive of another system is converted before the gate, so whatever it waits for counts.
+    """
+    own = [r for r in _parked(settings) if r.code in _OF_THE_GATE]
+    return (*own, *map(Rejection.read, _of_other_systems(settings, SpoolState.PARKED)))
 
 
-def parked_by_load(spool: Path) -> tuple[Rejection, ...]:
+def parked_by_load(settings: ReceiverSettings) -> tuple[Rejection, ...]:
     """Return archives that match and wait for something else, such as an operator's approval."""
-    return tuple(r for r in _parked(spool) if r.code not in _OF_THE_GATE)
+    return tuple(r for r in _parked(settings) if r.code not in _OF_THE_GATE)
 
 
-def lost_in_quarantine(spool: Path, ledger: Sequence[AppliedArchive]) -> tuple[Rejection, ...]:
+def lost_in_quarantine(
+    settings: ReceiverSettings, ledger: Sequence[AppliedArchive]
+) -> tuple[Rejection, ...]:
     """Return quarantined archives whose content no other archive has brought yet.
 
     Once the unbroken chain reaches a partial's snapshot, another archive has brought it; that of a
     complete comes with a later complete only.
     """
     until = content_until(ledger, promised_chain(ledger))
+    quarantined = [
+        *list_quarantined(settings.remote_bkp_fldr),
+        *_of_other_systems(settings, SpoolState.QUARANTINED),
+    ]
     return tuple(
-        Rejection.read(archive)
-        for archive in list_quarantined(spool)
-        if not is_brought(archive.name, until)
+        Rejection.read(archive) for archive in quarantined if not is_brought(archive.name, until)
     )
 
 
-def _parked(spool: Path) -> list[Rejection]:
-    return [*map(Rejection.read, list_parked(spool))]
+def _parked(settings: ReceiverSettings) -> list[Rejection]:
+    return [*map(Rejection.read, list_parked(settings.remote_bkp_fldr))]
+
+
+def _of_other_systems(settings: ReceiverSettings, state: SpoolState) -> list[SpooledArchive]:
+    return [archive for archive in other_archives(settings) if archive.state is state]

@@ -94,7 +94,7 @@ def test_reason_file_that_somebody_wrote_is_shown_harmless(sites: TwoSites) -> N
     assert reason is not None
     forged = reason.model_copy(update={"reason": HOSTILE + "x" * 50_000, "remedy": HOSTILE})
     Path(reason_path(parked.path)).write_text(forged.model_dump_json())
-    (shown,) = parked_by_gate(sites.spool)
+    (shown,) = parked_by_gate(sites.settings)
     assert str(shown).isprintable()
     assert len(str(shown)) < 1200
     found = output(sites, "status")
