@@ -120,6 +120,86 @@ def test_rules_that_fail_on_every_row_are_an_error_that_names_the_rules(
         _run_stage(receiver, _stage_that_fails_on(buses))
 
 
+def test_rows_stay_untransformed_while_no_row_of_their_table_gets_its_results(
+    receiver: Receiver,
+) -> None:
+    """One bad row waits until another one proves that the cause is in the row."""
+    bad, bus = receiver.bus_event(), receiver.bus()
+    _refuse_where(receiver.connection, f'NEW."timePeriod_id" IS NOT NULL AND NEW.id = {bad}')
+    receiver.transform()
+    assert not receiver.row("eventforbusv2", bad)["transformed"]
+    assert receiver.row("busv2", bus)["transformed"]
+    assert [row["primary_key"] for row in receiver.rejected()] == [str(bad)]
+    good = receiver.bus_event()
+    receiver.transform()
+    assert receiver.row("eventforbusv2", bad)["transformed"]
+    assert receiver.row("eventforbusv2", good)["timePeriod_id"]
+    assert [row["primary_key"] for row in receiver.rejected()] == [str(bad)]
+
+
+def test_a_cause_outside_the_rows_marks_none_of_them_and_is_an_error(receiver: Receiver) -> None:
+    """The other tables get their results, and the next run handles the rows."""
+    events = [receiver.bus_event() for _ in range(5)]
+    report = receiver.report("{}")
+    _refuse_where(receiver.connection, 'NEW."timePeriod_id" IS NOT NULL')
+    with pytest.raises(TransformRefusedError, match="no row of AndroidRequests_eventforbusv2"):
+        receiver.transform()
+    assert not any(row["transformed"] for row in receiver.rows("eventforbusv2"))
+    assert receiver.row("report", report)["transformed"]
+    assert len(receiver.rejected()) >= len(events)
+    receiver.connection.execute('DROP TRIGGER refuse ON "AndroidRequests_eventforbusv2"')
+    assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 5}
+
+
+def test_good_rows_after_many_bad_ones_prove_that_the_cause_is_in_the_rows(
+    receiver: Receiver,
+) -> None:
+    bad = [receiver.bus_event() for _ in range(6)]
+    good = receiver.bus_event()
+    _refuse_where(receiver.connection, f'NEW."timePeriod_id" IS NOT NULL AND NEW.id <> {good}')
+    receiver.transform(batch_rows=2)
+    assert all(row["transformed"] for row in receiver.rows("eventforbusv2"))
+    assert [row["primary_key"] for row in receiver.rejected()] == sorted(map(str, bad))
+
+
+@pytest.mark.parametrize(
+    ("column", "is_refused"),
+    [
+        ("integer NOT NULL", True),
+        ("integer NOT NULL DEFAULT 1", False),
+        ("integer GENERATED ALWAYS AS IDENTITY", False),
+        ("filled NOT NULL", False),
+        ("integer", False),
+    ],
+)
+def test_a_column_that_every_new_report_info_would_violate_is_named_before_any_row(
+    receiver: Receiver, column: str, is_refused: bool
+) -> None:
+    report = receiver.report("{}")
+    receiver.connection.execute("CREATE DOMAIN filled AS integer DEFAULT 7")
+    query = f'ALTER TABLE "AndroidRequests_reportinfo" ADD revision {column}'
+    receiver.connection.execute(query.encode())
+    if is_refused:
+        with pytest.raises(TransformRefusedError, match=r"reportinfo\.revision .* SET DEFAULT"):
+            receiver.transform()
+    else:
+        receiver.transform()
+    assert bool(receiver.row("report", report)["transformed"]) is not is_refused
+
+
+def test_a_trigger_may_fill_a_column_of_report_info(receiver: Receiver) -> None:
+    receiver.connection.execute(
+        """ALTER TABLE "AndroidRequests_reportinfo" ADD revision integer NOT NULL;
+        CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN NEW.revision = 1; RETURN NEW; END $$;
+        CREATE TRIGGER fill BEFORE INSERT ON "AndroidRequests_reportinfo"
+        FOR EACH ROW EXECUTE FUNCTION fill()"""
+    )
+    report = receiver.report("{}")
+    receiver.transform()
+    assert receiver.row("report", report)["transformed"]
+
+
 @pytest.mark.long
 def test_a_database_that_refuses_everything_is_not_a_hundred_bad_rows(receiver: Receiver) -> None:
     for _ in range(110):
@@ -127,6 +207,7 @@ def test_a_database_that_refuses_everything_is_not_a_hundred_bad_rows(receiver: 
     _refuse_where(receiver.connection, "true")
     with pytest.raises(TransformRefusedError, match="eventforbusv2 with SQLSTATE P0001"):
         receiver.transform()
+    assert not any(row["transformed"] for row in receiver.rows("eventforbusv2"))
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 7, 1000])

@@ -1,13 +1,15 @@
 """Handles the rows of a stage in batches of limited size, each in one transaction.
 
 If the database refuses a batch, or the rules fail on it, the batch is halved until the bad row is
-alone. That row is recorded as rejected, and the others are handled (old system, D27 and D28).
+alone. That row is recorded as rejected, and the others are handled (old system, D27 and D28). It is
+marked as handled once another row of its table has got results: until then the cause may be a
+trigger, a constraint or a setting, and its results would be lost for good.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +27,8 @@ from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepT
 
 MAX_REFUSED_ROWS: Final = 100
 """If more rows are refused in one run, the cause is not in the rows."""
+_FEW_ROWS: Final = 5
+"""If as many rows of a table are refused and none gets results, the cause is not in the rows."""
 
 # Errors that a row can cause; a row never causes a missing privilege or a lost connection.
 _CAUSED_BY_A_ROW = (
@@ -47,6 +51,8 @@ class Progress:
         rejected: Number of rows by step, severity and reason.
         batches: Number of committed transactions.
         refused: Number of rows that the database refused, or on which the rules failed.
+        suspects: Refused rows of the current stage, while no row of it has got results.
+        is_proven: Whether a row of the current stage has got results.
     """
 
     clock: Clock
@@ -56,6 +62,8 @@ class Progress:
     rejected: Counter[tuple[str, Severity, str]] = field(default_factory=Counter)
     batches: int = 0
     refused: int = 0
+    suspects: list[Rejection] = field(default_factory=list)
+    is_proven: bool = False
 
 
 def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_rows: int) -> None:
@@ -68,14 +76,18 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
         batch_rows: Upper limit of a batch.
 
     Raises:
-        TransformRefusedError: The database refused more than ``MAX_REFUSED_ROWS`` rows, or the
-            rules failed on them.
+        TransformRefusedError: The database refused more than ``MAX_REFUSED_ROWS`` rows, or several
+            and no row got results, or the rules failed on them.
         TransformTooSlowError: The deadline has passed and rows are left.
     """
+    progress.suspects, progress.is_proven = [], False
     rows = min(batch_rows, stage.most_rows or batch_rows)
     for ids in _pending(connection, stage, progress.timer, rows):
         progress.timer.check_deadline(f"after {sum(progress.handled.values()):,} rows")
         _handle(connection, stage, ids, progress)
+    _leave_suspects(connection, stage, progress)
+    if len(progress.suspects) >= _FEW_ROWS:
+        raise _no_results(stage, progress.suspects)
 
 
 def _pending(
@@ -103,6 +115,8 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
             return
     else:
         _count(progress, stage, len(locked), outcome)
+        if any(outcome.rows.values()):
+            _blame_suspects(connection, stage, progress)
         return
     middle = len(ids) // 2
     _handle(connection, stage, ids[:middle], progress)
@@ -148,18 +162,40 @@ def _reject(
 ) -> None:
     progress.refused += 1
     if progress.refused > MAX_REFUSED_ROWS:
+        _leave_suspects(connection, stage, progress)
         raise _too_many(stage, error) from error
-    rejection = _rejection(row, error)
-    try:
-        with connection.transaction():
-            connection.execute(stage.give_up, {"id": row})
-            record_rejections(connection, stage.table, [row], [rejection], now=progress.clock())
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    except _CAUSED_BY_A_ROW:
-        # The row cannot be marked either: it stays as it is, and the entry has the reason.
-        with connection.transaction():
-            record_rejections(connection, stage.table, [row], [rejection], now=progress.clock())
-    _count(progress, stage, 1, BatchOutcome({}, (rejection,)))
+    progress.suspects.append(_rejection(row, error))
+    if progress.is_proven:
+        _blame_suspects(connection, stage, progress)
+
+
+def _blame_suspects(connection: Connection, stage: Stage, progress: Progress) -> None:
+    """Mark the refused rows as handled: another row got results, so the cause is in them."""
+    progress.is_proven = True
+    for rejection in progress.suspects:
+        try:
+            with connection.transaction():
+                connection.execute(stage.give_up, {"id": int(rejection.primary_key)})
+                _record(connection, stage, rejection, progress)
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except _CAUSED_BY_A_ROW:
+            # The row cannot be marked either: it stays as it is, and the entry has the reason.
+            _record(connection, stage, rejection, progress)
+        _count(progress, stage, 1, BatchOutcome({}, (rejection,)))
+    progress.suspects = []
+
+
+def _leave_suspects(connection: Connection, stage: Stage, progress: Progress) -> None:
+    """Record the refused rows and leave them to the next run."""
+    for rejection in progress.suspects:
+        _record(connection, stage, rejection, progress)
+        _count(progress, stage, 1, BatchOutcome({}, (rejection,)))
+
+
+def _record(connection: Connection, stage: Stage, rejection: Rejection, progress: Progress) -> None:
+    keys = [int(rejection.primary_key)]
+    with connection.transaction():
+        record_rejections(connection, stage.table, keys, [rejection], now=progress.clock())
 
 
 def _rejection(row: int, error: Exception) -> Rejection:
@@ -183,6 +219,16 @@ def _too_many(stage: Stage, error: Exception) -> TransformRefusedError:
         f"the rules of the transform failed on more than {MAX_REFUSED_ROWS} rows, "
         f"the last one of {stage.table} with {type(error).__name__}",
         remedy="report the traceback of this run as a bug; ar_sync.rejected_row lists the rows",
+    )
+
+
+def _no_results(stage: Stage, suspects: Sequence[Rejection]) -> TransformRefusedError:
+    return TransformRefusedError(
+        f"no row of {stage.table} gets results, and {len(suspects)} rows are refused, the last one"
+        f" because {suspects[-1].reason}",
+        remedy="check the triggers, constraints and columns of the AndroidRequests tables there, or"
+        " report a failure of the rules as a bug; the rows wait, and the next transform handles"
+        " them",
     )
 
 

@@ -14,7 +14,11 @@ from psycopg import sql
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.transform.errors import TransformTablesMissingError
+from ar_sync_pipeline.transform.errors import (
+    TransformRefusedError,
+    TransformTablesMissingError,
+)
+from ar_sync_pipeline.visible_text import visible_name
 
 BUS: Final = "AndroidRequests_busv2"
 BUS_EVENT: Final = "AndroidRequests_eventforbusv2"
@@ -63,6 +67,18 @@ LEFT JOIN pg_attribute a
   AND a.attname = wanted.column_name AND NOT a.attisdropped
 WHERE a.attrelid IS NULL
 ORDER BY 1, 2
+"""
+# A trigger BEFORE INSERT of each row (tgtype: 1 + 2 + 4) may fill such a column.
+_UNFILLED = """
+SELECT a.attname
+FROM pg_attribute a
+JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = to_regclass(quote_ident(%(table)s)) AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND t.typdefault IS NULL
+  AND a.attname <> ALL (%(written)s)
+  AND NOT EXISTS (SELECT FROM pg_trigger g
+                  WHERE g.tgrelid = a.attrelid AND NOT g.tgisinternal AND g.tgtype & 7 = 7)
+ORDER BY a.attnum
 """
 _GEOMETRY = """
 SELECT t.typname, n.nspname, a.atttypmod
@@ -113,16 +129,18 @@ def missing_in(catalog: Catalog) -> tuple[str, ...]:
 
 
 def require_tables(connection: Connection) -> None:
-    """Check that the database has every table and column of the rules.
+    """Check that the database has every table and column of the rules, and takes their rows.
 
     Raises:
         TransformTablesMissingError: Tables or columns are missing.
+        TransformRefusedError: ``reportinfo`` needs values that the rules do not know.
     """
     wanted = [(table, name) for table, names in _COLUMNS.items() for name in names.split()]
     rows = connection.execute(
         _MISSING, ([table for table, _ in wanted], [name for _, name in wanted])
     ).fetchall()
     if not rows:
+        _require_that_rows_can_be_added(connection)
         return
     missing = dict.fromkeys(table if absent else f"{table}.{name}" for table, name, absent in rows)
     raise TransformTablesMissingError(
@@ -130,6 +148,19 @@ def require_tables(connection: Connection) -> None:
         remedy="apply TranSappViz's migrations (0900 to 0920) there, "
         "or set AR_SYNC_TRANSFORM to `none` or to a command of your own",
     )
+
+
+def _require_that_rows_can_be_added(connection: Connection) -> None:
+    """Check the only table to which the rules add rows: Django keeps no defaults in a database."""
+    written = _COLUMNS[REPORT_INFO].split()
+    found = connection.execute(_UNFILLED, {"table": REPORT_INFO, "written": written}).fetchall()
+    if found:
+        names = ", ".join(f"{REPORT_INFO}.{visible_name(name)}" for (name,) in found)
+        raise TransformRefusedError(
+            f"the transform cannot add rows of {REPORT_INFO}: {names} must not be null, and has"
+            " neither a default nor a value in the rules",
+            remedy="ALTER the column there: SET DEFAULT, or DROP NOT NULL",
+        )
 
 
 def geometry_column(connection: Connection, table: str, column: str) -> GeometryColumn:

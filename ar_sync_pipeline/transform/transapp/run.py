@@ -89,15 +89,7 @@ def run_transapp(
         prepare_rejected_rows(connection)
         zones = read_zones(connection)
         _record_unreadable_zones(connection, zones, progress)
-        # Stops before the events that refer to them.
-        for stage in (
-            stop_stage(connection),
-            bus_stage(),
-            event_stage(STOP_EVENTS, zones),
-            event_stage(BUS_EVENTS, zones),
-            report_stage(zones),
-        ):
-            run_stage(connection, stage, progress, batch_rows)
+        _run_stages(connection, zones, progress, batch_rows)
         forget_deleted_rows(connection, tables.HANDLED)
     return TransformReport(
         handled=dict(progress.handled),
@@ -106,6 +98,25 @@ def run_transapp(
         seconds=dict(progress.timer.seconds),
         batches=progress.batches,
     )
+
+
+def _run_stages(connection: Connection, zones: Zones, progress: Progress, batch_rows: int) -> None:
+    """Handle the rows of all stages; a table whose rows are refused does not stop the others."""
+    refused = []
+    # Stops before the events that refer to them.
+    for stage in (
+        stop_stage(connection),
+        bus_stage(),
+        event_stage(STOP_EVENTS, zones),
+        event_stage(BUS_EVENTS, zones),
+        report_stage(zones),
+    ):
+        try:
+            run_stage(connection, stage, progress, batch_rows)
+        except TransformRefusedError as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
 
 
 @contextmanager
