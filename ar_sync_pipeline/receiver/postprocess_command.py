@@ -1,26 +1,18 @@
 """A transform command from the settings, run as an external process through Dagster Pipes."""
 
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.postprocess import command_words
+from ar_sync_pipeline.transform.errors import CommandFailedError
 from ar_sync_pipeline.transform.specification import CommandTransform
-
-_GRACE_SECONDS = 10
-
-
-class CommandFailedError(TerminalError):
-    """The transform command failed, took too long, or could not be started."""
+from ar_sync_pipeline.transform.supervised_command import run_supervised
 
 
 @dataclass(frozen=True)
@@ -42,11 +34,12 @@ class CommandPostprocessor:
         words = command_words(self.site.settings, self.transform)
         if words is None:
             return {"seconds": 0.0, "command": "not run, since no archive has been applied yet"}
-        return run_command(context, words, timeout_seconds=self.timeout_seconds)
+        url = self.site.settings.database_url
+        return run_command(context, words, url, timeout_seconds=self.timeout_seconds)
 
 
 def run_command(
-    context: dg.AssetExecutionContext, words: Sequence[str], *, timeout_seconds: float
+    context: dg.AssetExecutionContext, words: Sequence[str], url: str, *, timeout_seconds: float
 ) -> Mapping[str, Any]:
     """Run a command to its end; its output is in the logs of the run.
 
@@ -55,6 +48,7 @@ def run_command(
     Raises:
         CommandFailedError: It could not be started, had an exit status other than 0, or was
             terminated because it ran longer than the timeout.
+        TransformRunningError: Another transform works on the receiver's database.
     """
     started = time.monotonic()
     with dg.open_pipes_session(
@@ -63,7 +57,7 @@ def run_command(
         message_reader=dg.PipesTempFileMessageReader(),
     ) as session:
         environment = {**os.environ, **session.get_bootstrap_env_vars()}
-        status = _wait(_start(words, environment), timeout_seconds)
+        status = run_supervised(words, environment, url, timeout_seconds)
     seconds = time.monotonic() - started
     if status != 0:
         raise CommandFailedError(
@@ -79,40 +73,3 @@ def run_command(
     if reported:
         metadata["messages"] = dg.MetadataValue.json(list(reported))
     return metadata
-
-
-def _start(words: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(words, env=environment, start_new_session=True)
-    except OSError as error:
-        raise CommandFailedError(
-            f"the transform command {words[0]} cannot be started ({error.strerror})",
-            remedy="correct AR_SYNC_TRANSFORM, then materialize this asset again",
-        ) from error
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
-    try:
-        return process.wait(timeout=timeout_seconds)
-    except subprocess.TimeoutExpired as error:
-        _end(process)
-        raise CommandFailedError(
-            f"the transform command ran longer than {timeout_seconds / 60:.0f} minutes and was"
-            " ended",
-            remedy="correct the program, or raise AR_SYNC_TRANSFORM_TIMEOUT",
-        ) from error
-    except BaseException:
-        _end(process)
-        raise
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate the command and all processes that it started: SIGTERM, then SIGKILL."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_GRACE_SECONDS)
-    # The process group outlives its leader if a child ignored the signal.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -35,3 +35,7 @@ class TransformRefusedError(ParkedError):
 
 class TransformTooSlowError(ParkedError):
     """The transform was stopped at its time limit; finished batches are kept."""
+
+
+class CommandFailedError(TerminalError):
+    """The transform command failed, took too long, or could not be started."""

@@ -14,6 +14,7 @@ from psycopg.rows import DictRow
 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
+from ar_sync_pipeline.transform import transform_lock
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
     TransformNotAllowedError,
@@ -262,7 +263,10 @@ def test_what_people_set_on_the_receiver_stays(receiver: Receiver) -> None:
     assert receiver.row("eventforbusstop", stop)["fixed"]
 
 
-def test_two_transforms_do_not_work_on_one_database(receiver: Receiver) -> None:
+def test_two_transforms_do_not_work_on_one_database(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transform_lock, "_LOCK_WAIT", "100ms")
     receiver.connection.execute("SELECT pg_advisory_lock(hashtextextended('ar_sync.transform', 0))")
     with pytest.raises(TransformRunningError, match="another transform"):
         receiver.transform()

@@ -12,13 +12,11 @@ import psycopg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import HIDDEN_ROWS, Connection, connect
-from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
     TransformNotAllowedError,
     TransformRefusedError,
-    TransformRunningError,
 )
 from ar_sync_pipeline.transform.rejected_rows import (
     Rejection,
@@ -36,6 +34,7 @@ from ar_sync_pipeline.transform.transapp.reports import report_stage
 from ar_sync_pipeline.transform.transapp.stage import StepTimer, too_slow
 from ar_sync_pipeline.transform.transapp.stop_points import stop_stage
 from ar_sync_pipeline.transform.transapp.zones import Zones, read_zones
+from ar_sync_pipeline.transform.transform_lock import lock_out_other_transforms
 
 DEFAULT_BATCH_ROWS: Final = 20_000
 _SESSION: Final = {
@@ -47,7 +46,6 @@ _SESSION: Final = {
     "lock_timeout": "5min",
 }
 _LONGEST_SECONDS: Final = 7 * 24 * 3600
-_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ar_sync.transform', 0))"
 
 
 def run_transapp(
@@ -85,7 +83,7 @@ def run_transapp(
     progress = Progress(clock, StepTimer(stopwatch, deadline=stopwatch() + timeout_seconds))
     with _receiver(connection_url, timeout_seconds) as connection:
         tables.require_tables(connection)
-        _lock_out_other_transforms(connection)
+        lock_out_other_transforms(connection)
         prepare_rejected_rows(connection)
         zones = read_zones(connection)
         _record_unreadable_zones(connection, zones, progress)
@@ -162,14 +160,6 @@ def _own_errors() -> Iterator[None]:
             f"({_message(error)}, SQLSTATE {error.sqlstate})",
             remedy="check the triggers and columns of the AndroidRequests tables there",
         ) from error
-
-
-def _lock_out_other_transforms(connection: Connection) -> None:
-    if not scalar(connection, _TRY_LOCK):
-        raise TransformRunningError(
-            "another transform runs on the receiver's database",
-            remedy="wait for it to end; this one is tried again",
-        )
 
 
 def _record_unreadable_zones(connection: Connection, zones: Zones, progress: Progress) -> None:
