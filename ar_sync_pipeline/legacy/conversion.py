@@ -11,7 +11,7 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ import ar_sync_pipeline
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, printable
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import Manifest, Watermark, Window
+from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, Watermark, Window
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.regular_file import open_regular_file
@@ -116,7 +116,9 @@ class Conversion:
                 f"{path.name} waits for the receiver's schema ({'; '.join(mismatches)})",
                 remedy="migrate the receiver; the next load then takes the archive",
             )
-        manifest = self._manifest(name, source.sha256(), reading)
+        manifest = self._manifest(
+            name, source.sha256(), reading.tables.manifests(), reading.pictures
+        )
         target = build.path / manifest.name.waiting
         members = reading.members(build, manifest)
         # Only this account may enter the build folder, so its files are those that were hashed.
@@ -124,10 +126,19 @@ class Conversion:
         ArchiveSource(manifest, members, stamps=stamps).write_to(target)
         return Converted(target, manifest.name, (*mismatches, *reading.warnings(path.name)))
 
-    def _manifest(self, name: OldArchiveName, sha256: str, reading: _Reading) -> Manifest:
+    def without_content(self, name: OldArchiveName, sha256: str) -> Manifest:
+        """Return the manifest of an archive that need not be read, for the ledger."""
+        return self._manifest(name, sha256, (), ())
+
+    def _manifest(
+        self,
+        name: OldArchiveName,
+        sha256: str,
+        converted: Sequence[TableManifest],
+        pictures: Sequence[MediaEntry],
+    ) -> Manifest:
         archive_id = old_archive_id(name.kind, name.stamp, sha256)
         complete = name.kind is ArchiveKind.COMPLETE
-        converted = reading.tables.manifests()
         window = Window(start=name.snapshot_at - self.look_back, end=name.snapshot_at)
         return Manifest(
             archive_id=archive_id,
@@ -144,8 +155,8 @@ class Conversion:
             ),
             snapshot_at=name.snapshot_at,
             digest_probe=probe_digest(self.connection) if complete else TRUNCATED_TIMES,
-            tables=converted,
-            media=tuple(reading.pictures),
+            tables=tuple(converted),
+            media=tuple(pictures),
             schema_fingerprint=schema_fingerprint(
                 {table.name: self.tables[table.name] for table in converted}
             ),

@@ -34,6 +34,7 @@ from ar_sync_pipeline.legacy.spooled_archives import (
     written_within,
 )
 from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, open_folder
@@ -104,7 +105,7 @@ class _TakeOver:
             name = exact_name(archive.path, self._name(archive), self._zone)
             if not self._is_taken(archive.path, name):
                 self._check_may_be_taken(archive, name)
-                self.taken.warnings += self._convert(archive, name)
+                self._take(archive, name)
         except TruncatedArchiveError as error:
             arriving = written_within(archive.path, _LONGEST_UPLOAD_PAUSE, self.context.clock())
             self._reject(archive, _still_arriving(archive) if arriving else error)
@@ -115,6 +116,15 @@ class _TakeOver:
             self._reject(archive, fault)
         else:
             mark_applied(self._spool, archive)
+
+    def _take(self, archive: SpooledArchive, name: OldArchiveName) -> None:
+        # One that cannot be converted would stay parked for ever. Any other is converted: if the
+        # receiver's database is restored, it is loaded again.
+        if archive.state is SpoolState.PARKED and self.context.has_content_of(name):
+            self._record_superseded(archive, name)
+        else:
+            self._check_space(archive)
+            self.taken.warnings += self._convert(archive, name)
 
     def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
         rejection = reject(self._spool, archive, error, self.context.clock())
@@ -164,12 +174,14 @@ class _TakeOver:
                 f"{file} is dated in the future",
                 remedy="set the old sender's clock, and AR_SYNC_TIMEZONE to its time zone",
             )
+
+    def _check_space(self, archive: SpooledArchive) -> None:
         with access_to(self._spool):
             space = free_space(self._spool)
         if space.is_too_small_for(_SPACE_FACTOR * archive.size_bytes):
             raise ArchiveParkedError(
-                f"{file} waits for free space in the spool, {_SPACE_FACTOR} times its own"
-                f" {archive.size_bytes} bytes",
+                f"{archive.path.name} waits for free space in the spool, {_SPACE_FACTOR} times its"
+                f" own {archive.size_bytes} bytes",
                 remedy="free space there; the next load then takes the archive",
             )
 
@@ -181,20 +193,37 @@ class _TakeOver:
             build = open_build(scratch, f"{name.kind}_{name.stamp}")
             try:
                 clean_members(build)
-                url = self.context.settings.database_url
-                with connect(url, application="convert") as connection:
-                    conversion = Conversion(
-                        connection,
-                        self.context.catalog,
-                        self.context.tables,
-                        self.context.settings.old_look_back,
-                        self.context.settings.schema_drift is SchemaDrift.IGNORE,
-                    )
+                with self._conversion() as conversion:
                     made = conversion.run(archive.path, name, build)
                 self._publish(made)
             finally:
                 build.remove()
         return made.warnings
+
+    def _record_superseded(self, archive: SpooledArchive, name: OldArchiveName) -> None:
+        sha256 = _sha256(archive.path)
+        with self._conversion() as conversion:
+            record(
+                conversion.connection,
+                conversion.without_content(name, sha256),
+                self.context.clock(),
+                plan=None,
+                manifest_sha256=sha256,
+                history=None,
+                unverified_chunks=None,
+            )
+
+    @contextmanager
+    def _conversion(self) -> Iterator[Conversion]:
+        settings = self.context.settings
+        with connect(settings.database_url, application="convert") as connection:
+            yield Conversion(
+                connection,
+                self.context.catalog,
+                self.context.tables,
+                settings.old_look_back,
+                settings.schema_drift is SchemaDrift.IGNORE,
+            )
 
     def _publish(self, made: Converted) -> None:
         """Rename the new archive into the spool."""

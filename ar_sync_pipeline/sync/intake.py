@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.manifest import SenderIdentity
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
@@ -35,6 +35,8 @@ class IntakeContext:
     Attributes:
         tables: Tables of the receiver by label.
         sender: Sender whose archives the receiver loads; None before the first.
+        has_content_of: Returns whether applied archives have brought what an archive of a name
+            holds.
     """
 
     settings: ReceiverSettings
@@ -42,6 +44,7 @@ class IntakeContext:
     tables: dict[str, TableFacts]
     sender: SenderIdentity | None
     ledger: Sequence[AppliedArchive]
+    has_content_of: Callable[[ArchiveName], bool]
     clock: Clock
 
 
@@ -56,6 +59,8 @@ class Intake(Protocol):
 
     def take_over(self, context: IntakeContext, kinds: Collection[ArchiveKind]) -> TakenOver:
         """Convert every waiting or parked archive; park or quarantine the others.
+
+        A parked one whose content others have brought is recorded as superseded.
 
         Raises:
             SpoolAccessError: The spool's disk is full, or the operating system refuses.

@@ -18,6 +18,7 @@ from ar_sync_pipeline.receiver.jobs import complete_loaddata
 from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
+from ar_sync_pipeline.sync.load.retention import run_retention
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.legacy.building import (
@@ -230,6 +231,34 @@ def test_value_wider_than_the_receivers_column_parks_it(receiver: OldReceiver) -
     receiver.offer(complete(dump({"gtfs": (GTFS, [["1", "a version that is long", "\\N"]])})))
     (parked,) = receiver.admit().parked
     assert "does not fit the receiver's column" in str(parked)
+
+
+@pytest.mark.parametrize("kind", ["complete", "partial"])
+def test_parked_archive_is_superseded_once_another_has_brought_its_content(
+    filled_receiver: OldReceiver, kind: str
+) -> None:
+    """Also one that can never be converted, and retention deletes it in the end."""
+    receiver, stamp = filled_receiver, "2017-09-26__03_30_00"
+    receiver.at_receiver('ALTER TABLE "AndroidRequests_report" ALTER message TYPE varchar(5)')
+    wide = dump({"report": (REPORT, [report_row(1, "too long")])})
+    content = complete(wide) if kind == "complete" else partial({"report": [report(1, "too long")]})
+    receiver.offer(content, kind, stamp)
+    for _ in range(2):
+        assert len(receiver.load().loaded) == 0
+        assert receiver.files("parked") == [
+            f"NEW_backup_{kind}_{stamp}.tar.gz",
+            f"NEW_backup_{kind}_{stamp}.tar.gz.reason.json",
+        ]
+    receiver.offer(complete(), stamp="2017-09-27__03_30_00")
+    receiver.load()
+    assert len(receiver.admit().rejected) == 0
+    assert receiver.files("parked") == []
+    assert f"backup_{stamp}.tar.gz" in receiver.files(kind)
+    status = receiver_status(receiver.settings, receiver.catalog, receiver.clock())
+    assert (status.count("parked"), status.count("superseded")) == (0, 1)
+    receiver.clock = lambda: datetime.now(UTC) + timedelta(days=30)
+    run_retention(receiver.settings, receiver.clock, dry_run=False)
+    assert f"backup_{stamp}.tar.gz" not in receiver.files(kind)
 
 
 @pytest.mark.parametrize("value", [10**12, 10**18 - 1])

@@ -145,7 +145,13 @@ def _take_over(
     settings: ReceiverSettings, receiver: Receiver, clock: Clock, kinds: Collection[ArchiveKind]
 ) -> TakenOver:
     context = IntakeContext(
-        settings, receiver.catalog, receiver.tables, receiver.sender, receiver.ledger, clock
+        settings,
+        receiver.catalog,
+        receiver.tables,
+        receiver.sender,
+        receiver.ledger,
+        receiver.has_content_of,
+        clock,
     )
     return take_over(context, kinds)
 
