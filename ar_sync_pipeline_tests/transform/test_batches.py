@@ -13,7 +13,11 @@ import pytest
 from psycopg.rows import DictRow
 
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
+from ar_sync_pipeline.postgres.errors import (
+    DatabaseFailedError,
+    DatabaseRefusedError,
+    DatabaseUnreachableError,
+)
 from ar_sync_pipeline.transform import transform_lock
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
@@ -286,6 +290,20 @@ def test_a_killed_session_is_tried_again_and_keeps_finished_batches(receiver: Re
     assert all(row["transformed"] for row in receiver.rows("busv2"))
     receiver.connection.execute('DROP TRIGGER die ON "AndroidRequests_eventforbusv2"')
     assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 3}
+
+
+def test_a_statement_that_an_administrator_cancels_is_not_the_time_limit(
+    receiver: Receiver,
+) -> None:
+    receiver.bus_event()
+    receiver.connection.execute(
+        """CREATE FUNCTION cancel() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_cancel_backend(pg_backend_pid()); RETURN NEW; END $$;
+        CREATE TRIGGER cancel BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
+        FOR EACH ROW EXECUTE FUNCTION cancel()"""
+    )
+    with pytest.raises(DatabaseFailedError, match=r"canceling statement due to user request"):
+        receiver.transform()
 
 
 def test_a_run_that_has_had_its_time_keeps_finished_batches_and_the_next_continues(

@@ -81,7 +81,7 @@ def run_transapp(
         TransformTooSlowError: The time limit was reached; finished batches are kept.
     """
     progress = Progress(clock, StepTimer(stopwatch, deadline=stopwatch() + timeout_seconds))
-    with _receiver(connection_url, timeout_seconds) as connection:
+    with _receiver(connection_url, timeout_seconds, progress.timer) as connection:
         tables.require_tables(connection)
         lock_out_other_transforms(connection)
         prepare_rejected_rows(connection)
@@ -118,12 +118,12 @@ def _run_stages(connection: Connection, zones: Zones, progress: Progress, batch_
 
 
 @contextmanager
-def _receiver(url: str, timeout_seconds: float) -> Iterator[Connection]:
+def _receiver(url: str, timeout_seconds: float, timer: StepTimer) -> Iterator[Connection]:
     """Open a connection for the rules, whose statements are limited to the rest of the time."""
     limit = {"statement_timeout": str(math.ceil(min(timeout_seconds, _LONGEST_SECONDS) * 1000))}
     with (
         connect(url, application="transform") as connection,
-        _own_errors(),
+        _own_errors(timer),
         # The rules name the tables as the application does, without a schema.
         default_search_path(connection),
     ):
@@ -133,11 +133,13 @@ def _receiver(url: str, timeout_seconds: float) -> Iterator[Connection]:
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
+def _own_errors(timer: StepTimer) -> Iterator[None]:
     """Convert the failures of statements for which the transform knows a better remedy."""
     try:
         yield
     except psycopg.errors.QueryCanceled as error:
+        if timer.stopwatch() < timer.deadline:
+            raise  # an administrator has canceled it
         raise too_slow(f"in a statement ({_message(error)})") from error
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise TransformInterruptedError(
