@@ -52,6 +52,8 @@ class Retention:
 def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) -> Retention:
     """Decide for every archive in the spool, and delete what may be deleted.
 
+    Before the first load nothing may be.
+
     Args:
         dry_run: Whether to decide only; abandoned uploads are then not checked.
 
@@ -61,9 +63,7 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
     """
     url = settings.database_url
     with connect(url, application="retention") as connection:
-        if not has_ledger(connection):
-            return Retention((), (), 0)
-        if dry_run:
+        if dry_run or not has_ledger(connection):
             return Retention(tuple(_decide(settings, connection, clock)), (), 0)
         with load_lock(connection):
             return clean_spool(settings, connection, clock)
@@ -91,7 +91,7 @@ def _converted(archive: SpooledArchive) -> ArchiveName:
 
 
 def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) -> list[Decision]:
-    ledger = read_ledger(connection)
+    ledger = read_ledger(connection) if has_ledger(connection) else []
     lines = [(name, line) for line in ledger if (name := ArchiveName.parse(line.name))]
     applied_at = {name: line.applied_at for name, line in lines}
     superseded = {name for name, line in lines if line.superseded}

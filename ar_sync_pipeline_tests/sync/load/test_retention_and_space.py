@@ -103,6 +103,21 @@ def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: Two
     assert len(list_applied(filled.spool)) == 1
 
 
+def test_retention_command_lists_the_spool_before_the_first_load(small_sites: TwoSites) -> None:
+    small_sites.complete()
+    environ = {
+        "AR_SYNC_RECEIVER_DATABASE_URL": small_sites.receiver,
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(small_sites.receiver_media),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(small_sites.spool),
+    }
+    for words in (["retention", "--dry-run"], ["retention"]):
+        shown = CliRunner().invoke(main, words, env=environ)
+        assert shown.exit_code == 0, shown.output
+        assert "it is waiting, not applied" in shown.stdout
+    missing = environ | {"AR_SYNC_REMOTE_BKP_FLDR": str(small_sites.folder / "nowhere")}
+    assert CliRunner().invoke(main, ["retention", "--dry-run"], env=missing).exit_code == 2
+
+
 class TestScratch:
     def test_missing_folder_is_one_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(ScratchMissingError, match="does not exist") as caught:
