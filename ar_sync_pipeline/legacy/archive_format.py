@@ -19,6 +19,7 @@ from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.legacy.tar_stream import (
+    FREE_BYTES,
     OldFormatError,
     TarEntry,
     gunzip,
@@ -43,14 +44,16 @@ JSON_MODELS = {
 }
 """Files of a partial, with the Django model of each."""
 
-_DATABASE, _IMAGES = "database.tar.gz", "images.tar.gz"
+_DATABASE = "database.tar.gz"
+IMAGES = "images.tar.gz"
+"""Member with the media files."""
 _INNER_FILES = {
     ArchiveKind.COMPLETE: frozenset({SQL_FILE}),
     ArchiveKind.PARTIAL: frozenset(JSON_MODELS),
 }
 _ALLOWED = {
-    ArchiveKind.COMPLETE: frozenset({_DATABASE, _IMAGES, "migrations.tar.gz", "metadata.txt"}),
-    ArchiveKind.PARTIAL: frozenset({_DATABASE, _IMAGES, "metadata.txt"}),
+    ArchiveKind.COMPLETE: frozenset({_DATABASE, IMAGES, "migrations.tar.gz", "metadata.txt"}),
+    ArchiveKind.PARTIAL: frozenset({_DATABASE, IMAGES, "metadata.txt"}),
 }
 # Inner files are already compressed. SQL and JSON shrink to a tenth, seldom to a fiftieth.
 _OUTER_RATIO, _INNER_RATIO = 20, 250
@@ -84,6 +87,11 @@ class OldFile:
     stream: io.BufferedReader
 
 
+def most_file_bytes(archive_bytes: int) -> int:
+    """Return the largest size of an inner file that an archive of a size can contain."""
+    return FREE_BYTES + _INNER_RATIO * archive_bytes
+
+
 def old_archive_id(kind: ArchiveKind, stamp: str, sha256: str) -> UUID:
     """Return the id of a converted archive; it is the same for each conversion."""
     return uuid5(_ARCHIVE_IDS, f"{kind} {stamp} {sha256}")
@@ -106,9 +114,9 @@ def old_files(file: ReadableStream, kind: ArchiveKind) -> Iterator[OldFile]:
         _expect(name, seen, _ALLOWED[kind], None)
         if name == _DATABASE:
             yield from _database_files(entry, kind)
-        elif name == _IMAGES:
+        elif name == IMAGES:
             yield from _media_files(entry)
-    _require({_DATABASE, _IMAGES} - seen, None)
+    _require({_DATABASE, IMAGES} - seen, None)
 
 
 def first_modified_at(file: ReadableStream) -> datetime | None:
@@ -135,14 +143,14 @@ def _database_files(database: TarEntry, kind: ArchiveKind) -> Iterator[OldFile]:
 
 def _media_files(images: TarEntry) -> Iterator[OldFile]:
     seen: set[str] = set()
-    for entry in tar_entries(gunzip(images.stream, _IMAGES, _INNER_RATIO), _IMAGES):
+    for entry in tar_entries(gunzip(images.stream, IMAGES, _INNER_RATIO), IMAGES):
         name = entry.name.removeprefix("./")
         if name in seen:
-            raise OldFormatError(f"{printable(name)} is in it twice", _IMAGES)
+            raise OldFormatError(f"{printable(name)} is in it twice", IMAGES)
         if "/" in name or name in {"", ".", ".."}:
-            raise OldFormatError(f"{printable(name)} in it is not a plain file name", _IMAGES)
+            raise OldFormatError(f"{printable(name)} in it is not a plain file name", IMAGES)
         if len(seen) >= _MOST_MEDIA_FILES:
-            raise OldFormatError(f"holds more than {_MOST_MEDIA_FILES} media files", _IMAGES)
+            raise OldFormatError(f"holds more than {_MOST_MEDIA_FILES} media files", IMAGES)
         seen.add(name)
         yield OldFile(OldPart.PICTURE, name, entry.size_bytes, entry.modified_at, entry.stream)
 

@@ -28,9 +28,11 @@ from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.files import free_space
 from ar_sync_pipeline.legacy.archive_format import (
+    IMAGES,
     TRUNCATED_TIMES,
     OldFile,
     OldPart,
+    most_file_bytes,
     old_archive_id,
     old_files,
 )
@@ -101,6 +103,7 @@ class Conversion:
         reading = _Reading(OldTables(self.connection, self.catalog, self.tables, build.members))
         try:
             with open_regular_file(path) as file:
+                reading.most_bytes = most_file_bytes(os.fstat(file.fileno()).st_size)
                 source = _HashedFile(file)
                 for found in old_files(source, name.kind):
                     reading.take(found, build)
@@ -165,9 +168,10 @@ class Conversion:
 
 @dataclass
 class _Reading:
-    """Content that was read from one archive."""
+    """Content that was read from one archive, of which no file has more than the most bytes."""
 
     tables: OldTables
+    most_bytes: int = 0
     pictures: list[MediaEntry] = field(default_factory=list)
     pictures_bytes: int = 0
     refused: list[str] = field(default_factory=list)
@@ -188,7 +192,13 @@ class _Reading:
             self.pictures_bytes += found.size_bytes
 
     def _check_space(self, found: OldFile, build: BuildFolder) -> None:
-        """Refuse a file if it and the new archive, with all files so far, exceed the free space."""
+        """Refuse a file if it and the new archive, with all files so far, exceed the free space.
+
+        A header may declare any size: no space would ever be enough for one that cannot be true.
+        """
+        if found.size_bytes > self.most_bytes:
+            name = printable(found.name)
+            raise OldFormatError(f"{name} in it is declared larger than it can be", IMAGES)
         needed_bytes = found.size_bytes + self.pictures_bytes + found.size_bytes
         if free_space(build.members).is_too_small_for(needed_bytes):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(build.members))

@@ -28,7 +28,8 @@ _READ_BYTES = 256 * 1024
 _LONGEST_NAME = 512  # a file name has at most 255 bytes
 _GZIP = 16 + zlib.MAX_WBITS
 # A tar of one small file is mostly zeros, which compress beyond any ratio.
-_FREE_BYTES = 16 * 1024**2
+FREE_BYTES = 16 * 1024**2
+"""Bytes of content that any archive may have."""
 
 
 class OldFormatError(Exception):
@@ -148,7 +149,7 @@ class _Gunzip(io.RawIOBase):
 
     def _count(self, produced: int) -> None:
         self._produced += produced
-        if self._produced > _FREE_BYTES + self._ratio * self._stored:
+        if self._produced > FREE_BYTES + self._ratio * self._stored:
             raise OldFormatError(f"unpacks to more than {self._ratio} times its size", self._member)
 
 

@@ -50,6 +50,13 @@ def long_header(size_bytes: int, kind: bytes) -> bytes:
     return gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(10 * 512))
 
 
+def ends_after_header(size_bytes: int) -> bytes:
+    """Return a tar whose only header declares a size, and that ends there."""
+    info = entry("bus.jpeg", tarfile.REGTYPE)
+    info.size = size_bytes
+    return gzip.compress(info.tobuf(tarfile.GNU_FORMAT))
+
+
 _LINK = entry("bus.jpeg", tarfile.SYMTYPE, "/etc/passwd")
 _PICTURES = {f"{number}.jpeg": bytes(range(256)) * 400 for number in range(3)}
 
@@ -166,6 +173,10 @@ COMPLETES: dict[str, tuple[Callable[[], bytes], str]] = {
     "no pictures' file": (lambda: complete(images=None), "images.tar.gz is missing in it"),
     "no database": (lambda: complete(database=None), "database.tar.gz is missing in it"),
     "a partial among the completes": (lambda: partial({}), "may only hold database.sql"),
+    "a picture of more bytes than any disk has": (
+        lambda: complete(images=ends_after_header(2**60)),
+        "member images.tar.gz: bus.jpeg in it is declared larger than it can be",
+    ),
     "a name of gigabytes": (
         lambda: complete(images=long_header(7 * 1024**3, tarfile.GNUTYPE_LONGNAME)),
         "a name in it is longer than",
