@@ -61,6 +61,11 @@ class OldArchiveIntake:
         """Return every old archive in the spool in any state, oldest first."""
         return list_old_archives(settings.remote_bkp_fldr, ZoneInfo(settings.timezone))
 
+    def has_name_of_one(self, filename: str) -> bool:
+        """Return whether a file name is that of an old archive, in any state."""
+        utc = ZoneInfo("UTC")
+        return any(OldArchiveName.read(filename, utc, kind) for kind in ArchiveKind)
+
     def to_load(self, settings: ReceiverSettings, now: datetime) -> list[SpooledArchive]:
         """Return the old archives that need a load, oldest first.
 

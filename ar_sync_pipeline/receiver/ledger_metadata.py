@@ -68,10 +68,11 @@ def unapplied_metadata(view: LedgerView) -> dict[str, Any]:
 
 
 def _described(archive: UnappliedArchive) -> str:
+    command = f" {as_code(archive.command)}" if archive.command else ""
     return (
         f"{as_code(archive.name)} **{archive.state}** since {archive.since:%Y-%m-%d %H:%M} UTC:"
         f" {as_markdown(archive.reason)}; to do: {as_markdown(archive.remedy)}."
-        f" {as_code(archive.command)}"
+        f"{command}"
     )
 
 

@@ -54,6 +54,9 @@ class Intake(Protocol):
     def spooled(self, settings: ReceiverSettings) -> list[SpooledArchive]:
         """Return every archive of the system in the spool, oldest first, in whatever state."""
 
+    def has_name_of_one(self, filename: str) -> bool:
+        """Return whether a file name is that of an archive of the system, in any state."""
+
     def to_load(self, settings: ReceiverSettings, now: datetime) -> list[SpooledArchive]:
         """Return the archives for which a load should run, oldest first."""
 

@@ -15,11 +15,13 @@ from ar_sync_pipeline.export.history import comparable
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
+from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.load.retention import run_retention
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.legacy.building import (
     GTFS,
@@ -337,6 +339,19 @@ def test_sensor_asks_for_a_load_of_old_archives(receiver: OldReceiver) -> None:
         assert isinstance(answer(ArchiveKind.COMPLETE), dg.SkipReason)
         receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
         assert isinstance(answer(ArchiveKind.COMPLETE), dg.RunRequest)
+
+
+def test_list_of_the_ledger_shows_no_command_that_cannot_read_an_old_archive(
+    receiver: OldReceiver,
+) -> None:
+    receiver.offer(b"", stamp="2017-09-24__03_30_00")
+    receiver.offer(complete(DRIFTED))
+    receiver.admit()
+    receiver.offer(complete(), stamp="2017-09-26__03_30_00")
+    view = view_ledger(receiver.settings)
+    assert [one.state for one in view.unapplied] == ["quarantined", "parked", "waiting"]
+    assert {one.command for one in view.unapplied} == {""}
+    assert "``" not in str(unapplied_metadata(view))
 
 
 def test_status_counts_old_archives(receiver: OldReceiver) -> None:

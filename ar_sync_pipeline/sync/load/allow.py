@@ -20,6 +20,7 @@ from ar_sync_pipeline.spool.states import (
     unpark,
 )
 from ar_sync_pipeline.sync.errors import DeleteGuardError, NoArchiveError, NotGuardedError
+from ar_sync_pipeline.sync.load.intakes import refuse_other_archive
 from ar_sync_pipeline.sync.rejection import Rejection
 
 
@@ -42,6 +43,7 @@ def allow_archive(
         NotGuardedError: It is parked for another reason, which an approval does not remove.
         CorruptArchiveError: Its manifest cannot be read.
     """
+    refuse_other_archive(filename)
     name = ArchiveName.parse(filename)
     spool = settings.remote_bkp_fldr
     found = [a for a in (*list_parked(spool), *list_waiting(spool)) if a.name == name]

@@ -20,6 +20,7 @@ from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
 from ar_sync_pipeline.sync.load.delete_guard import suspicious
 from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
+from ar_sync_pipeline.sync.load.intakes import refuse_other_archive
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
 from ar_sync_pipeline.sync.load.load_session import LoadSession
@@ -111,6 +112,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
 
 
 def _archive_at(path: Path) -> SpooledArchive:
+    refuse_other_archive(path.name)
     name = ArchiveName.parse(path.name)
     try:
         facts = path.stat()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.postgres.approved_archives import Approval, read_approvals
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
@@ -36,7 +37,8 @@ class UnappliedArchive:
         reason: Why it is not applied.
         remedy: What to do.
         since: When it was parked or quarantined; for a waiting one, when it was made.
-        command: Command that shows more about the archive, or allows it.
+        command: Command that shows more about the archive, or allows it; empty for an archive of
+            another system, which the commands cannot read.
     """
 
     name: str
@@ -102,13 +104,15 @@ def _is_unapplied(archive: SpooledArchive) -> bool:
 
 def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> UnappliedArchive:
     name, state = archive.name.applied, archive.state
+    readable = ArchiveName.parse(name) is not None
     if state is SpoolState.WAITING:
         reason = "allowed, waits for the next load" if allowed else "waits for the next load"
-        return UnappliedArchive(
-            name, state, reason, "nothing", archive.name.snapshot_at, f"ar-sync plan {name}"
-        )
+        command = f"ar-sync plan {name}" if readable else ""
+        return UnappliedArchive(name, state, reason, "nothing", archive.name.snapshot_at, command)
     rejection = Rejection.read(archive)
-    if state is SpoolState.PARKED:
+    if not readable:
+        command = ""
+    elif state is SpoolState.PARKED:
         command = f"ar-sync {'allow' if held_by_guard(archive) else 'plan'} {name}"
     else:
         command = f"ar-sync verify {name}"
