@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -95,7 +98,11 @@ def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
 def _begins_like_one(file: Path) -> bool:
     """Return whether a file begins with the header of a manifest."""
     try:
-        with file.open("rb") as content:
+        # A pipe without a writer blocks an ordinary open.
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as content:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return False
             return read_manifest_header(content.read(MANIFEST_HEADER_BYTES)) is not None
     except OSError:
         return False
@@ -103,6 +110,10 @@ def _begins_like_one(file: Path) -> bool:
 
 def _fail(error: ArSyncError, archive: Path, as_json: bool) -> NoReturn:
     """Exit with 1 if the archive is bad, with 2 if the call is invalid."""
+    try:
+        import_module("ar_sync_pipeline.sync.load.intakes").refuse_other_archive(archive.name)
+    except ArSyncError as other:
+        fail(other, as_json=as_json, exit_code=USAGE_ERROR)
     code = FOUND_WRONG if isinstance(error, CorruptArchiveError) else USAGE_ERROR
     named = ArchiveName.parse(archive.name) is not None
     if code == FOUND_WRONG and not named and not _begins_like_one(archive):

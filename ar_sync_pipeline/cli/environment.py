@@ -35,6 +35,11 @@ def operator_environment() -> dict[str, str]:
             f"the settings in {file.absolute()} cannot be read ({reason})",
             remedy="run the command as the account of the product, or in another folder",
         ) from error
+    if any("\0" in text for pair in values.items() for text in pair if text):
+        raise EnvironmentFileError(
+            f"the settings in {file.absolute()} cannot be read (a byte in them is 0)",
+            remedy="write the file again, as text in UTF-8",
+        )
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
         if not name.startswith(_OURS):

@@ -115,7 +115,9 @@ def _problem(side: SideName, values: Mapping[str, str], name: str) -> str:
 def _show(files: FirstFiles, as_json: bool) -> None:
     written, commands = [str(path) for path in files.contents], files.next_commands()
     if as_json:
-        click.echo(json.dumps({"ok": True, "written": written, "next": list(commands)}))
+        shown = {"ok": True, "written": written, "next": list(commands)}
+        more = {"catalog": files.catalog, "new_pseudonym_key": files.new_key}
+        click.echo(json.dumps(shown | more))
         return
     for path in written:
         click.echo(plain(f"Written: {path}"))

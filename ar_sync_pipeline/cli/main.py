@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from importlib import import_module
@@ -11,6 +12,7 @@ import click
 
 from ar_sync_pipeline.cli.reporting import (
     INTERRUPTED,
+    OUTPUT_CLOSED,
     USAGE_ERROR,
     CallInterruptedError,
     FolderDeletedError,
@@ -82,6 +84,10 @@ class LazyGroup(click.Group):
             raise
         except (click.Abort, KeyboardInterrupt, EOFError):
             fail(CallInterruptedError(), as_json=as_json, exit_code=INTERRUPTED)
+        except BrokenPipeError:
+            # As a shell reports SIGPIPE: 1 would be a finding. Nothing may be flushed at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(OUTPUT_CLOSED)
         except (OSError, sqlite3.Error) as error:
             found = disk_error(error) or _deleted_folder(error)
             if found is None:

@@ -17,6 +17,7 @@ from ar_sync_pipeline.visible_text import visible
 
 FOUND_WRONG, USAGE_ERROR = 1, 2
 INTERRUPTED = 130  # that of a shell for a program which SIGINT ended
+OUTPUT_CLOSED = 141  # the same of SIGPIPE
 
 _LONGEST_SHOWN = 4000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,42 @@ def test_what_never_was_an_archive_is_said(
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_pipe_without_a_writer_blocks_no_command(tmp_path: Path, command: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    shown = run(command, tmp_path / "pipe")
+    assert shown.exit_code == 1
+    assert "neither the name nor the content" in shown.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "plan", "allow"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backup_2017-09-25__03_30_00.tar.gz",
+        "NEW_backup_2017-09-25__03_30_00.tar.gz",
+        "NEW_backup_partial_2017-09-25__03_30_00.tar.gz",
+    ],
+)
+def test_archive_of_the_old_system_is_named_as_such(
+    tmp_path: Path, command: str, name: str
+) -> None:
+    """Whether it exists or not: the list in the UI has the name that it gets when it is applied."""
+    receiver = {
+        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
+    }
+    (tmp_path / "media").mkdir()
+    (tmp_path / "spool").mkdir()
+    for content in (None, b"anything"):
+        if content:
+            (tmp_path / name).write_bytes(content)
+        shown = CliRunner().invoke(main, [command, str(tmp_path / name)], env=receiver)
+        assert shown.exit_code == 2
+        assert "is an archive of the old system, which a load converts" in shown.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
 def test_archive_under_another_name_is_told_its_own(
     archive: Path, tmp_path: Path, command: str
 ) -> None:
@@ -114,10 +151,20 @@ def test_archive_under_another_name_is_told_its_own(
     assert f"the file name differs from that of the archive in it, {own}" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"AR_SYNC_SIGNING_KEY=\xff\n",
+        b"AR_SYNC_SIGNING_KEY=a\0b\n",
+        b"PGPASSFILE=a\0b\n",
+        "AR_SYNC_SIGNING_KEY=key\n".encode("utf-16-le"),
+        bytes(4096),
+    ],
+)
 def test_settings_that_cannot_be_read_are_one_message(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    (tmp_path / ".env").write_bytes(b"AR_SYNC_SIGNING_KEY=\xff\n")
+    (tmp_path / ".env").write_bytes(content)
     monkeypatch.chdir(tmp_path)
     shown = run("verify", archive)
     assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)

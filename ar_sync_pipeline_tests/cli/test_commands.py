@@ -118,6 +118,18 @@ def test_output_to_a_full_disk_is_one_message(tmp_path: Path, words: list[str]) 
     assert shown.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("words", [["grants", "sender"], ["grants", "sender", "--json"]])
+def test_reader_that_ends_first_is_not_a_finding(tmp_path: Path, words: list[str]) -> None:
+    """As with ``ar-sync plan | head``, where 1 would say that the archive would be rejected."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        shown = called(*words, folder=tmp_path, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (shown.returncode, shown.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("words", [["status"], ["status", "--json"]])
 def test_deleted_folder_is_one_message(tmp_path: Path, words: list[str]) -> None:
     folder = tmp_path / "gone"
