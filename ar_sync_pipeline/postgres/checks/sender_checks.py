@@ -9,8 +9,8 @@ from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.inherited_rules import inherited_rule_findings
-from ar_sync_pipeline.postgres.checks.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.checks.rights import denied_columns, role_script, usage_grant
+from ar_sync_pipeline.postgres.checks.ruled_constraints import ruled_constraint_findings
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -37,7 +37,7 @@ def check_sender_tables(
         findings += references_out(catalog, table)
         findings += _readable_exclusions(connection, catalog, table)
         rules = catalog.rules(table.name)
-        findings += masked_constraint_findings(connection, rules, table, receives=False)
+        findings += ruled_constraint_findings(connection, rules, table, receives=False)
     return findings
 
 
