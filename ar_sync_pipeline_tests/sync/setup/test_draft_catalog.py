@@ -434,3 +434,34 @@ def test_masks_of_json_say_that_a_list_may_be_expected(empty_database: str) -> N
     text = re.sub(r"\n#  ", "", as_toml(draft_catalog(empty_database)))
     assert 'where the application expects a list, write "[]".' in text
     assert "NOT NULL columns without a default for `mask`" in text
+
+
+def test_constraint_that_refuses_the_choices_is_noted_beside_them(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE contact (id int PRIMARY KEY, email text, phone text, amount int,"
+        " CONSTRAINT reachable CHECK (email IS NOT NULL OR phone IS NOT NULL),"
+        " CONSTRAINT positive CHECK (amount > 0))",
+    )
+    (section,) = draft_catalog(empty_database).sections
+    assert section.choices[0][:2] == ("exclude", ["email", "phone"])
+    (note,) = section.notes
+    assert note.startswith(
+        "constraint reachable of table contact refuses what `exclude` makes of email, phone"
+    )
+
+
+def test_files_of_pictures_are_noted_where_the_draft_knows_no_media_folder(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE profile (id int PRIMARY KEY, avatar text, photo text NOT NULL, email text)",
+    )
+    (section,) = draft_catalog(empty_database).sections
+    (note,) = section.notes
+    assert note.startswith("avatar, photo: files with these names are still sent")
+    assert "`media_columns` and in `exclude`" in note
+    # In a folder it is seen whether they name files.
+    (section,) = draft_catalog(empty_database, media_folder=tmp_path).sections
+    assert section.notes == ()
