@@ -73,8 +73,13 @@ def _sample(connection: Connection, table: TableFacts, names: list[str]) -> dict
     try:
         with default_search_path(connection):
             rows = connection.execute(query).fetchall()
-    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
-        return {}  # for a table with a long lock only the statistics count
+    except (
+        psycopg.errors.QueryCanceled,
+        psycopg.errors.LockNotAvailable,
+        psycopg.errors.InsufficientPrivilege,
+    ):
+        # For a table with a long lock, or in a schema of others, only the statistics count.
+        return {}
     return {
         name: [value for value in values if value is not None]
         for name, values in zip(names, zip(*rows, strict=True), strict=False)

@@ -465,3 +465,25 @@ def test_files_of_pictures_are_noted_where_the_draft_knows_no_media_folder(
     # In a folder it is seen whether they name files.
     (section,) = draft_catalog(empty_database, media_folder=tmp_path).sections
     assert section.notes == ()
+
+
+def test_draft_needs_no_right_in_the_schemas_of_others(empty_database: str, tmp_path: Path) -> None:
+    role = f"draws up {empty_database.rpartition('/')[2]}"
+    execute(
+        empty_database,
+        "CREATE TABLE t (id int PRIMARY KEY, note text)",
+        "CREATE SCHEMA audit",
+        "CREATE TABLE audit.log (id int PRIMARY KEY, updated_at timestamptz, note text)",
+        "INSERT INTO audit.log VALUES (1, now()), (2, now())",
+        "CREATE INDEX ON audit.log (updated_at)",
+        "ANALYZE audit.log",
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT SELECT ON t, audit.log TO "{role}"',
+    )
+    draft = draft_catalog(make_conninfo(empty_database, user=role), media_folder=tmp_path)
+    (listed,) = draft.tables["audit"]
+    assert listed.label == "audit.log"
+    assert "about 2 rows" in listed.about
+    (section,) = (one for one in draft.sections if one.label == "audit.log")
+    assert section.rules["changed_at"] == "updated_at"
+    assert "updated_at (index" in section.notes[0]
