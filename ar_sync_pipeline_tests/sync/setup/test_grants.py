@@ -218,7 +218,9 @@ def test_an_excluded_column_cannot_be_read_and_dumps_do_without_it(
     )
     catalog = load(PRIVATE, tmp_path)
     as_admin = check_sender(sender, catalog)
-    assert ["may read password, Token of table t_user" in str(note) for note in as_admin] == [True]
+    assert ["may read password, Token, key of table t_user" in str(note) for note in as_admin] == [
+        True
+    ]
     sites = TwoSites(granted("sender", sender, PRIVATE), receiver, catalog, tmp_path)
     assert check_sender(sites.sender, catalog) == ()
     private = ["SELECT password FROM t_user", "SELECT key FROM t_user", "SELECT * FROM t_user"]
@@ -242,6 +244,30 @@ def test_an_excluded_column_cannot_be_read_and_dumps_do_without_it(
     assert rows(receiver, 'SELECT DISTINCT password, "Token", mail FROM t_user') == [
         (None, None, None)
     ]
+
+
+@pytest.mark.parametrize("before_15", [False, True])
+def test_what_is_computed_from_an_excluded_column_cannot_be_read_either(
+    database_factory: DatabaseFactory, tmp_path: Path, granted: Granted, before_15: bool
+) -> None:
+    sender, catalog = database_factory(), load(PRIVATE, tmp_path)
+    execute(sender, USERS)
+    if before_15:
+        # There the column, not its expression, depends on what it is computed from.
+        execute(
+            sender,
+            "UPDATE pg_depend SET classid = 'pg_class'::regclass, objid = f.adrelid,"
+            " objsubid = f.adnum FROM pg_attrdef f WHERE classid = 'pg_attrdef'::regclass"
+            " AND objid = f.oid AND refobjid = f.adrelid AND refobjsubid > 0"
+            " AND refobjsubid <> f.adnum",
+        )
+    role = granted("sender", sender, PRIVATE)
+    read = ["SELECT key FROM t_user", "SELECT short FROM t_user"]
+    assert allowed(role, read) == read[1:]
+    assert check_sender(role, catalog) == ()
+    execute(sender, f'GRANT SELECT (key) ON t_user TO "{conninfo_to_dict(role)["user"]}"')
+    (note,) = check_sender(role, catalog)
+    assert "this role may read key of table t_user" in str(note)
 
 
 def test_a_right_that_a_table_with_excluded_columns_lacks_is_named_with_its_statement(
