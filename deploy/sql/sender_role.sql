@@ -99,6 +99,13 @@ SELECT a.attrelid, a.attnum, x.given
          ON x.given = n.nspname || '.' || c.relname || '.' || a.attname
          OR (n.nspname = :'schema' AND x.given = c.relname || '.' || a.attname)
  WHERE x.given <> '';
+-- `ar-sync grants` has the names of a catalog, of which a migration may have dropped a table.
+DELETE FROM ar_sync_hidden h
+ WHERE attrelid IS NULL AND :'separator' <> ','
+   AND NOT EXISTS (SELECT FROM ar_sync_tables t
+                     JOIN pg_class c ON c.oid = t.name
+                     JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE starts_with(h.given, n.nspname || '.' || c.relname || '.'));
 DO $$ DECLARE
   unmatched text := (SELECT string_agg(quote_literal(given), ', ') FROM ar_sync_hidden
                       WHERE attrelid IS NULL);
