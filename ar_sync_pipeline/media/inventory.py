@@ -128,7 +128,7 @@ class _Walk:
             relative = prefix + name
             if relative.endswith("/"):
                 # A folder is reported if it matches "*.jpeg", not if it matches "*".
-                if _matches(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
+                if matches_any(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
                     self._report(relative, IS_A_FOLDER, entry)
                 later.append(relative)
             elif (facts := self._file(relative, entry)) is not None:
@@ -139,7 +139,7 @@ class _Walk:
 
     def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
         """Return the metadata of a matching regular file; report anything else that matches."""
-        matches = _matches(relative, self.patterns)
+        matches = matches_any(relative, self.patterns)
         try:
             facts = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -238,7 +238,8 @@ def _kind_of(mode: int) -> str:
     return f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file"
 
 
-def _matches(relative: str, patterns: Sequence[str]) -> bool:
+def matches_any(relative: str, patterns: Sequence[str]) -> bool:
+    """Return whether a pattern matches the name of a file, or its path if the pattern has a /."""
     of_names, of_paths = _compiled(tuple(patterns))
     name = relative.rpartition("/")[2]
     return of_names(name) is not None or of_paths(relative) is not None

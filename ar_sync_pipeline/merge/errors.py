@@ -91,9 +91,13 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
         error.diag.context
     ):
         action = f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
-    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "schema" in str(error):
+    elif (
+        isinstance(error, psycopg.errors.InsufficientPrivilege)
+        and (object_ := re.search("schema|function", str(error))) is not None
+    ):
+        right = {"schema": "USAGE ON that schema", "function": "EXECUTE ON that function"}
         action = (
-            "GRANT USAGE ON that schema to the role of the receiver's URL, or run the output of"
+            f"GRANT {right[object_[0]]} to the role of the receiver's URL, or run the output of"
             " `ar-sync grants receiver`"
         )
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):

@@ -17,6 +17,7 @@ from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.sql_parts import equal
 
 _SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".(]+)\.')
+_CONSTANT = re.compile(r"\(?(?:-?[0-9.]+|'(?:[^']|'')*'|true|false|NULL)\)?(?:::[\w .,()\"\[\]]+)?")
 
 
 class Action(StrEnum):
@@ -70,6 +71,11 @@ class ColumnFacts:
         """Schema of the type, which a role must be allowed to use to name it; None: a built-in."""
         found = _SCHEMA.match(self.type)
         return found[1].strip('"').replace('""', '"') if found else None
+
+    @property
+    def has_constant_default(self) -> bool:
+        """Whether all new rows get the same value, or NULL, if a statement does not name it."""
+        return not self.has_default or _CONSTANT.fullmatch(self.expression) is not None
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.demo.city import fill_city
 from ar_sync_pipeline.demo.equality import prove_equal_tables
 from ar_sync_pipeline.demo.receiver_city import fill_receiver
@@ -22,6 +25,7 @@ from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.merge import filling
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver
 from ar_sync_pipeline.transform.transapp.run import run_transapp
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import (
@@ -115,6 +119,58 @@ def test_sender_role_can_only_read_the_replicated_tables(sites: TwoSites) -> Non
 
 def test_receiver_role_can_only_write_the_catalog_and_its_own_schema(sites: TwoSites) -> None:
     assert allowed(sites.receiver, NOT_THE_RECEIVER) == []
+
+
+FUNCTIONS = ("of_index", "of_check", "of_default", "of_computed", "of_domain", "of_default_domain")
+
+
+def test_receiver_role_may_call_what_its_rows_call_where_the_public_may_not(
+    filled: TwoSites, role_script: RoleScript
+) -> None:
+    """PostgREST's manual recommends to take that right from PUBLIC."""
+    for url in (filled.sender, filled.receiver):
+        execute(
+            url,
+            "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+            *(
+                f"CREATE FUNCTION {name}(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE"
+                " AS 'BEGIN RETURN v; END'"
+                for name in (*FUNCTIONS, "uncalled")
+            ),
+            "CREATE DOMAIN word AS text CHECK (of_domain(VALUE) <> '') "
+            "DEFAULT of_default_domain('x')",
+            "CREATE TABLE app_call (id int PRIMARY KEY, w word, words word[], v text,"
+            " CHECK (of_check(v) <> ''), own text DEFAULT of_default('y'), own_word word,"
+            " c text GENERATED ALWAYS AS (of_computed(v)) STORED) PARTITION BY RANGE (id)",
+            "CREATE TABLE app_call_1 PARTITION OF app_call FOR VALUES FROM (0) TO (9)",
+            "CREATE INDEX ON app_call_1 (of_index(v))",
+        )
+    filled.at_sender("INSERT INTO app_call VALUES (1, 'a', ARRAY['b'], 'c')")
+    own = {"app_call": {"receiver_columns": ["own", "own_word"]}}
+    catalog = Catalog.model_validate({"name": "small", "tables": ["app_*"], "table": own})
+    role = role_script("receiver", filled.receiver, tables="app_*")
+    sites = replace(filled, receiver=role, catalog=catalog)
+    assert check_receiver(role, catalog) == ()
+    sites.complete()
+    assert sites.load().refused == ()
+    assert rows(filled.receiver, "SELECT c, own, own_word FROM app_call") == [("c", "y", "x")]
+    assert refused(role, "SELECT uncalled('x')")
+
+    name = sql.Identifier(unquote(urlsplit(role).username or "")).as_string()
+    filled.at_receiver(f"REVOKE EXECUTE ON FUNCTION of_index, of_domain FROM {name}")
+    filled.at_sender("UPDATE app_call SET v = 'd'")
+    sites.complete()
+    (kept,) = sites.load().refused
+    assert "permission denied for function of_domain" in str(kept)
+    assert "GRANT EXECUTE ON that function" in str(kept)
+    found = check_receiver(role, catalog)
+    assert [one.problem for one in found] == [
+        f"function public.{one}(text) gives this role no EXECUTE"
+        for one in ("of_domain", "of_index")
+    ]
+    filled.at_receiver(*(one.sql for one in found))
+    assert check_receiver(role, catalog) == ()
+    assert sites.load().refused == ()
 
 
 def test_receiver_role_may_suppress_side_effects_unless_the_administrator_says_no(

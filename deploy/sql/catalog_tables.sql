@@ -47,11 +47,20 @@ SELECT oid::regclass AS name, relnamespace::regnamespace AS schema, relowner AS 
  WHERE oid IN (SELECT oid FROM ar_sync_matched WHERE list IN ('tables', 'receiver_tables'))
    AND oid NOT IN (SELECT oid FROM ar_sync_matched WHERE list = 'exclude');
 
--- Before anything is taken away: the defaults are one application's, yours may be another.
+-- `ar-sync grants` has the names of a catalog, of which a migration may have dropped a table, or not
+-- made it yet. By hand, before anything is taken away: the defaults are one application's, yours may
+-- be another.
+CREATE TEMP TABLE ar_sync_unmatched AS
+SELECT string_agg(DISTINCT quote_literal(pattern), ', ') AS patterns, :'separator' = ',' AS by_hand
+  FROM ar_sync_patterns
+ WHERE list = 'tables' AND pattern <> ''
+   AND pattern NOT IN (SELECT pattern FROM ar_sync_matched WHERE list = 'tables');
 DO $$ DECLARE
-  unmatched text := (SELECT string_agg(DISTINCT quote_literal(pattern), ', ') FROM ar_sync_patterns
-                      WHERE list = 'tables' AND pattern <> '' AND pattern NOT IN (
-                        SELECT pattern FROM ar_sync_matched WHERE list = 'tables'));
+  unmatched text := (SELECT patterns FROM ar_sync_unmatched WHERE by_hand);
+  given text := (SELECT CASE WHEN by_hand
+                             THEN 'Name those of your catalog: -v schema=... -v tables=... -v exclude=...'
+                             ELSE 'Run it in the database of the catalog, or correct `tables`.' END
+                   FROM ar_sync_unmatched);
 BEGIN
   IF unmatched IS NOT NULL THEN
     RAISE EXCEPTION 'no table of this database matches % of `tables`; nothing was changed', unmatched
@@ -59,9 +68,14 @@ BEGIN
                    ' -v schema=... -v tables=... -v exclude=...';
   ELSIF NOT EXISTS (SELECT FROM ar_sync_tables) THEN
     RAISE EXCEPTION 'no table of this database matches `tables` and not `exclude`; nothing was changed'
-      USING HINT = 'Name those of your catalog: -v schema=... -v tables=... -v exclude=...';
+      USING HINT = given;
   END IF;
 END $$;
+SELECT patterns AS unmatched, patterns IS NOT NULL AS some_unmatched FROM ar_sync_unmatched \gset
+DROP TABLE pg_temp.ar_sync_unmatched;
+\if :some_unmatched
+\warn 'no table of this database matches' :unmatched 'of `tables`: if it should, run this again when it has one'
+\endif
 
 -- The role loses them if the catalog does not name them: another catalog may need them.
 CREATE TEMP TABLE ar_sync_granted AS

@@ -122,6 +122,65 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %I TO %I', n.nspname, :'role')
      WHERE u.class = 'pg_opclass'::regclass AND c.oid = u.oid) AS x (namespace)
   JOIN pg_namespace n ON n.oid = x.namespace AND n.nspname <> 'pg_catalog' \gexec
 
+-- What rows call when they are written: defaults, checks, computed columns, indexes. PUBLIC usually
+-- may call all functions. Functions that these call are for you to grant (the same query as in
+-- ar_sync_pipeline/postgres/checks/called_functions.py).
+WITH RECURSIVE relation AS (
+  SELECT name::oid AS oid FROM ar_sync_tables
+   UNION
+  SELECT h.inhrelid
+    FROM relation r
+    JOIN pg_class c ON c.oid = r.oid AND c.relkind = 'p'
+    JOIN pg_inherits h ON h.inhparent = r.oid),
+type AS (
+  SELECT a.atttypid AS oid
+    FROM relation r
+    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+   UNION
+  SELECT x.oid
+    FROM type p
+    JOIN pg_type t ON t.oid = p.oid
+   CROSS JOIN LATERAL (SELECT t.typelem WHERE t.typcategory = 'A'
+                        UNION ALL SELECT t.typbasetype
+                        UNION ALL SELECT s.rngsubtype FROM pg_range s
+                                   WHERE t.oid IN (s.rngtypid, s.rngmultitypid)
+                        UNION ALL SELECT a.atttypid FROM pg_attribute a
+                                   WHERE a.attrelid = t.typrelid AND a.attnum > 0
+                                     AND NOT a.attisdropped) AS x(oid)),
+caller AS (
+  SELECT 'pg_class'::regclass AS class, oid FROM relation
+   UNION ALL
+  SELECT 'pg_class'::regclass, i.indexrelid FROM relation r JOIN pg_index i ON i.indrelid = r.oid
+   UNION ALL
+  SELECT 'pg_attrdef'::regclass, f.oid FROM relation r JOIN pg_attrdef f ON f.adrelid = r.oid
+   UNION ALL
+  SELECT 'pg_constraint'::regclass, k.oid
+    FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
+   UNION ALL
+  SELECT 'pg_constraint'::regclass, k.oid FROM type t JOIN pg_constraint k ON k.contypid = t.oid
+   UNION ALL
+  SELECT 'pg_type'::regclass, t.oid
+    FROM type p JOIN pg_type t ON t.oid = p.oid AND t.typtype = 'd'),
+used AS (
+  SELECT d.refclassid AS class, d.refobjid AS oid
+    FROM caller c
+    JOIN pg_depend d ON d.classid = c.class AND d.objid = c.oid),
+operator AS (
+  SELECT oid FROM used WHERE class = 'pg_operator'::regclass
+   UNION ALL
+  SELECT m.amopopr
+    FROM used u
+    JOIN pg_opclass c ON u.class = 'pg_opclass'::regclass AND c.oid = u.oid
+    JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+     AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype)
+SELECT DISTINCT format('GRANT EXECUTE ON FUNCTION %s TO %I', f.oid::regprocedure, :'role')
+  FROM pg_proc f
+ WHERE f.oid IN (SELECT oid FROM used WHERE class = 'pg_proc'::regclass
+                 UNION ALL
+                 SELECT q.oprcode FROM operator o JOIN pg_operator q ON q.oid = o.oid)
+   AND f.pronamespace <> 'pg_catalog'::regnamespace AND f.prokind = 'f'
+   AND NOT has_function_privilege(:'role', f.oid, 'EXECUTE') \gexec
+
 SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
   FROM ar_sync_tables \gexec
 

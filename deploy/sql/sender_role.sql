@@ -99,6 +99,13 @@ SELECT a.attrelid, a.attnum, x.given
          ON x.given = n.nspname || '.' || c.relname || '.' || a.attname
          OR (n.nspname = :'schema' AND x.given = c.relname || '.' || a.attname)
  WHERE x.given <> '';
+-- `ar-sync grants` has the names of a catalog, of which a migration may have dropped a table.
+DELETE FROM ar_sync_hidden h
+ WHERE attrelid IS NULL AND :'separator' <> ','
+   AND NOT EXISTS (SELECT FROM ar_sync_tables t
+                     JOIN pg_class c ON c.oid = t.name
+                     JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE starts_with(h.given, n.nspname || '.' || c.relname || '.'));
 DO $$ DECLARE
   unmatched text := (SELECT string_agg(quote_literal(given), ', ') FROM ar_sync_hidden
                       WHERE attrelid IS NULL);
@@ -116,13 +123,18 @@ SELECT a.attrelid, a.attnum
  CROSS JOIN LATERAL pg_partition_tree(h.attrelid) AS p
   JOIN pg_attribute a ON a.attrelid = p.relid AND a.attname = o.attname AND NOT a.attisdropped
  WHERE p.relid <> h.attrelid;
+-- Until version 14 a computed column, not its expression, depends on what it is computed from.
 INSERT INTO ar_sync_hidden
-SELECT d.refobjid, f.adnum
+SELECT a.attrelid, a.attnum
   FROM ar_sync_hidden h
-  JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = h.attrelid
-                  AND d.refobjsubid = h.attnum AND d.classid = 'pg_attrdef'::regclass
-  JOIN pg_attrdef f ON f.oid = d.objid
-  JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> '';
+  JOIN pg_attribute a ON a.attrelid = h.attrelid AND a.attgenerated <> ''
+  JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+ WHERE EXISTS (SELECT FROM pg_depend d
+                WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = h.attrelid
+                  AND d.refobjsubid = h.attnum
+                  AND (d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+                       OR d.classid = 'pg_class'::regclass AND d.objid = a.attrelid
+                          AND d.objsubid = a.attnum));
 
 SELECT format('GRANT SELECT ON %s TO %I', name, :'role') FROM ar_sync_tables
  WHERE name NOT IN (SELECT attrelid FROM ar_sync_hidden) \gexec

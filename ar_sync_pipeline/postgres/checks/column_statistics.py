@@ -12,33 +12,38 @@ from dataclasses import dataclass
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
+# By the system catalogs: to_regclass fails if the role may not use the schema.
+_TABLES = """
+WITH t AS (
+  SELECT c.oid, n.nspname, c.relname, c.relkind
+    FROM unnest(%s::text[], %s::text[]) AS w (schema, relname)
+    JOIN pg_namespace n ON n.nspname = w.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname)
+"""
 _ROWS = """
-SELECT t.name, (sum(c.reltuples) FILTER (WHERE c.reltuples >= 0))::bigint,
+SELECT t.nspname, t.relname, (sum(c.reltuples) FILTER (WHERE c.reltuples >= 0))::bigint,
        count(*) FILTER (WHERE c.oid <> t.oid)
-  FROM (SELECT name, oid FROM unnest(%s::text[]) AS name,
-               LATERAL (SELECT to_regclass(name)::oid AS oid) AS r) AS t
+  FROM t
  CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(t.oid)
                      UNION SELECT t.oid) AS p
   JOIN pg_class c ON c.oid = p.relid
- GROUP BY t.name
+ GROUP BY t.nspname, t.relname
 """
 _COLUMNS = """
-SELECT t.name, a.attname,
+SELECT t.nspname, t.relname, a.attname,
        EXISTS (SELECT FROM pg_index i
                 WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum AND i.indisvalid)
-  FROM (SELECT name, to_regclass(name)::oid AS oid FROM unnest(%s::text[]) AS name) AS t
+  FROM t
   JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 """
 # Both arrays are of the column's own type, so they are read as text.
 _VALUES = """
-SELECT t.name, s.attname, s.null_frac, s.most_common_vals::text::text[],
+SELECT t.nspname, t.relname, s.attname, s.null_frac, s.most_common_vals::text::text[],
        s.histogram_bounds::text::text[]
-  FROM (SELECT name, to_regclass(name)::oid AS oid FROM unnest(%s::text[]) AS name) AS t
-  JOIN pg_class c ON c.oid = t.oid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_stats s ON (s.schemaname, s.tablename) = (n.nspname, c.relname)
-                 AND s.inherited = (c.relkind = 'p')
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname
+  FROM t
+  JOIN pg_stats s ON (s.schemaname, s.tablename) = (t.nspname, t.relname)
+                 AND s.inherited = (t.relkind = 'p')
+  JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = s.attname
   JOIN pg_type y ON y.oid = a.atttypid
  WHERE y.typcategory IN ('S', 'D') AND coalesce(s.avg_width, 0) < 300
 """
@@ -85,21 +90,23 @@ def read_statistics(
     connection: Connection, tables: Iterable[TableFacts]
 ) -> dict[str, TableStatistics]:
     """Return the statistics of tables by label."""
-    labels = {table.relation.as_string(connection): table.name for table in tables}
-    names = list(labels)
-    columns: dict[str, dict[str, ColumnStatistics]] = {name: {} for name in names}
-    for name, column, indexed in connection.execute(_COLUMNS, [names]):
-        columns[name][column] = ColumnStatistics(indexed)
-    for name, column, nulls, common, bounds in connection.execute(_VALUES, [names]):
-        columns[name][column] = ColumnStatistics(
-            columns[name][column].indexed,
+    labels = {table.place: table.name for table in tables}
+    places = [[schema for schema, _ in labels], [name for _, name in labels]]
+    columns: dict[str, dict[str, ColumnStatistics]] = {label: {} for label in labels.values()}
+    for *place, column, indexed in connection.execute(_TABLES + _COLUMNS, places):
+        columns[labels[tuple(place)]][column] = ColumnStatistics(indexed)
+    for *place, column, nulls, common, bounds in connection.execute(_TABLES + _VALUES, places):
+        known = columns[labels[tuple(place)]]
+        known[column] = ColumnStatistics(
+            known[column].indexed,
             nulls,
             tuple(v for v in (*(common or ()), *(bounds or ())) if v is not None),
             max(filter(None, (common or []) + (bounds or [])), default=None),
         )
     return {
-        labels[name]: TableStatistics(rows, partitions, columns[name])
-        for name, rows, partitions in connection.execute(_ROWS, [names])
+        label: TableStatistics(rows, partitions, columns[label])
+        for *place, rows, partitions in connection.execute(_TABLES + _ROWS, places)
+        for label in [labels[tuple(place)]]
     }
 
 

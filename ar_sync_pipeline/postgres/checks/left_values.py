@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import psycopg
@@ -15,7 +14,6 @@ from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 _LONGEST_SEARCH = "3s"
-_CONSTANT = re.compile(r"\(?(?:-?[0-9.]+|'(?:[^']|'')*'|true|false|NULL)\)?(?:::[^']+)?")
 
 
 def values_left(
@@ -28,7 +26,7 @@ def values_left(
     """
     if "SELECT" in table.denied or table.policies or not (column.nullable or column.has_default):
         return  # reported as a missing right, or as a column that needs a value
-    if column.has_default and not _CONSTANT.fullmatch(column.expression):
+    if not column.has_constant_default:
         return  # each row may have another default
     subject = f"column {column.name} of table {table.name}"
     try:

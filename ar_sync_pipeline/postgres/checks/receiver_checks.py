@@ -13,7 +13,7 @@ from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findin
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
-from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
+from ar_sync_pipeline.postgres.checks.rights import check_functions, check_rights, role_script
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
@@ -90,6 +90,7 @@ def check_receiver_tables(
         staged,
         schemas=named_schemas(connection, tables.values()),
     )
+    findings += check_functions(connection, tables.values(), role_script("receiver"))
     may_suppress = _may_suppress(connection)
     findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():

@@ -9,8 +9,8 @@ from psycopg import sql
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.left_values import values_left
-from ar_sync_pipeline.postgres.checks.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.checks.rights import usage_grant
+from ar_sync_pipeline.postgres.checks.ruled_constraints import ruled_constraint_findings
 from ar_sync_pipeline.postgres.column_masks import mask_conflicts, null_is_distinct
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import no_key_of_transformed
@@ -61,13 +61,20 @@ def column_findings(
                 yield from values_left(connection, table, column)
     for problem, remedy in mask_conflicts(rules, table):
         yield Finding(Level.ERROR, f"{problem}, so archives are parked", remedy)
-    yield from masked_constraint_findings(connection, rules, table, receives=True)
+    yield from ruled_constraint_findings(connection, rules, table, receives=True)
 
 
 def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
     """Yield what prevents new rows from being written without a value of an excluded column."""
     subject = f"column {column.name} of table {table.name}"
     if column.nullable and not column.has_default:
+        if not _may_be(connection, column, None):
+            yield Finding(
+                Level.ERROR,
+                f"{subject} is in `exclude`, and its type {column.type} takes no NULL, so archives"
+                " are parked",
+                "give it a default at the receiver",
+            )
         unique = next((u for u in table.unique_keys if not null_is_distinct(column, u)), None)
         if unique is not None:
             yield Finding(
@@ -124,15 +131,18 @@ def _missing_columns(rules: TableRules, table: TableFacts) -> Iterator[Finding]:
 def _reset_values(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
     for name, value in catalog.rules(table.name).reset_on_change.items():
         column = table.column(name)
-        if column is None:
-            continue
-        schema = column.type_schema
-        if schema is not None and usage_grant(connection, schema) is not None:
-            continue  # a load does not name the type, and may use it
-        if not fits(connection, column, value):
+        if column is not None and not _may_be(connection, column, value):
             yield Finding(
                 Level.ERROR,
                 f"`reset_on_change` of table {table.name} gives {name} the value {value!r}, which"
                 f" is no {column.type}",
                 "correct the value in the catalog",
             )
+
+
+def _may_be(connection: Connection, column: ColumnFacts, value: object) -> bool:
+    """Return whether a column's type takes a value; True if this role may not try."""
+    schema = column.type_schema
+    if schema is not None and usage_grant(connection, schema) is not None:
+        return True  # a load does not name the type, and may use it
+    return fits(connection, column, value)

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.package_files import installed_path
+from ar_sync_pipeline.postgres.checks.called_functions import uncallable_functions
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -87,6 +88,16 @@ def check_rights(
     }
     for name in sorted(used):
         yield from _sequence(connection, name, on_sequences, script)
+
+
+def check_functions(
+    connection: Connection, tables: Iterable[TableFacts], script: str
+) -> Iterator[Finding]:
+    """Yield the functions that writing rows of tables calls, and this connection's role may not."""
+    role = sql.Identifier(connection.info.user)
+    for function in uncallable_functions(connection, tables):
+        grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), role)
+        yield _lacking(connection, f"function {function}", "EXECUTE", grant, script)
 
 
 def columns_read(rules: TableRules, facts: TableFacts) -> tuple[str, ...]:

@@ -9,8 +9,13 @@ from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.inherited_rules import inherited_rule_findings
-from ar_sync_pipeline.postgres.checks.masked_constraints import masked_constraint_findings
-from ar_sync_pipeline.postgres.checks.rights import denied_columns, role_script, usage_grant
+from ar_sync_pipeline.postgres.checks.rights import (
+    columns_read,
+    denied_columns,
+    role_script,
+    usage_grant,
+)
+from ar_sync_pipeline.postgres.checks.ruled_constraints import ruled_constraint_findings
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -37,7 +42,7 @@ def check_sender_tables(
         findings += references_out(catalog, table)
         findings += _readable_exclusions(connection, catalog, table)
         rules = catalog.rules(table.name)
-        findings += masked_constraint_findings(connection, rules, table, receives=False)
+        findings += ruled_constraint_findings(connection, rules, table, receives=False)
     return findings
 
 
@@ -135,17 +140,20 @@ def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Fin
 def _readable_exclusions(
     connection: Connection, catalog: Catalog, table: TableFacts
 ) -> Iterator[Finding]:
-    """Yield findings on excluded columns that the role may read."""
-    excluded = [name for name in catalog.rules(table.name).exclude if table.column(name)]
-    if not excluded or usage_grant(connection, table.schema) is not None:
+    """Yield findings on excluded columns that the role may read, and those computed from them."""
+    rules = catalog.rules(table.name)
+    known = {*columns_read(rules, table), *rules.exclude}
+    hidden = [name for name in rules.exclude if table.column(name)]
+    hidden += [column.name for column in table.columns if column.name not in known]
+    if not hidden or usage_grant(connection, table.schema) is not None:
         return
-    denied = denied_columns(connection, table, excluded)
-    readable = [name for name in excluded if name not in denied]
+    denied = denied_columns(connection, table, hidden)
+    readable = [name for name in hidden if name not in denied]
     if readable:
         yield Finding(
             Level.NOTE,
             f"this role may read {', '.join(readable)} of table {table.name}, which `exclude`"
-            " names",
+            " keeps back",
             f"to let the database keep it back as well, run {role_script('sender')}",
             of_role=True,
         )

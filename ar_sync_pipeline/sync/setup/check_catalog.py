@@ -24,7 +24,7 @@ from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
-from ar_sync_pipeline.sync.setup.personal_rules import personal_by_table
+from ar_sync_pipeline.sync.setup.personal_rules import JoinedColumns, personal_by_table
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
     check_receiver,
@@ -133,7 +133,7 @@ def _without_rule(catalog: Catalog, tables: dict[str, TableFacts]) -> Iterator[F
         return
     found = [
         f"{visible_name(name)} of {visible_name(label)}"
-        for label, names in personal_by_table(tables).items()
+        for label, names in personal_by_table(tables, JoinedColumns(tables)).items()
         for name in names
         if name not in {*catalog.rules(label).exclude, *catalog.rules(label).mask}
     ]

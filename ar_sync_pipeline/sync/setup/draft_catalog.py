@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ar_sync_pipeline.catalog.draft import Draft, ListedTable
 from ar_sync_pipeline.postgres.checks.column_statistics import TableStatistics
-from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.draft_section import WATERMARK_LIMIT_MB, draft_section
 from ar_sync_pipeline.sync.setup.media_choice import endings
 from ar_sync_pipeline.sync.setup.personal_columns import Kind
-from ar_sync_pipeline.sync.setup.personal_rules import personal_by_table
+from ar_sync_pipeline.sync.setup.personal_rules import JoinedColumns, personal_by_table
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings, examine_sender
 from ar_sync_pipeline.sync.setup.table_choice import is_bookkeeping, why_nameless
 from ar_sync_pipeline.sync.watch.database_access import limit_waits
@@ -44,23 +44,32 @@ def draft_catalog(
     with connect(sender_url, application="catalog draft") as connection:
         limit_waits(connection)
         sender = examine_sender(connection, media_folder)
-    held = None
-    if receiver_url is not None:
-        with connect(receiver_url, application="catalog draft") as connection:
-            limit_waits(connection)
-            held = read_tables(connection, sender.schema, lambda _: True)
-    return _draft(sender, held, name or sender.database)
+        held = _held(receiver_url, sender.schema) if receiver_url is not None else None
+        return _draft(connection, sender, held, name or sender.database)
 
 
-def _draft(sender: SenderFindings, held: Mapping[str, TableFacts] | None, name: str) -> Draft:
+def _held(receiver_url: str, schema: str) -> dict[str, TableFacts]:
+    with connect(receiver_url, application="catalog draft") as connection:
+        limit_waits(connection)
+        return read_tables(connection, schema, lambda _: True)
+
+
+def _draft(
+    connection: Connection,
+    sender: SenderFindings,
+    held: Mapping[str, TableFacts] | None,
+    name: str,
+) -> Draft:
     by_schema: dict[str, list[ListedTable]] = defaultdict(list)
     for label, table in sender.choice.replicated.items():
         by_schema[table.schema].append(ListedTable(label, _about(table, sender.statistics[label])))
-    personal = personal_by_table(sender.choice.replicated)
+    joins = JoinedColumns(sender.choice.replicated)
+    personal = personal_by_table(sender.choice.replicated, joins)
     sections = tuple(
         section
         for label, table in sender.choice.replicated.items()
-        if (section := draft_section(sender, table, held, personal[label])) is not None
+        if (section := draft_section(connection, sender, table, held, personal[label], joins))
+        is not None
     )
     known = {*sender.choice.replicated, *sender.choice.excluded, *sender.choice.nameless}
     receiver_only = tuple(

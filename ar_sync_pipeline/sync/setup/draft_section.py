@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ar_sync_pipeline.catalog.draft import DraftSection, Value
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.checks.ruled_constraints import ruled_constraint_findings
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.changed_at_choice import ChangedAt, choose_changed_at
 from ar_sync_pipeline.sync.setup.personal_columns import (
@@ -14,7 +16,11 @@ from ar_sync_pipeline.sync.setup.personal_columns import (
     is_text_document,
     setting_value,
 )
-from ar_sync_pipeline.sync.setup.personal_rules import PersonalRules, propose_rules
+from ar_sync_pipeline.sync.setup.personal_rules import (
+    JoinedColumns,
+    PersonalRules,
+    propose_rules,
+)
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
 
 WATERMARK_LIMIT_MB: int = Catalog.model_fields["watermark_limit_mb"].default
@@ -22,18 +28,22 @@ _JSON = ("json", "jsonb")
 
 
 def draft_section(
+    connection: Connection,
     sender: SenderFindings,
     table: TableFacts,
     held: Mapping[str, TableFacts] | None,
     personal: Mapping[str, Kind],
+    joins: JoinedColumns,
 ) -> DraftSection | None:
     """Return the section of a replicated table; None if the defaults are right.
 
     Args:
+        connection: Connection to the sender's database.
         sender: Findings about the sender's database.
         table: The table.
         held: Tables of the receiver by label; None if unknown.
         personal: Personal columns of the table.
+        joins: Joined columns of the replicated tables.
     """
     statistics = sender.statistics[table.name]
     changed_at = choose_changed_at(table, statistics)
@@ -45,7 +55,7 @@ def draft_section(
     proposed = propose_rules(
         table,
         there,
-        sender.choice.replicated,
+        joins,
         personal,
         withheld=own,
         media=[column.name for column in media],
@@ -61,7 +71,10 @@ def draft_section(
             rules["no_media_values"] = list(no_media)
     if own:
         rules["receiver_columns"] = list(own)
-    notes = tuple(_table_notes(sender, table, changed_at, held, proposed))
+    notes = (
+        *_table_notes(sender, table, changed_at, held, proposed),
+        *_consequences(connection, sender, table, proposed),
+    )
     choices = tuple(_choices(table, changed_at, proposed))
     return DraftSection(table.name, notes, rules, choices) if rules or notes or choices else None
 
@@ -100,6 +113,24 @@ def _table_notes(
             )
     if held is not None:
         yield from _at_receiver(sender, table, held.get(table.name))
+
+
+def _consequences(
+    connection: Connection, sender: SenderFindings, table: TableFacts, proposed: PersonalRules
+) -> Iterator[str]:
+    """Yield what else happens if the choices of column rules are taken."""
+    pictures = [
+        name for name in (*proposed.exclude, *proposed.mask) if proposed.kinds[name] is Kind.PICTURE
+    ]
+    if pictures and table.name not in sender.media:
+        yield (
+            f"{', '.join(pictures)}: files with these names are still sent, by"
+            " AR_SYNC_MEDIA_PATTERNS. To keep them at the sender, name the column in"
+            " `media_columns` and in `exclude`."
+        )
+    rules = TableRules.model_validate({"exclude": proposed.exclude, "mask": proposed.mask})
+    for finding in ruled_constraint_findings(connection, rules, table, receives=False):
+        yield str(finding)
 
 
 def _unread(table: TableFacts, proposed: PersonalRules) -> Iterator[str]:

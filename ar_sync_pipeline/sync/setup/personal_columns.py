@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
@@ -41,17 +42,22 @@ class Kind(StrEnum):
     FREE_TEXT = "free text"
 
 
-def personal_columns(table: TableFacts, tables: Mapping[str, TableFacts]) -> dict[str, Kind]:
-    """Return the columns of a table that look personal.
+def personal_columns(tables: Mapping[str, TableFacts]) -> dict[str, dict[str, Kind]]:
+    """Return the columns that look personal, by table.
 
     Args:
-        table: The table.
         tables: All replicated tables, by label. A column that refers to a personal one is personal.
     """
-    found = _by_names(table, tables)
+    by_names = {label: _by_names(table, tables) for label, table in tables.items()}
+    return {label: _with_references(table, by_names) for label, table in tables.items()}
+
+
+def _with_references(
+    table: TableFacts, by_names: Mapping[str, Mapping[str, Kind]]
+) -> dict[str, Kind]:
+    found = dict(by_names[table.name])
     for key in table.foreign_keys:
-        referenced = tables.get(key.referenced_table)
-        theirs = _by_names(referenced, tables) if referenced is not None else {}
+        theirs = by_names.get(key.referenced_table, {})
         for here, there in zip(key.columns, key.referenced_columns, strict=True):
             column = table.column(here)
             if column is None or _WHOLE_NUMBER.match(column.type):
@@ -235,6 +241,7 @@ def setting_value(table: TableFacts) -> str | None:
     return last.get(words.SETTING_VALUE) if settings else None
 
 
+@lru_cache(maxsize=2**16)
 def split_name(name: str) -> tuple[str, ...]:
     """Return the words of a name in the singular.
 

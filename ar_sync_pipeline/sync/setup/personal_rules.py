@@ -7,7 +7,8 @@ that a foreign key joins get the same pseudonyms, or no rule.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,12 +74,47 @@ class PersonalRules:
     kinds: dict[str, Kind] = field(default_factory=dict)
 
 
-def personal_by_table(tables: Mapping[str, TableFacts]) -> dict[str, dict[str, Kind]]:
+class JoinedColumns:
+    """Columns of tables that foreign keys join, directly or by others.
+
+    Args:
+        tables: All replicated tables, by label.
+    """
+
+    def __init__(self, tables: Mapping[str, TableFacts]) -> None:
+        self._tables = tables
+        neighbours = _neighbours(tables)
+        self._groups: dict[Place, list[Place]] = {}
+        for place in neighbours:
+            if place not in self._groups:
+                group = sorted(_reached(place, neighbours))
+                self._groups |= dict.fromkeys(group, group)
+
+    def joined(self, place: Place) -> list[Place]:
+        """Return all columns that are joined with one, and itself; empty if there are none."""
+        return self._groups.get(place, [])
+
+    def take_pseudonyms(self, places: list[Place]) -> bool:
+        """Return whether equal values of several columns can become equal pseudonyms."""
+        columns = [
+            (self._tables[label], self._tables[label].column(name)) for label, name in places
+        ]
+        return len({column.type for _, column in columns if column}) == 1 and all(
+            column is not None
+            and column.name not in table.fixed
+            and _suits([table], column, _PSEUDONYM)
+            for table, column in columns
+        )
+
+
+def personal_by_table(
+    tables: Mapping[str, TableFacts], joins: JoinedColumns
+) -> dict[str, dict[str, Kind]]:
     """Return the personal columns of all tables; one of several joined columns makes all so."""
-    found = {label: personal_columns(table, tables) for label, table in tables.items()}
+    found = personal_columns(tables)
     for label, kinds in [(label, dict(kinds)) for label, kinds in found.items()]:
         for name, kind in kinds.items():
-            for other, joined in _joined((label, name), tables):
+            for other, joined in joins.joined((label, name)):
                 found[other].setdefault(joined, kind)
     return found
 
@@ -86,7 +122,7 @@ def personal_by_table(tables: Mapping[str, TableFacts]) -> dict[str, dict[str, K
 def propose_rules(
     table: TableFacts,
     there: TableFacts | None,
-    tables: Mapping[str, TableFacts],
+    joins: JoinedColumns,
     personal: Mapping[str, Kind],
     withheld: Collection[str],
     media: Collection[str] = (),
@@ -97,7 +133,7 @@ def propose_rules(
     Args:
         table: The sender's table.
         there: The receiver's table; None: unknown, and assumed to be like the sender's.
-        tables: All replicated tables, whose references need equal values on both sides.
+        joins: Joined columns of all replicated tables, which need equal values on both sides.
         personal: The table's personal columns.
         withheld: Columns that are not sent anyway.
         media: Columns that name media files, which cannot be masked.
@@ -108,10 +144,10 @@ def propose_rules(
     both = [table, *([there] if there is not None else [])]
     for name, kind in kinds.items():
         column = (there or table).column(name) or table.column(name)
-        joined = _joined((table.name, name), tables)
+        joined = joins.joined((table.name, name))
         if column is None or name in table.fixed:
             rules.kept[name] = f"is part of a key, which can have no rule. {_LEAVE_OUT}"
-        elif joined and _take_pseudonyms(tables, joined):
+        elif joined and joins.take_pseudonyms(joined):
             rules.mask[name] = _PSEUDONYM
             rules.joined[name] = [place for place in joined if place != (table.name, name)]
         elif joined:
@@ -131,36 +167,28 @@ def propose_rules(
     return rules
 
 
-def _joined(place: Place, tables: Mapping[str, TableFacts]) -> list[Place]:
-    """Return all columns that foreign keys join with one, and itself; empty if there are none."""
-    found, pending = {place}, [place]
-    while pending:
-        current = pending.pop()
-        new = {other for other in _neighbours(current, tables) if other not in found}
-        found |= new
-        pending += new
-    return sorted(found) if len(found) > 1 else []
-
-
-def _neighbours(place: Place, tables: Mapping[str, TableFacts]) -> Iterator[Place]:
+def _neighbours(tables: Mapping[str, TableFacts]) -> dict[Place, set[Place]]:
+    """Return the columns that a foreign key joins with another one, each with its others."""
+    found: defaultdict[Place, set[Place]] = defaultdict(set)
     for label, table in tables.items():
         for key in table.foreign_keys:
-            if key.referenced_table in tables:
-                for here, there in zip(key.columns, key.referenced_columns, strict=True):
-                    ends = ((label, here), (key.referenced_table, there))
-                    if place in ends:
-                        yield from ends
+            if key.referenced_table not in tables:
+                continue
+            for name, referenced in zip(key.columns, key.referenced_columns, strict=True):
+                here, there = (label, name), (key.referenced_table, referenced)
+                if here != there:
+                    found[here].add(there)
+                    found[there].add(here)
+    return found
 
 
-def _take_pseudonyms(tables: Mapping[str, TableFacts], places: list[Place]) -> bool:
-    """Return whether equal values of several columns can become equal pseudonyms."""
-    columns = [(tables[label], tables[label].column(name)) for label, name in places]
-    return len({column.type for _, column in columns if column}) == 1 and all(
-        column is not None
-        and column.name not in table.fixed
-        and _suits([table], column, _PSEUDONYM)
-        for table, column in columns
-    )
+def _reached(place: Place, neighbours: Mapping[Place, set[Place]]) -> set[Place]:
+    found, pending = {place}, [place]
+    while pending:
+        new = neighbours[pending.pop()] - found
+        found |= new
+        pending += new
+    return found
 
 
 def _mask(tables: list[TableFacts], column: ColumnFacts, kind: Kind) -> object:

@@ -35,6 +35,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import (
     spool_findings,
     state_findings,
 )
+from ar_sync_pipeline.sync.watch.media_columns import sent_file_findings
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
 from ar_sync_pipeline.sync.watch.other_side import (
     clock_findings,
@@ -103,12 +104,18 @@ def _sender_areas(
         own = _ask(url, lambda connection: scalar(connection, _CLUSTER))
         yield from receiver_as_written(settings, checked[0].checkpoint, checked[0].agreed, own)
 
+    def named(connection: Connection) -> Iterator[Finding]:
+        return sent_file_findings(
+            connection, catalog, settings.sender_media_fldr, settings.media_patterns
+        )
+
     return {
         "database": partial(check_sender, url, catalog),
         "pseudonyms": partial(_pseudonym_findings, settings, catalog),
         "catalog": partial(_ask_for, url, lambda c: useless_exclusions(c, catalog)),
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
+        "media columns": partial(_ask_for, url, named),
         "scratch": partial(scratch_findings, settings),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),

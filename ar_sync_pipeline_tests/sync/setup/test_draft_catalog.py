@@ -434,3 +434,56 @@ def test_masks_of_json_say_that_a_list_may_be_expected(empty_database: str) -> N
     text = re.sub(r"\n#  ", "", as_toml(draft_catalog(empty_database)))
     assert 'where the application expects a list, write "[]".' in text
     assert "NOT NULL columns without a default for `mask`" in text
+
+
+def test_constraint_that_refuses_the_choices_is_noted_beside_them(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE contact (id int PRIMARY KEY, email text, phone text, amount int,"
+        " CONSTRAINT reachable CHECK (email IS NOT NULL OR phone IS NOT NULL),"
+        " CONSTRAINT positive CHECK (amount > 0))",
+    )
+    (section,) = draft_catalog(empty_database).sections
+    assert section.choices[0][:2] == ("exclude", ["email", "phone"])
+    (note,) = section.notes
+    assert note.startswith(
+        "constraint reachable of table contact refuses what `exclude` makes of email, phone"
+    )
+
+
+def test_files_of_pictures_are_noted_where_the_draft_knows_no_media_folder(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE profile (id int PRIMARY KEY, avatar text, photo text NOT NULL, email text)",
+    )
+    (section,) = draft_catalog(empty_database).sections
+    (note,) = section.notes
+    assert note.startswith("avatar, photo: files with these names are still sent")
+    assert "`media_columns` and in `exclude`" in note
+    # In a folder it is seen whether they name files.
+    (section,) = draft_catalog(empty_database, media_folder=tmp_path).sections
+    assert section.notes == ()
+
+
+def test_draft_needs_no_right_in_the_schemas_of_others(empty_database: str, tmp_path: Path) -> None:
+    role = f"draws up {empty_database.rpartition('/')[2]}"
+    execute(
+        empty_database,
+        "CREATE TABLE t (id int PRIMARY KEY, note text)",
+        "CREATE SCHEMA audit",
+        "CREATE TABLE audit.log (id int PRIMARY KEY, updated_at timestamptz, note text)",
+        "INSERT INTO audit.log VALUES (1, now()), (2, now())",
+        "CREATE INDEX ON audit.log (updated_at)",
+        "ANALYZE audit.log",
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT SELECT ON t, audit.log TO "{role}"',
+    )
+    draft = draft_catalog(make_conninfo(empty_database, user=role), media_folder=tmp_path)
+    (listed,) = draft.tables["audit"]
+    assert listed.label == "audit.log"
+    assert "about 2 rows" in listed.about
+    (section,) = (one for one in draft.sections if one.label == "audit.log")
+    assert section.rules["changed_at"] == "updated_at"
+    assert "updated_at (index" in section.notes[0]

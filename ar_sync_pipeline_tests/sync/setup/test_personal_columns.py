@@ -136,7 +136,7 @@ def test_file_counts_what_it_found_and_does_not_claim_more(empty_database: str) 
 
 def kinds(table: str, **columns: str) -> dict[str, Kind]:
     facts = tuple(ColumnFacts(name, type_, True, False) for name, type_ in columns.items())
-    return personal_columns(TableFacts(table, facts, (), ()), {})
+    return personal_columns({table: TableFacts(table, facts, (), ())})[table]
 
 
 @pytest.mark.parametrize(

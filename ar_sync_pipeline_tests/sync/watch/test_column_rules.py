@@ -426,7 +426,8 @@ def test_nullable_reference_that_is_null_alone_is_loaded_and_verified(sites: Two
         ("phone <> ''", None),
         ("email <> ''", None),
         ("lat < 90", Level.NOTE),
-        ("email <> phone", Level.NOTE),
+        ("email <> phone", None),
+        ("email <> icon", Level.NOTE),
     ],
 )
 def test_check_constraints_that_read_masked_columns_are_judged(
@@ -442,6 +443,34 @@ def test_check_constraints_that_read_masked_columns_are_judged(
     ):
         levels = {one.level for one in found if "constraint rule of" in str(one)}
         assert levels == ({expected} if expected else set())
+
+
+def test_excluded_column_of_a_type_without_null_needs_a_default(sites: TwoSites) -> None:
+    url = sites.receiver
+    execute(
+        url,
+        "CREATE DOMAIN sure AS text NOT NULL",
+        "ALTER TABLE t_user DROP token",
+        "ALTER TABLE t_user ADD token sure",
+    )
+    (error,) = said(url, sites.catalog)
+    assert "token of table t_user is in `exclude`, and its type public.sure takes no NULL" in error
+    execute(url, "ALTER TABLE t_user ALTER token SET DEFAULT ''")
+    assert said(url, sites.catalog) == []
+
+
+def test_complete_that_a_check_of_excluded_columns_would_park_is_told_before(
+    sites: TwoSites,
+) -> None:
+    url = sites.receiver
+    execute(url, "ALTER TABLE t_user ADD CONSTRAINT known CHECK (num_nonnulls(token, photo) > 0)")
+    sites.complete()
+    (refused,) = sites.load().refused
+    assert "known" in str(refused)
+    (error,) = said(url, sites.catalog)
+    assert "constraint known of table t_user refuses what `exclude` makes of token, photo" in error
+    execute(url, "ALTER TABLE t_user DROP CONSTRAINT known")
+    assert sites.load().refused == ()
 
 
 def test_rules_of_the_package_that_are_off_fit_the_application(

@@ -1,0 +1,84 @@
+"""Functions that PostgreSQL calls, with the rights of the load's role, when rows are written.
+
+These are those of defaults, checks, computed columns, indexes and domains, and those of the
+operators by which keys and references are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+
+def uncallable_functions(connection: Connection, tables: Iterable[TableFacts]) -> tuple[str, ...]:
+    """Return the functions that this connection's role may not call, with their arguments."""
+    places = [facts.place for facts in tables]
+    schemas, names = [schema for schema, _ in places], [name for _, name in places]
+    return tuple(row[0] for row in connection.execute(_UNCALLABLE, [schemas, names]))
+
+
+# The role script of the receiver has the same query. Until version 14 a column, not its expression,
+# depends on what computes it.
+_UNCALLABLE = """
+WITH RECURSIVE relation AS (
+  SELECT c.oid
+    FROM unnest(%s::text[], %s::text[]) AS w (schema, relname)
+    JOIN pg_namespace n ON n.nspname = w.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname
+   UNION
+  SELECT h.inhrelid
+    FROM relation r
+    JOIN pg_class c ON c.oid = r.oid AND c.relkind = 'p'
+    JOIN pg_inherits h ON h.inhparent = r.oid),
+type AS (
+  SELECT a.atttypid AS oid
+    FROM relation r
+    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+   UNION
+  SELECT x.oid
+    FROM type p
+    JOIN pg_type t ON t.oid = p.oid
+   CROSS JOIN LATERAL (SELECT t.typelem WHERE t.typcategory = 'A'
+                        UNION ALL SELECT t.typbasetype
+                        UNION ALL SELECT s.rngsubtype FROM pg_range s
+                                   WHERE t.oid IN (s.rngtypid, s.rngmultitypid)
+                        UNION ALL SELECT a.atttypid FROM pg_attribute a
+                                   WHERE a.attrelid = t.typrelid AND a.attnum > 0
+                                     AND NOT a.attisdropped) AS x(oid)),
+caller AS (
+  SELECT 'pg_class'::regclass AS class, oid FROM relation
+   UNION ALL
+  SELECT 'pg_class'::regclass, i.indexrelid FROM relation r JOIN pg_index i ON i.indrelid = r.oid
+   UNION ALL
+  SELECT 'pg_attrdef'::regclass, f.oid FROM relation r JOIN pg_attrdef f ON f.adrelid = r.oid
+   UNION ALL
+  SELECT 'pg_constraint'::regclass, k.oid
+    FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
+   UNION ALL
+  SELECT 'pg_constraint'::regclass, k.oid FROM type t JOIN pg_constraint k ON k.contypid = t.oid
+   UNION ALL
+  SELECT 'pg_type'::regclass, t.oid
+    FROM type p JOIN pg_type t ON t.oid = p.oid AND t.typtype = 'd'),
+used AS (
+  SELECT d.refclassid AS class, d.refobjid AS oid
+    FROM caller c
+    JOIN pg_depend d ON d.classid = c.class AND d.objid = c.oid),
+operator AS (
+  SELECT oid FROM used WHERE class = 'pg_operator'::regclass
+   UNION ALL
+  SELECT m.amopopr
+    FROM used u
+    JOIN pg_opclass c ON u.class = 'pg_opclass'::regclass AND c.oid = u.oid
+    JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+     AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype)
+SELECT f.oid::regprocedure::text
+  FROM pg_proc f
+ WHERE f.oid IN (SELECT oid FROM used WHERE class = 'pg_proc'::regclass
+                 UNION ALL
+                 SELECT q.oprcode FROM operator o JOIN pg_operator q ON q.oid = o.oid)
+   AND f.pronamespace <> 'pg_catalog'::regnamespace AND f.prokind = 'f'
+   AND NOT has_function_privilege(f.oid, 'EXECUTE')
+ ORDER BY 1
+"""
