@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 import stamina
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
@@ -20,6 +21,7 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteNameError,
 )
+from ar_sync_pipeline.sftp.older_parts import remove_older_parts
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
@@ -172,6 +174,9 @@ def publish(
         return _publication(present, source, started, None)
     if place.admit is not None:
         place.admit(session)
+    if place.folder == ArchiveKind.PARTIAL:
+        # Each run of partials has a snapshot of its own, so nobody resumes them.
+        remove_older_parts(session, place.spool, place.filename)
     workers = _workers(session, source.size_bytes, transfer)
     part, resume_at = _where_to_resume(
         session, source, parts, part_state, several=workers is not None
@@ -193,6 +198,8 @@ def publish(
     )
     confirmed = _confirm_content(session, source, part)
     path = _rename_into_place(session, part, final, source)
+    if place.folder == ArchiveKind.COMPLETE:
+        remove_older_parts(session, place.spool, place.filename)
     return replace(_publication(path, source, started, done), sha256_confirmed=confirmed)
 
 

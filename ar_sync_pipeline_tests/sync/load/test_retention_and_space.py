@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.media.errors import MediaSpaceError
+from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
+from ar_sync_pipeline.receiver.jobs import complete_loaddata
+from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
@@ -78,6 +85,18 @@ class TestAfterEachLoad:
         filled.load()
         assert (abandoned.exists(), fresh.exists()) == (False, True)
 
+    def test_abandoned_uploads_are_removed_although_nothing_arrives(self, filled: TwoSites) -> None:
+        """A disk that is full of them lets no archive arrive, so no load runs."""
+        prepare_spool(filled.spool)
+        abandoned = filled.spool / ".incoming" / "NEW_x.tar.part"
+        abandoned.write_bytes(b"half an archive")
+        os.utime(abandoned, (0, 0))
+        site = ReceiverSite(filled.settings, filled.catalog, filled.clock)
+        sensor = archive_sensor(site, ArchiveKind.COMPLETE, complete_loaddata(ALONE))
+        with dg.DagsterInstance.ephemeral() as instance:
+            sensor(dg.build_sensor_context(instance))
+        assert not abandoned.exists()
+
 
 def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: TwoSites) -> None:
     filled.clock = lambda: datetime.now(UTC) - timedelta(days=9)
@@ -86,6 +105,9 @@ def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: Two
     filled.clock = lambda: datetime.now(UTC)
     filled.complete()
     filled.load(kinds=())
+    abandoned = filled.spool / ".incoming" / "NEW_x.tar.part"
+    abandoned.write_bytes(b"x" * 1_500_000)
+    os.utime(abandoned, (0, 0))
     environ = {
         "AR_SYNC_RECEIVER_DATABASE_URL": filled.receiver,
         "AR_SYNC_RECEIVER_MEDIA_FLDR": str(filled.receiver_media),
@@ -98,8 +120,12 @@ def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: Two
         ("applied", True, "it is the newest applied complete"),
         ("waiting", True, "it is waiting, not applied"),
     ]
+    assert found["abandoned_uploads"] == [abandoned.name]
+    text = CliRunner().invoke(main, ["retention", "--dry-run"], env=environ)
+    assert re.search(f"{abandoned.name} +1.5 +would delete", text.stdout)
+    assert abandoned.exists()
     text = CliRunner().invoke(main, ["retention"], env=environ)
-    assert "0.0 MB freed" in text.stdout
+    assert "1.5 MB freed" in text.stdout
     assert len(list_applied(filled.spool)) == 1
 
 
