@@ -133,6 +133,8 @@ def materialize_archive(
             on_retry=report,
             progress=lambda _done, _total: longer.progress(),
         )
+    if published.unrecorded is not None:
+        context.log.warning("Later archives may carry more files: %s", published.unrecorded)
     return dg.MaterializeResult(
         asset_key=archive_key(kind, site.names),
         metadata=archive_metadata(published, site.catalog),
