@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -49,6 +51,28 @@ from ar_sync_pipeline_tests.missing_parts import require_root
 
 def names(archives: Sequence[SpooledArchive]) -> list[str]:
     return [archive.name.applied for archive in archives]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def kill_at_removal(step: int, patch: pytest.MonkeyPatch) -> list[object]:
+    """End the process before it removes another file or folder after some; return where."""
+    removed, killed = itertools.count(), list[object]()
+
+    def killable(remove: Callable[..., None]) -> Callable[..., None]:
+        def removing(path: Any, **more: Any) -> None:
+            if next(removed) >= step:
+                killed.append(path)
+                raise Killed
+            remove(path, **more)
+
+        return removing
+
+    for name in ("unlink", "rmdir"):
+        patch.setattr(os, name, killable(getattr(os, name)))
+    return killed
 
 
 class TestAfterEachLoad:
@@ -145,6 +169,34 @@ class TestScratch:
         assert clean_scratch(tmp_path, datetime.now(UTC)) == 1
         assert not killed.path.exists()
         assert all(folder.exists() for folder in (working.path, *others))
+
+    def test_removal_that_is_killed_is_completed_by_a_later_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And it leaves no result of a step whose members are gone."""
+        kills = 0
+        for step in itertools.count():
+            build = open_build(tmp_path, f"run-{step}")
+            for path in (build.path / "TableDump.json", build.path / "media.sqlite"):
+                path.touch()
+            for number in range(3):
+                (build.members / f"{number}.zst").touch()
+            with monkeypatch.context() as patch:
+                killed = kill_at_removal(step, patch)
+                with suppress(Killed):
+                    build.remove()
+            if not killed:
+                break
+            kills += 1
+            if not build.members.exists() or len([*build.members.iterdir()]) < 3:
+                assert not (build.path / "TableDump.json").exists()
+            clean_scratch(tmp_path, datetime.now(UTC), lambda _run_id: True)
+            left = [path for path in tmp_path.rglob("*") if path != build.path]
+            assert left == [], "at most an empty folder is left"
+            with suppress(FileNotFoundError):
+                build.path.rmdir()
+        assert kills > 6
+        assert not build.path.exists()
 
     def test_files_of_killed_writers_go_after_two_days(self, tmp_path: Path) -> None:
         now = datetime.now(UTC)
