@@ -14,10 +14,12 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
+from ar_sync_pipeline.sync.dump import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 
@@ -97,6 +99,24 @@ def test_picture_that_changes_after_the_archive_was_published(
     assert (again, failures) == (archive, [])
     filled.load()
     assert pictures(filled) == {"a.jpeg": b"old", "b.jpeg": b"old"}
+
+
+@pytest.mark.parametrize("most_inline", [0, 1_000])
+def test_published_archive_is_found_without_its_members(
+    filled: TwoSites, sender: SenderSettings, monkeypatch: pytest.MonkeyPatch, most_inline: int
+) -> None:
+    """A complete that is killed while it removes them repeats its last step."""
+    monkeypatch.setattr(assemble, "MOST_INLINE_MEDIA", most_inline)
+    (filled.sender_media / "a.jpeg").write_bytes(b"old")
+    build = bundled(filled)
+    archive, _ = publish(sender, build)
+    sent = read_sent(sender.tmp_bkp_fldr)
+    build.remove_members()
+    again, failures = publish(sender, build)
+    assert (again, failures) == (archive, [])
+    assert [a.name for a in read_sent(sender.tmp_bkp_fldr)] == [a.name for a in sent]
+    filled.load()
+    assert pictures(filled) == {"a.jpeg": b"old"}
 
 
 def test_all_that_changed_costs_one_new_upload(filled: TwoSites, sender: SenderSettings) -> None:
