@@ -69,7 +69,7 @@ class PublishedArchive:
     publication: Publication
     age: timedelta
     seconds: dict[str, float]
-    unrecorded: ArSyncError | None = None
+    unrecorded: str | None = None
 
 
 def publish_archive(
@@ -155,7 +155,7 @@ def _publish_as_it_is(
     watch.lap("upload")
     sent_at = clock()
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
-    unrecorded = _remember_media(build, source, sent_at)
+    unrecorded = _remember_media(build, source, publication, sent_at)
     seen = last_checkpoint(settings.tmp_bkp_fldr, sent_at)
     reached = seen.watermark.snapshot_at if seen and seen.watermark else None
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at, reached)
@@ -192,10 +192,12 @@ def _admission(
 
 
 def _remember_media(
-    build: BuildFolder, source: ArchiveSource, sent_at: datetime
-) -> ArSyncError | None:
+    build: BuildFolder, source: ArchiveSource, publication: Publication, sent_at: datetime
+) -> str | None:
     """Record the files of a published archive; return why they could not be recorded."""
     manifest = source.manifest
+    if publication.described_otherwise:
+        return "the receiver has this archive with another manifest, by a run before this one"
     try:
         with open_journal(build.path.parent) as journal:
             # This archive is dated after what the receiver has, whatever the clock shows.
@@ -206,7 +208,7 @@ def _remember_media(
             with bundle_files(build) as files:
                 journal.remember(manifest, {}, files.versions)
     except (MediaJournalError, MediaJournalDamagedError) as error:
-        return error
+        return str(error)
     return None
 
 

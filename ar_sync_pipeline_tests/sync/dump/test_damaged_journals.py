@@ -126,7 +126,7 @@ def test_complete_whose_files_could_not_be_recorded_is_named_and_costs_no_upload
     put(sender, "1.jpeg", "another version")
     published = publish_while_locked(sender, sender.bundled_complete(), monkeypatch)
     assert published.unrecorded is not None
-    assert "ar_sync_media.sqlite" in published.unrecorded.problem
+    assert "ar_sync_media.sqlite" in published.unrecorded
     complete = sender.complete()
     assert complete.base is not None
     assert complete.base.archive_id == published.manifest.archive_id
