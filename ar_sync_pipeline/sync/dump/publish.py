@@ -136,8 +136,8 @@ def _publish_as_it_is(
     )
     watch.lap("assemble")
     name = source.manifest.name
-    keep_manifest(settings.tmp_bkp_fldr, source.manifest)
     announce(settings.tmp_bkp_fldr, source.manifest, clock())
+    keep_manifest(settings.tmp_bkp_fldr, source.manifest)
     publication = publish_with_retries(
         endpoint(settings),
         source,

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -289,6 +290,14 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     journal = _read(scratch)
     starts = [archive.since for archive in journal.archives if archive.since is not None]
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
+
+
+def under_way(scratch: Path) -> frozenset[UUID]:
+    """Return the ids of archives whose upload has begun and that are not recorded as sent."""
+    journal = _read(scratch)
+    sent = {a.watermark.archive_id for a in (*journal.completes, *journal.archives)}
+    ids = (point.archive_id for point in journal.announced)
+    return frozenset(one for one in ids if one is not None and one not in sent)
 
 
 def own_points(scratch: Path, since: Watermark | None, until: datetime) -> tuple[Watermark, ...]:

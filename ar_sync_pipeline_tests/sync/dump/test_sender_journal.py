@@ -16,6 +16,7 @@ from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
 from ar_sync_pipeline.sync.dump.sender_journal import (
+    announce,
     begin_at,
     has_unknown,
     read_begun,
@@ -103,6 +104,25 @@ def test_newest_applied_complete_is_remembered_besides(tmp_path: Path, send: Sen
     send(COMPLETE, 21)
     kept = {a.name for a in read_sent(tmp_path) if kept_manifest(tmp_path, a)}
     assert first.name.applied in kept
+
+
+def test_manifest_of_a_complete_on_its_way_is_kept_beside_that_of_another_one(
+    tmp_path: Path, send: Send
+) -> None:
+    """The second run was started by hand and fails; the first one arrives."""
+    mark = point(0)
+    first = manifest_at(COMPLETE, mark.snapshot_at).model_copy(
+        update={"archive_id": mark.archive_id, "watermark": mark}
+    )
+    announce(tmp_path, first, START)
+    keep_manifest(tmp_path, first)
+    keep_manifest(tmp_path, manifest_at(COMPLETE, START + DAY / 9))
+    remember_sent(tmp_path, first, 1, START + DAY / 4)
+    (sent,) = read_sent(tmp_path)
+    assert kept_manifest(tmp_path, sent) is not None
+    for day in range(1, 5):
+        send(COMPLETE, day)
+    assert kept_manifest(tmp_path, sent) is None, "three newer ones can be a base"
 
 
 def test_receipt_of_an_old_complete_is_recorded(tmp_path: Path, send: Send) -> None:
