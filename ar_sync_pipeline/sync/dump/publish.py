@@ -136,7 +136,8 @@ def _publish_as_it_is(
     )
     watch.lap("assemble")
     name = source.manifest.name
-    announce(settings.tmp_bkp_fldr, source.manifest, clock())
+    now = clock()
+    announce(settings.tmp_bkp_fldr, source.manifest, now, _reached(settings, now))
     keep_manifest(settings.tmp_bkp_fldr, source.manifest)
     publication = publish_with_retries(
         endpoint(settings),
@@ -156,8 +157,7 @@ def _publish_as_it_is(
     sent_at = clock()
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
     unrecorded = _remember_media(build, source, publication, sent_at)
-    seen = last_checkpoint(settings.tmp_bkp_fldr, sent_at)
-    reached = seen.watermark.snapshot_at if seen and seen.watermark else None
+    reached = _reached(settings, sent_at)
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at, reached)
     return PublishedArchive(
         source.manifest,
@@ -189,6 +189,12 @@ def _admission(
             raise UnknownArchivesError(settings.remote_host)
 
     return admit
+
+
+def _reached(settings: SenderSettings, now: datetime) -> datetime | None:
+    """Return the snapshot of the receiver's checkpoint as it was read last."""
+    seen = last_checkpoint(settings.tmp_bkp_fldr, now)
+    return seen.watermark.snapshot_at if seen and seen.watermark else None
 
 
 def _remember_media(

@@ -150,13 +150,26 @@ def read_begun(scratch: Path) -> tuple[datetime, ...]:
     return _read(scratch).begun
 
 
-def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
-    """Record the point of an archive before its upload begins; delete old ones."""
+def announce(
+    scratch: Path, manifest: Manifest, now: datetime, reached: datetime | None = None
+) -> None:
+    """Record the point of an archive before its upload begins; delete old ones.
+
+    Args:
+        reached: See `remember_sent`: of what the receiver may not have applied yet, an archive may
+            have arrived although its upload failed.
+    """
     with locked(scratch):
         journal = _read(scratch)
-        recent = [p for p in journal.announced if p.snapshot_at > now - REMEMBERED]
-        if manifest.watermark not in recent:
-            announced = (*recent, manifest.watermark)
+        sent = {archive.watermark for archive in journal.archives}
+        kept = [
+            point
+            for point in journal.announced
+            if point.snapshot_at > now - REMEMBERED
+            or (_is_from(point, reached) and point not in sent)
+        ]
+        if manifest.watermark not in kept:
+            announced = (*kept, manifest.watermark)
             _write(scratch, journal.model_copy(update={"announced": announced}))
 
 
@@ -188,7 +201,7 @@ def remember_sent(
         journal = _read(scratch)
         known = _ordered({a.name: a for a in (*journal.archives, sent)}.values())
         oldest = sent_at - REMEMBERED
-        archives = tuple(a for a in known if a.sent_at > oldest or _is_from(a, reached))
+        archives = tuple(a for a in known if a.sent_at > oldest or _is_from(a.watermark, reached))
         older = {a.name: a for a in (*journal.completes, *known)}
         kept = possible_bases(_ordered(older.values()))
         completes = tuple(a for a in kept if a not in archives)
@@ -330,8 +343,8 @@ def has_unknown(
     return any(after < at <= until and at not in own for at in dates)
 
 
-def _is_from(archive: SentArchive, reached: datetime | None) -> bool:
-    return reached is not None and archive.watermark.snapshot_at >= reached
+def _is_from(point: Watermark, reached: datetime | None) -> bool:
+    return reached is not None and point.snapshot_at >= reached
 
 
 def _read(scratch: Path) -> _Journal:

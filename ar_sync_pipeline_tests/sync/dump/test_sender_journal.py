@@ -198,6 +198,26 @@ def test_archive_that_is_not_in_the_journal_is_one_of_a_history_that_was_lost(
     assert not unknown(4), "its clock was ahead"
 
 
+def test_archive_whose_upload_seemed_to_fail_is_known_while_the_receiver_applies_nothing(
+    tmp_path: Path, send: Send
+) -> None:
+    """Its rename was answered by a broken link; the receiver parks it with all others."""
+    reached = send(COMPLETE, 0).watermark
+    for day in range(1, 30):
+        mark = point(day)
+        failed = manifest_at(PARTIAL, mark.snapshot_at).model_copy(update={"watermark": mark})
+        announce(tmp_path, failed, mark.snapshot_at, reached.snapshot_at)
+        later = manifest_at(PARTIAL, START + (day + 0.5) * DAY)
+        remember_sent(tmp_path, later, 1, later.snapshot_at, reached.snapshot_at)
+    dates = [START + day * DAY for day in range(1, 30)]
+    assert not has_unknown(tmp_path, dates, reached, START + 30 * DAY)
+    reached = point(20)
+    newest = manifest_at(PARTIAL, START + 30 * DAY)
+    announce(tmp_path, newest, newest.snapshot_at, reached.snapshot_at)
+    announced = {p.snapshot_at for p in read_points(tmp_path)} & {*dates}
+    assert min(announced) == reached.snapshot_at, "the journal does not grow without end"
+
+
 def test_archives_from_before_a_lost_journal_are_not_unknown(tmp_path: Path, send: Send) -> None:
     dates = [START + DAY]
     assert not has_unknown(tmp_path, dates, None, START + 3 * DAY)
