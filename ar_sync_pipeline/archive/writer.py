@@ -90,6 +90,11 @@ class ArchiveSource:
         return self._layout.slots[0].header() + self._manifest_json
 
     @property
+    def identity(self) -> bytes:
+        """The archive's id as its manifest says it, in the head of any version and signature."""
+        return f'"archive_id":"{self.manifest.archive_id}"'.encode()
+
+    @property
     def manifest_bytes(self) -> int:
         """Size of the manifest in bytes."""
         return len(self._manifest_json)

@@ -19,10 +19,10 @@ from ar_sync_pipeline.sync.load.retention import Retention, run_retention
 @click.option("--dry-run", is_flag=True, help="Decide only; delete nothing.")
 @json_option
 def retention(dry_run: bool, as_json: bool) -> None:
-    """Delete applied archives that are older than their lifetime, at the receiver.
+    """Delete applied archives that are older than their lifetime, and abandoned uploads.
 
-    It also runs after each load. An archive that was not applied is never deleted, nor are the
-    newest applied complete and the partials after it.
+    It runs at the receiver, also after each load. An archive that was not applied is never deleted,
+    nor are the newest applied complete and the partials after it.
 
     Exit codes: 0 done; 2 invalid settings, or the spool or database cannot be used.
     """
@@ -63,6 +63,15 @@ def _show(done: Retention, *, dry_run: bool) -> None:
             decision.reason,
         )
         for decision in done.decisions
+    ]
+    rows += [
+        (
+            path.name,
+            f"{size_bytes / 1e6:,.1f}",
+            "would delete" if dry_run else "deleted",
+            "its upload was abandoned",
+        )
+        for path, size_bytes in done.abandoned.items()
     ]
     if rows:
         print_table(("archive", "MB", "", "because"), rows, numbers={1})

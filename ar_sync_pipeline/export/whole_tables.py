@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,9 +29,11 @@ from ar_sync_pipeline.export.table_export import (
     readable,
     write_chunk,
 )
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, cancel_statement
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.exported_table import ExportedTable
+
+_CANCEL_AGAIN_SECONDS = 0.2
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -110,7 +113,7 @@ class WholeTables:
     def _share(
         self, do: Callable[[Connection, Work], Result], work: Iterable[Work]
     ) -> list[Result]:
-        """Run each task on an idle session; the first error cancels the others."""
+        """Run each task on an idle session; an error or interrupt cancels the others."""
         idle: SimpleQueue[Connection] = SimpleQueue()
         for connection in self.connections:
             idle.put(connection)
@@ -127,7 +130,16 @@ class WholeTables:
                 return list(pool.map(on_idle_session, work))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                self._cancel_until(lambda: idle.qsize() == len(self.connections))
                 raise
+
+    def _cancel_until(self, all_are_idle: Callable[[], bool]) -> None:
+        """Cancel the statements: production waits for the locks of their sessions."""
+        while not all_are_idle():
+            for connection in self.connections:
+                cancel_statement(connection)
+            # A worker may be between two statements.
+            time.sleep(_CANCEL_AGAIN_SECONDS)
 
     def _write(self, connection: Connection, work: tuple[ExportedTable, int, ChunkQuery]) -> Chunk:
         table, number, chunk = work

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.errors import (
@@ -25,6 +26,7 @@ __all__ = [
     "HIDDEN_ROWS",
     "NAME_THE_PRIMARY",
     "Connection",
+    "cancel_statement",
     "connect",
     "database_label",
     "is_of_the_server",
@@ -38,7 +40,7 @@ _RAISED_ON: WeakKeyDictionary[psycopg.Error, Connection] = WeakKeyDictionary()
 
 
 class _RecordingConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that records which errors were raised on it."""
+    """A connection that records which errors were raised on it, and ends interrupted statements."""
 
     # The other parameters differ between versions of psycopg.
     def wait(self, gen: PQGen[_Result], *args: Any, **options: Any) -> _Result:  # noqa: ANN401
@@ -48,8 +50,25 @@ class _RecordingConnection(psycopg.Connection[tuple[Any, ...]]):
         except psycopg.Error as error:
             _RAISED_ON[error] = self
             raise
+        except BaseException:
+            self._end_statement(gen)
+            raise
+
+    def _end_statement(self, gen: PQGen[_Result]) -> None:
+        """Cancel the statement of an interrupted wait, as psycopg does after a KeyboardInterrupt.
+
+        Dagster's interrupts are no such.
+        """
+        if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return
+        if not cancel_statement(self):
+            self.close()
+            return
+        with suppress(psycopg.Error):
+            super().wait(gen)
 
 
+_CANCEL_SECONDS = 5.0
 _TRANSPORT = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -135,6 +154,19 @@ def connect(url: str, *, application: str) -> Iterator[Connection]:
             # Checked before the connection is closed: afterwards every error looks like a broken
             # connection.
             raise _failure(error, connection, label) from error
+
+
+def cancel_statement(connection: Connection) -> bool:
+    """Cancel the statement of a session, if any; return whether the server could be told.
+
+    It is for work that is given up: a server does not notice a closed connection while it computes,
+    and keeps all locks. Another thread may be waiting for the statement.
+    """
+    try:
+        connection.cancel_safe(timeout=_CANCEL_SECONDS)
+    except psycopg.Error:
+        return False
+    return True
 
 
 def _refuse_old_server(connection: Connection, label: str) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 import psycopg
 from psycopg import pq, sql
 
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, cancel_statement
 
 _BLOCK_BYTES = 512 * 1024
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -36,8 +36,8 @@ def copy_out(connection: Connection, query: sql.Composable, sink: ByteSink) -> i
     """Stream ``COPY (query) TO STDOUT (FORMAT binary)`` into a sink; return the number of rows.
 
     Memory is bounded by one block of half a megabyte plus the longest row. After an error of the
-    server the connection is usable. After an error of the sink it is closed, since the rest of the
-    stream would precede the next statement's result.
+    server the connection is usable. After an error of the sink, or an interrupt, it is closed,
+    since the rest of the stream would precede the next statement's result.
     """
     block = bytearray()
     # A call of Python for each row would take a tenth of the processor time.
@@ -68,22 +68,21 @@ def _copy_out(
 ) -> int:
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
     pgconn = connection.pgconn
-    pgconn.send_query(statement.as_bytes(connection))
-    _flush(pgconn)
-    result = _next_result(pgconn)
-    if result.status != pq.ExecStatus.COPY_OUT:
-        _drain(pgconn)
-        raise psycopg.errors.error_from_result(result)
     try:
-        _receive(pgconn, block, take, sink)
+        pgconn.send_query(statement.as_bytes(connection))
+        _flush(pgconn)
+        result = _next_result(pgconn)
+        if result.status == pq.ExecStatus.COPY_OUT:
+            _receive(pgconn, block, take, sink)
+            result = _next_result(pgconn)
+        _drain(pgconn)
     except BaseException:
+        cancel_statement(connection)
         connection.close()
         raise
-    final = _next_result(pgconn)
-    _drain(pgconn)
-    if final.status != pq.ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(final)
-    return final.command_tuples or 0
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result)
+    return result.command_tuples or 0
 
 
 def copy_in(

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -15,10 +16,12 @@ from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_u
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.states import SpooledArchive, is_waiting, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.allow import approved_but_parked
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
+from ar_sync_pipeline.sync.load.retention import clean_uploads
 
 ARCHIVES_TAG = "ar_sync/archives"
 _SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
@@ -53,6 +56,7 @@ def archive_sensor(
         job=job,
         minimum_interval_seconds=_interval_seconds(site, kind),
         description=f"Looks for {kind} archives in the spool, and asks for one load of all."
+        + (" Removes abandoned uploads." if kind is ArchiveKind.COMPLETE else "")
         + (" Loads archives without rows itself." if load_in_tick else "")
         + (" Starts a load early when the sender announces an archive." if request_early else ""),
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -60,6 +64,8 @@ def archive_sensor(
     def new_archives(
         context: dg.SensorEvaluationContext,
     ) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
+        if kind is ArchiveKind.COMPLETE:
+            _remove_abandoned_uploads(site)
         found = _to_load(site, kind)
         early = request_early(context.instance) if request_early and not found else None
         if not found and early is None:
@@ -75,6 +81,12 @@ def archive_sensor(
         return _request(context.instance, site, job.name, found)
 
     return new_archives
+
+
+def _remove_abandoned_uploads(site: ReceiverSite) -> None:
+    """Remove what no load removes while a disk that is full of it lets no archive arrive."""
+    with suppress(SpoolAccessError):  # a load reports it
+        clean_uploads(site.settings, site.clock)
 
 
 def _request(

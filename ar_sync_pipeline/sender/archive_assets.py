@@ -126,13 +126,18 @@ def materialize_archive(
         context.log.warning("An attempt to upload the archive failed: %s", error)
 
     with record_publication(context, site):
-        published = publish_archive(
-            site.settings,
-            build,
-            site.clock,
-            on_retry=report,
-            progress=lambda _done, _total: longer.progress(),
-        )
+        try:
+            published = publish_archive(
+                site.settings,
+                build,
+                site.clock,
+                on_retry=report,
+                progress=lambda _done, _total: longer.progress(),
+            )
+        finally:
+            longer.wait()
+    if published.unrecorded is not None:
+        context.log.warning("Later archives may carry more files: %s", published.unrecorded)
     return dg.MaterializeResult(
         asset_key=archive_key(kind, site.names),
         metadata=archive_metadata(published, site.catalog),

@@ -123,8 +123,9 @@ def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     at = dump.watermark.snapshot_at
     digests = dump.digests or DigestsOf(snapshot_at=at, computed_at=at)
     yield result._replace(check_results=[evaluate_unchanged_chunks(site, digests)])
-    # The result is recorded now. Before, a retry of this step alone would need the folder.
-    build.remove()
+    # The result is recorded now. Before, a retry of this step alone would need the members; after a
+    # kill before the success of the step is recorded, it needs the rest.
+    build.remove_members()
 
 
 def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import stamina
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
@@ -20,6 +22,7 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteNameError,
 )
+from ar_sync_pipeline.sftp.older_parts import remove_older_parts
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
@@ -89,6 +92,8 @@ class Publication:
         seconds: Duration of the call, including waits between attempts.
         attempts: Number of attempts.
         already_there: Whether the archive had been published before, so that nothing was sent.
+        described_otherwise: Whether the archive that was there has another manifest, such as that
+            of another version of the product or with another signature.
         connections: Number of parallel connections in the last attempt.
         sha256_confirmed: Whether the receiver's own hash of the archive agrees; False if the
             account may not run commands, or the source can no longer be read.
@@ -101,8 +106,16 @@ class Publication:
     seconds: float
     attempts: int
     already_there: bool
+    described_otherwise: bool = False
     connections: int = 1
     sha256_confirmed: bool = False
+
+
+class _Found(NamedTuple):
+    """The archive at the receiver, and whether it has the same bytes."""
+
+    path: PurePosixPath
+    is_alike: bool = True
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,9 @@ def publish(
         return _publication(present, source, started, None)
     if place.admit is not None:
         place.admit(session)
+    if place.folder == ArchiveKind.PARTIAL:
+        # Each run of partials has a snapshot of its own, so nobody resumes them.
+        remove_older_parts(session, place.spool, place.filename)
     workers = _workers(session, source.size_bytes, transfer)
     part, resume_at = _where_to_resume(
         session, source, parts, part_state, several=workers is not None
@@ -192,8 +208,10 @@ def publish(
         workers=workers,
     )
     confirmed = _confirm_content(session, source, part)
-    path = _rename_into_place(session, part, final, source)
-    return replace(_publication(path, source, started, done), sha256_confirmed=confirmed)
+    found = _rename_into_place(session, part, final, source)
+    if place.folder == ArchiveKind.COMPLETE:
+        remove_older_parts(session, place.spool, place.filename)
+    return replace(_publication(found, source, started, done), sha256_confirmed=confirmed)
 
 
 def publish_with_retries(
@@ -262,16 +280,17 @@ def _ignore(_done_bytes: int, _total_bytes: int) -> None:
 
 
 def _publication(
-    path: PurePosixPath, source: Publishable, started: float, done: Upload | None
+    found: _Found, source: Publishable, started: float, done: Upload | None
 ) -> Publication:
     return Publication(
-        path=path,
+        path=found.path,
         size_bytes=source.size_bytes,
         sent_bytes=done.sent_bytes if done else 0,
         resumed_bytes=done.resumed_bytes if done else 0,
         seconds=time.monotonic() - started,
         attempts=1,
         already_there=done is None,
+        described_otherwise=not found.is_alike,
         connections=done.connections if done else 1,
     )
 
@@ -337,22 +356,24 @@ def _confirm_content(session: SftpSession, source: Publishable, part: PurePosixP
 
 def _find_published(
     session: SftpSession, final: PurePosixPath, source: Publishable
-) -> PurePosixPath | None:
-    """Return the path of the same archive if it is published, waiting or applied.
+) -> _Found | None:
+    """Return the same archive if it is published, waiting or applied.
 
-    Size and first bytes identify an archive: it begins with its manifest, which contains the hashes
-    of everything after it.
+    Size and first bytes identify its content: it begins with its manifest, which contains the
+    hashes of everything after it. The manifest differs if the sender was upgraded, or its signing
+    key replaced, between the rename of the archive and the retry of a killed run.
     """
     for path in dict.fromkeys((final, final.with_name(applied_name(final.name)))):
         found = session.size_bytes(path)
         if found is None:
             continue
         try:
-            difference = _difference(session, path, source, found)
+            head = _head(session, path, len(source.head))
         except RemoteFileMissingError:  # the receiver renamed it meanwhile
             continue
-        if difference is None:
-            return path
+        difference = _difference(source, found, head)
+        if difference is None or source.identity in head:
+            return _Found(path, is_alike=difference is None)
         raise ArchiveConflictError(
             f"{path} at {session.endpoint.host} is another archive of the same name: {difference}",
             remedy="find out which sender wrote it; two senders must not share a spool",
@@ -360,15 +381,16 @@ def _find_published(
     return None
 
 
-def _difference(
-    session: SftpSession, path: PurePosixPath, source: Publishable, found_bytes: int
-) -> str | None:
+def _head(session: SftpSession, path: PurePosixPath, size_bytes: int) -> bytes:
+    with session.handle(path, READ) as handle, session.operation("reading", path):
+        return read_range(session.client, handle, 0, min(size_bytes, _HEAD_BYTES))
+
+
+def _difference(source: Publishable, found_bytes: int, head: bytes) -> str | None:
     if found_bytes != source.size_bytes:
         return f"{found_bytes:,} bytes instead of {source.size_bytes:,}"
-    expected = source.head[:_HEAD_BYTES]
-    with session.handle(path, READ) as handle, session.operation("reading", path):
-        head = read_range(session.client, handle, 0, len(expected))
-    return None if head == expected else "the same size, but another beginning"
+    same = head == source.head[:_HEAD_BYTES]
+    return None if same else "the same size, but another beginning"
 
 
 def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: int) -> None:
@@ -384,7 +406,7 @@ def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: 
 
 def _rename_into_place(
     session: SftpSession, part: PurePosixPath, final: PurePosixPath, source: Publishable
-) -> PurePosixPath:
+) -> _Found:
     """Rename the archive to its unused final name.
 
     The name contains the microsecond of the snapshot, so only another attempt at the same archive
@@ -400,6 +422,6 @@ def _rename_into_place(
             if present is None:
                 raise
         else:
-            return final
+            return _Found(final)
     session.remove(part)
     return present

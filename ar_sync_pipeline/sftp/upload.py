@@ -39,6 +39,10 @@ class Publishable(Protocol):
     def head(self) -> bytes:
         """First bytes of the file, which identify the content together with its size."""
 
+    @property
+    def identity(self) -> bytes:
+        """Bytes that are in the head of every description of the same archive, and in no other."""
+
     def open(self) -> BinaryIO:
         """Return a seekable stream, which the caller closes.
 

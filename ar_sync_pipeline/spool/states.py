@@ -187,23 +187,26 @@ def quarantine(
     return SpooledArchive(archive.name, target, SpoolState.QUARANTINED, archive.size_bytes)
 
 
-def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
+def clean_incoming(spool: Path, *, older_than: datetime, dry_run: bool = False) -> dict[Path, int]:
     """Delete files that interrupted uploads and killed writers left.
 
     Args:
         older_than: Limit of the mtime, aware UTC; a running or resumable upload must be younger.
+        dry_run: Whether to find them only.
 
     Returns:
-        The deleted files.
+        The sizes of the deleted files in bytes.
     """
-    deleted = []
+    deleted = {}
     own = [(name, TEMPORARY_PREFIX) for name in (PARKED, QUARANTINE, RECEIPTS)]
     for name, ours in ((INCOMING, ""), *own):
         with open_folder(spool, name) as folder:
             for entry in folder.regular_files():
                 stale = entry.facts.st_mtime < older_than.timestamp()
-                if stale and entry.name.startswith(ours) and folder.remove(entry.name):
-                    deleted.append(folder.path / entry.name)
+                if not stale or not entry.name.startswith(ours):
+                    continue
+                if dry_run or folder.remove(entry.name):
+                    deleted[folder.path / entry.name] = entry.facts.st_size
     return deleted
 
 

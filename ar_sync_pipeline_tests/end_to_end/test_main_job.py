@@ -50,7 +50,8 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
     applied = [path.name for path in (deployment.spool / "complete").iterdir()]
     assert applied == [waiting[0].removeprefix("NEW_")]
     assert list((deployment.spool / ".incoming").iterdir()) == []
-    manifest, *journals = sorted(p.name for p in (deployment.folder / "scratch").iterdir())
+    build, manifest, *journals = sorted(p.name for p in (deployment.folder / "scratch").iterdir())
+    assert build.startswith("ar_sync_build_"), "the results of the run's steps, without members"
     assert manifest.startswith("ar_sync_manifest_")
     assert journals == [
         "ar_sync_media.sqlite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_run_that_reports_progress_always_has_an_hour_left(
     for hour in range(1, 40):
         now = begin + hour * HOUR
         longer.progress()
+        longer.wait()
         left = (limit(instance, run_id) or 6 * HOUR) - hour * HOUR
         assert left > HOUR - 60
         assert left < 6 * HOUR
@@ -77,7 +79,37 @@ def test_limit_that_is_far_away_stays(instance: dg.DagsterInstance) -> None:
     longer = LongerRun(instance, run_id, clock=lambda: now)
     now = begin + 4 * HOUR
     longer.progress()
+    longer.wait()
     assert limit(instance, run_id) == 6 * HOUR
+
+
+def test_storage_that_hangs_holds_up_no_work(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host is failing over: no packet is answered. The work would count as hung, too."""
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    answered, asked, found = threading.Event(), list[str](), instance.get_run_record_by_id
+
+    def hang(run_id: str) -> object:
+        asked.append(run_id)
+        answered.wait(20)
+        return found(run_id)
+
+    monkeypatch.setattr(instance, "get_run_record_by_id", hang)
+    now, touched = begin, list[float]()
+    longer = LongerRun(instance, run_id, clock=lambda: now, on_progress=lambda: touched.append(now))
+    for hour in (6, 7, 8):
+        now = begin + hour * HOUR
+        longer.progress()
+    assert not answered.is_set()
+    assert (len(asked), len(touched)) == (1, 3), "one question at a time"
+    assert limit(instance, run_id) == 6 * HOUR
+    answered.set()
+    longer.wait()
+    now = begin + 9 * HOUR
+    longer.progress()
+    longer.wait()
+    assert (limit(instance, run_id) or 0) > 10 * HOUR - 60
 
 
 def test_run_without_a_limit_gets_none(tmp_path: Path) -> None:
@@ -86,6 +118,7 @@ def test_run_without_a_limit_gets_none(tmp_path: Path) -> None:
         longer = LongerRun(instance, run_id, clock=lambda: now)
         now += 9 * HOUR
         longer.progress()
+        longer.wait()
         assert limit(instance, run_id) is None
 
 

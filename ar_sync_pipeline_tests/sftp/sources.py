@@ -34,6 +34,10 @@ class MemorySource:
     def head(self) -> bytes:
         return self.content[:MIB]
 
+    @property
+    def identity(self) -> bytes:
+        return self.sha256.encode()
+
     def open(self) -> BinaryIO:
         return io.BytesIO(self.content)
 

@@ -155,7 +155,11 @@ def test_stale_uploads_are_deleted_and_fresh_ones_kept(spool: Path) -> None:
         path.write_bytes(b"part")
         os.utime(path, (written_at.timestamp(), written_at.timestamp()))
 
-    assert clean_incoming(spool, older_than=NOON - timedelta(days=1)) == [stale]
+    older_than = NOON - timedelta(days=1)
+    found = {stale: len(b"part")}
+    assert clean_incoming(spool, older_than=older_than, dry_run=True) == found
+    assert clean_incoming(spool, older_than=older_than) == found
+    assert not stale.exists()
     assert set(clean_incoming(spool, older_than=NOON + timedelta(days=1))) == {fresh, killed}
 
 
@@ -176,5 +180,5 @@ def test_cleaning_uploads_never_touches_an_archive(spool: Path, put: PutArchive)
     paths = [put(), put(folder="parked"), put(folder="quarantine")]
     for path in paths:
         os.utime(path, (0, 0))
-    assert clean_incoming(spool, older_than=NOON) == []
+    assert clean_incoming(spool, older_than=NOON) == {}
     assert all(path.exists() for path in paths)

@@ -4,6 +4,7 @@ Run monitoring reads the tag of a run each time, so a run may change its own lim
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ import dagster as dg
 
 _SPARE_SECONDS = 3600.0
 _REPORT_EVERY_SECONDS = 300.0
+_LONGEST_WAIT_SECONDS = 60.0
 # Run monitoring reads it, too.
 _OTHER_TAG = "dagster/max_runtime_seconds"
 
@@ -89,6 +91,7 @@ class LongerRun:
         self._instance, self._run_id = instance, run_id
         self._clock, self._on_progress = clock, on_progress
         self._reported_at = clock()
+        self._report: threading.Thread | None = None
 
     def progress(self) -> None:
         """Report progress, as often as there is any."""
@@ -99,5 +102,24 @@ class LongerRun:
         self._reported_at = now
         with suppress(OSError):
             self._on_progress()
-        # Each change of a tag writes the whole run, so there is one an hour.
-        allow_for(self._instance, self._run_id, 0, now=now, more_seconds=_SPARE_SECONDS)
+        self._extend(now)
+
+    def wait(self) -> None:
+        """Wait for the last report, so that it does not change the run while its end is recorded.
+
+        A storage that hangs is not waited for.
+        """
+        if self._report is not None:
+            self._report.join(_LONGEST_WAIT_SECONDS)
+
+    def _extend(self, now: float) -> None:
+        """Extend the limit in a thread: a storage that hangs must not hold up the work."""
+        if self._report is not None and self._report.is_alive():
+            return
+
+        def extend() -> None:
+            # Each change of a tag writes the whole run, so there is one an hour.
+            allow_for(self._instance, self._run_id, 0, now=now, more_seconds=_SPARE_SECONDS)
+
+        self._report = threading.Thread(target=extend, name="longer-run", daemon=True)
+        self._report.start()

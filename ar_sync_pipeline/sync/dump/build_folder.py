@@ -99,6 +99,13 @@ class BuildFolder:
         for parent in (self.members, self.path.parent):
             sync_folder(parent)
 
+    def remove_members(self) -> None:
+        """Delete the members after their archive has arrived; the results of the steps stay.
+
+        If the run is killed before its success is recorded, its retry finds the archive by them.
+        """
+        _remove_tree(self.members)
+
     def remove(self) -> None:
         """Delete the folder and everything in it."""
         if (self.path / _MARKER).is_file():
@@ -187,7 +194,17 @@ def _mtime(path: Path) -> datetime | None:
 
 
 def _remove_tree(folder: Path) -> None:
-    """Delete a folder, also if another run deletes it at the same time."""
+    """Delete a folder, also if another run deletes it at the same time.
+
+    The results of steps go first, so that no run resumes with them and without the members. The
+    marker goes last, so that a later run deletes what is left if this one is killed.
+    """
     while folder.exists():
         with suppress(FileNotFoundError):
+            inner = [path for path in folder.iterdir() if path.name != _MARKER]
+            for path in sorted(inner, key=Path.is_dir):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
             shutil.rmtree(folder)

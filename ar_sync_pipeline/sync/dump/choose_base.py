@@ -1,8 +1,8 @@
 """The complete that the next one is compared with, so that it carries only what the receiver lacks.
 
-The base is the newest complete that the receiver says is applied. What the receiver says is only a
-hint: it compares digests before it leaves out anything, and reports what it lacks. Without a base a
-complete carries everything.
+The base is the newest complete that the receiver says is applied, and of which the manifest is
+kept. What the receiver says is only a hint: it compares digests before it leaves out anything, and
+reports what it lacks. Without a base a complete carries everything.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
     if not applied:
         return None
     lacking = _lacking(completes[applied[-1] + 1 :])
-    manifest = kept_manifest(scratch, completes[applied[-1]])
+    manifests = (kept_manifest(scratch, completes[place]) for place in reversed(applied))
+    manifest = next((one for one in manifests if one is not None), None)
     if manifest is None or len(lacking) >= _MOST_ROUNDS:
         return None
     return Base(

@@ -24,7 +24,12 @@ from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
-from ar_sync_pipeline.sync.dump.sender_journal import SentArchive, possible_bases, read_sent
+from ar_sync_pipeline.sync.dump.sender_journal import (
+    SentArchive,
+    possible_bases,
+    read_sent,
+    under_way,
+)
 
 _PREFIX = "ar_sync_manifest_"
 _CHECKSUM_BYTES = 65
@@ -89,14 +94,18 @@ class Base:
 
 
 def keep_manifest(scratch: Path, manifest: Manifest) -> None:
-    """Keep the manifest of a complete before its upload; delete those that cannot be a base."""
+    """Keep the manifest of a complete before its upload; delete those that cannot be a base.
+
+    Another complete may be on its way, by a run that was started by hand.
+    """
     if manifest.kind is not ArchiveKind.COMPLETE:
         return
     without_media = manifest.model_copy(update={"media": (), "media_omitted": (), "hmac": None})
     content = without_media.to_json()
     write_atomically(_path(scratch, manifest.archive_id), _checksum(content) + content)
     kept = {archive.watermark.archive_id for archive in possible_bases(read_sent(scratch))}
-    needed = {_path(scratch, one) for one in (*kept, manifest.archive_id) if one is not None}
+    kept |= {manifest.archive_id, *under_way(scratch)}
+    needed = {_path(scratch, one) for one in kept if one is not None}
     for path in scratch.glob(f"{_PREFIX}*.json"):
         if path not in needed:
             path.unlink(missing_ok=True)

@@ -128,7 +128,7 @@ class MediaJournal:
             base_at: Snapshot of a complete that the receiver has applied, from which the chain of
                 archives need not start.
         """
-        chain = set[int]() if base_at is None else {to_microseconds(base_at)}
+        chain = set[int]() if base_at is None else self._archives_of_base(to_microseconds(base_at))
         point = None if since is None else to_microseconds(since.snapshot_at)
         while point is not None and point not in chain:
             row = self._connection.execute(
@@ -139,6 +139,16 @@ class MediaJournal:
             chain.add(point)
             point = None if row[0] == ArchiveKind.COMPLETE else row[1]
         return HeldMedia(self._connection, frozenset(chain))
+
+    def _archives_of_base(self, base: int) -> set[int]:
+        """Return a complete; with all that was recorded before it, if its files are not recorded.
+
+        It lists those of their files that were not replaced or deleted meanwhile, and the receiver
+        verifies what an archive lists.
+        """
+        query = "SELECT archive FROM archive WHERE archive <= ?"
+        earlier = {number for (number,) in self._connection.execute(query, [base])}
+        return {base} if base in earlier else {base, *earlier}
 
     def has_complete_until(self, point: Watermark) -> bool:
         """Return whether it has a complete up to a point, and so everything that was listed since.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -30,7 +29,7 @@ from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
-from ar_sync_pipeline.sync.dump.media_journal import MediaJournal, open_journal
+from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline.sync.dump.receiver_files import ReceiverFiles
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sender_journal import (
@@ -62,6 +61,7 @@ class PublishedArchive:
     Attributes:
         age: Age of its snapshot at the end of the upload.
         seconds: Seconds by phase, from the snapshot to the upload.
+        unrecorded: Why the journal of media files lacks it; later archives carry more files then.
     """
 
     manifest: Manifest
@@ -69,6 +69,7 @@ class PublishedArchive:
     publication: Publication
     age: timedelta
     seconds: dict[str, float]
+    unrecorded: str | None = None
 
 
 def publish_archive(
@@ -135,8 +136,9 @@ def _publish_as_it_is(
     )
     watch.lap("assemble")
     name = source.manifest.name
+    now = clock()
+    announce(settings.tmp_bkp_fldr, source.manifest, now, _reached(settings, now))
     keep_manifest(settings.tmp_bkp_fldr, source.manifest)
-    announce(settings.tmp_bkp_fldr, source.manifest, clock())
     publication = publish_with_retries(
         endpoint(settings),
         source,
@@ -154,13 +156,8 @@ def _publish_as_it_is(
     watch.lap("upload")
     sent_at = clock()
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
-    unusable = suppress(MediaJournalError, MediaJournalDamagedError)
-    with unusable, open_journal(settings.tmp_bkp_fldr) as journal:
-        # This archive is dated after what the receiver has, whatever the clock shows.
-        journal.forget_after(max(sent_at, source.manifest.snapshot_at) + CLOCK_TOLERANCE)
-        _remember_media(build, source, journal)
-    seen = last_checkpoint(settings.tmp_bkp_fldr, sent_at)
-    reached = seen.watermark.snapshot_at if seen and seen.watermark else None
+    unrecorded = _remember_media(build, source, publication, sent_at)
+    reached = _reached(settings, sent_at)
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at, reached)
     return PublishedArchive(
         source.manifest,
@@ -168,6 +165,7 @@ def _publish_as_it_is(
         publication,
         age=sent_at - source.manifest.snapshot_at,
         seconds={**seconds, **watch.seconds},
+        unrecorded=unrecorded,
     )
 
 
@@ -193,12 +191,31 @@ def _admission(
     return admit
 
 
-def _remember_media(build: BuildFolder, source: ArchiveSource, journal: MediaJournal) -> None:
-    if source.manifest.media_list is None:
-        journal.remember(source.manifest, source.stamps)
-        return
-    with bundle_files(build) as files:
-        journal.remember(source.manifest, {}, files.versions)
+def _reached(settings: SenderSettings, now: datetime) -> datetime | None:
+    """Return the snapshot of the receiver's checkpoint as it was read last."""
+    seen = last_checkpoint(settings.tmp_bkp_fldr, now)
+    return seen.watermark.snapshot_at if seen and seen.watermark else None
+
+
+def _remember_media(
+    build: BuildFolder, source: ArchiveSource, publication: Publication, sent_at: datetime
+) -> str | None:
+    """Record the files of a published archive; return why they could not be recorded."""
+    manifest = source.manifest
+    if publication.described_otherwise:
+        return "the receiver has this archive with another manifest, by a run before this one"
+    try:
+        with open_journal(build.path.parent) as journal:
+            # This archive is dated after what the receiver has, whatever the clock shows.
+            journal.forget_after(max(sent_at, manifest.snapshot_at) + CLOCK_TOLERANCE)
+            if manifest.media_list is None:
+                journal.remember(manifest, source.stamps)
+                return None
+            with bundle_files(build) as files:
+                journal.remember(manifest, {}, files.versions)
+    except (MediaJournalError, MediaJournalDamagedError) as error:
+        return str(error)
+    return None
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -149,13 +150,26 @@ def read_begun(scratch: Path) -> tuple[datetime, ...]:
     return _read(scratch).begun
 
 
-def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
-    """Record the point of an archive before its upload begins; delete old ones."""
+def announce(
+    scratch: Path, manifest: Manifest, now: datetime, reached: datetime | None = None
+) -> None:
+    """Record the point of an archive before its upload begins; delete old ones.
+
+    Args:
+        reached: See `remember_sent`: of what the receiver may not have applied yet, an archive may
+            have arrived although its upload failed.
+    """
     with locked(scratch):
         journal = _read(scratch)
-        recent = [p for p in journal.announced if p.snapshot_at > now - REMEMBERED]
-        if manifest.watermark not in recent:
-            announced = (*recent, manifest.watermark)
+        sent = {archive.watermark for archive in journal.archives}
+        kept = [
+            point
+            for point in journal.announced
+            if point.snapshot_at > now - REMEMBERED
+            or (_is_from(point, reached) and point not in sent)
+        ]
+        if manifest.watermark not in kept:
+            announced = (*kept, manifest.watermark)
             _write(scratch, journal.model_copy(update={"announced": announced}))
 
 
@@ -187,7 +201,7 @@ def remember_sent(
         journal = _read(scratch)
         known = _ordered({a.name: a for a in (*journal.archives, sent)}.values())
         oldest = sent_at - REMEMBERED
-        archives = tuple(a for a in known if a.sent_at > oldest or _is_from(a, reached))
+        archives = tuple(a for a in known if a.sent_at > oldest or _is_from(a.watermark, reached))
         older = {a.name: a for a in (*journal.completes, *known)}
         kept = possible_bases(_ordered(older.values()))
         completes = tuple(a for a in kept if a not in archives)
@@ -291,6 +305,14 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
 
 
+def under_way(scratch: Path) -> frozenset[UUID]:
+    """Return the ids of archives whose upload has begun and that are not recorded as sent."""
+    journal = _read(scratch)
+    sent = {a.watermark.archive_id for a in (*journal.completes, *journal.archives)}
+    ids = (point.archive_id for point in journal.announced)
+    return frozenset(one for one in ids if one is not None and one not in sent)
+
+
 def own_points(scratch: Path, since: Watermark | None, until: datetime) -> tuple[Watermark, ...]:
     """Return the known points of the sender's archives after a point and before a time."""
     return tuple(
@@ -321,8 +343,8 @@ def has_unknown(
     return any(after < at <= until and at not in own for at in dates)
 
 
-def _is_from(archive: SentArchive, reached: datetime | None) -> bool:
-    return reached is not None and archive.watermark.snapshot_at >= reached
+def _is_from(point: Watermark, reached: datetime | None) -> bool:
+    return reached is not None and point.snapshot_at >= reached
 
 
 def _read(scratch: Path) -> _Journal:

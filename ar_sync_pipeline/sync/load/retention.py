@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -40,22 +41,22 @@ class Retention:
 
     Attributes:
         decisions: Decision for each archive in the spool, with its reason.
-        abandoned: Files of uploads that were not continued.
-        freed_bytes: Size of the deleted archives in bytes; 0 in a dry run.
+        abandoned: Sizes in bytes of the files of uploads that were not continued.
+        freed_bytes: Size of the deleted files in bytes; 0 in a dry run.
     """
 
     decisions: tuple[Decision, ...]
-    abandoned: tuple[Path, ...]
+    abandoned: Mapping[Path, int]
     freed_bytes: int
 
 
 def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) -> Retention:
     """Decide for every archive in the spool, and delete what may be deleted.
 
-    Before the first load nothing may be.
+    Before the first load no archive may be.
 
     Args:
-        dry_run: Whether to decide only; abandoned uploads are then not checked.
+        dry_run: Whether to decide only.
 
     Raises:
         LoadInProgressError: A load is using these files.
@@ -64,7 +65,9 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
     url = settings.database_url
     with connect(url, application="retention") as connection:
         if dry_run or not has_ledger(connection):
-            return Retention(tuple(_decide(settings, connection, clock)), (), 0)
+            abandoned = clean_uploads(settings, clock, dry_run=dry_run)
+            freed_bytes = 0 if dry_run else sum(abandoned.values())
+            return Retention(tuple(_decide(settings, connection, clock)), abandoned, freed_bytes)
         with load_lock(connection):
             return clean_spool(settings, connection, clock)
 
@@ -76,13 +79,27 @@ def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock
     """
     decisions = _decide(settings, connection, clock)
     freed_bytes = apply_retention(decisions)
-    abandoned = clean_incoming(settings.remote_bkp_fldr, older_than=clock() - _ABANDONED_UPLOAD)
+    abandoned = clean_uploads(settings, clock)
     summarize_ledger(
         connection,
         present=[_converted(decision.archive).applied for decision in decisions],
         applied_before=clock() - _LINES_LIFETIME,
     )
-    return Retention(tuple(decisions), tuple(abandoned), freed_bytes)
+    return Retention(tuple(decisions), abandoned, freed_bytes + sum(abandoned.values()))
+
+
+def clean_uploads(
+    settings: ReceiverSettings, clock: Clock, *, dry_run: bool = False
+) -> Mapping[Path, int]:
+    """Delete the files of uploads that were not continued, and return their sizes in bytes.
+
+    It needs no load: while the disk is full of them, nothing arrives that could be loaded.
+
+    Raises:
+        SpoolAccessError: The operating system refuses.
+    """
+    older_than = clock() - _ABANDONED_UPLOAD
+    return clean_incoming(settings.remote_bkp_fldr, older_than=older_than, dry_run=dry_run)
 
 
 def _converted(archive: SpooledArchive) -> ArchiveName:

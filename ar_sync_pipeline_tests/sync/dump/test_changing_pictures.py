@@ -9,15 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+import ar_sync_pipeline
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
+from ar_sync_pipeline.sync.dump import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, read_sent
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 
@@ -97,6 +101,45 @@ def test_picture_that_changes_after_the_archive_was_published(
     assert (again, failures) == (archive, [])
     filled.load()
     assert pictures(filled) == {"a.jpeg": b"old", "b.jpeg": b"old"}
+
+
+@pytest.mark.parametrize("most_inline", [0, 1_000])
+def test_published_archive_is_found_without_its_members(
+    filled: TwoSites, sender: SenderSettings, monkeypatch: pytest.MonkeyPatch, most_inline: int
+) -> None:
+    """A complete that is killed while it removes them repeats its last step."""
+    monkeypatch.setattr(assemble, "MOST_INLINE_MEDIA", most_inline)
+    (filled.sender_media / "a.jpeg").write_bytes(b"old")
+    build = bundled(filled)
+    archive, _ = publish(sender, build)
+    sent = read_sent(sender.tmp_bkp_fldr)
+    build.remove_members()
+    again, failures = publish(sender, build)
+    assert (again, failures) == (archive, [])
+    assert [a.name for a in read_sent(sender.tmp_bkp_fldr)] == [a.name for a in sent]
+    filled.load()
+    assert pictures(filled) == {"a.jpeg": b"old"}
+
+
+def test_archive_that_an_earlier_version_published_is_the_same_archive(
+    filled: TwoSites, sender: SenderSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender is killed after the rename, upgraded, gets another key, and repeats the step."""
+    (filled.sender_media / "a.jpeg").write_bytes(b"old")
+    build = bundled(filled)
+    archive, _ = publish(sender, build)
+    content = archive.read_bytes()
+    (sender.tmp_bkp_fldr / SENT_FILE).unlink()
+    monkeypatch.setattr(ar_sync_pipeline, "__version__", "99.0.1")
+    sender = sender.model_copy(update={"signing_key": SecretStr("f" * 64)})
+    published = publish_archive(sender, build, lambda: datetime.now(UTC))
+    assert published.publication.already_there
+    assert published.publication.described_otherwise
+    assert published.unrecorded is not None
+    assert [archive.name for archive in read_sent(sender.tmp_bkp_fldr)] == [
+        published.manifest.name.applied
+    ]
+    assert archive.read_bytes() == content
 
 
 def test_all_that_changed_costs_one_new_upload(filled: TwoSites, sender: SenderSettings) -> None:

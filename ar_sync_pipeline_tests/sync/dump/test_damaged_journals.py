@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.sync.dump.build_folder import BuildDamagedError
+from ar_sync_pipeline.sync.dump.build_folder import BuildDamagedError, BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
+from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
 from ar_sync_pipeline_tests.sync.dump.test_media_of_partials import put, touch_rows
@@ -100,6 +102,38 @@ def test_journal_that_another_process_holds_stays(sender: MediaSender) -> None:
         ):
             opened.owed()
     assert (sender.scratch / MEDIA_JOURNAL).exists()
+
+
+def publish_while_locked(
+    sender: MediaSender, build: BuildFolder, patch: pytest.MonkeyPatch
+) -> PublishedArchive:
+    patch.setattr("ar_sync_pipeline.sync.dump.media_journal._WAIT_SECONDS", 0.1)
+    with closing(sqlite3.connect(sender.scratch / MEDIA_JOURNAL)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        published = publish_archive(sender.settings, build, lambda: datetime.now(UTC))
+    sender.sites.load()
+    return published
+
+
+def test_complete_whose_files_could_not_be_recorded_is_named_and_costs_no_upload_of_all_files(
+    sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(sender, "2.jpeg", "a new one")
+    sender.sites.at_sender("UPDATE app_child SET picture = '2.jpeg' WHERE id = 2")
+    sender.partial()
+    sender.sites.load()
+    put(sender, "3.jpeg", "comes with the complete")
+    put(sender, "1.jpeg", "another version")
+    published = publish_while_locked(sender, sender.bundled_complete(), monkeypatch)
+    assert published.unrecorded is not None
+    assert "ar_sync_media.sqlite" in published.unrecorded
+    complete = sender.complete()
+    assert complete.base is not None
+    assert complete.base.archive_id == published.manifest.archive_id
+    carried = [entry.path for entry in complete.media if entry.carried]
+    assert carried == ["1.jpeg", "3.jpeg"], "only what the journal does not know"
+    sender.sites.load()
+    assert [*sender.sites.spool.rglob("NEW_*")] == []
 
 
 @pytest.mark.long

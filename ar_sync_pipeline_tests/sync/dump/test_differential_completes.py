@@ -145,6 +145,20 @@ class TestWhatIsCarried:
         assert carried(third) == []
         assert_applied(pair, third)
 
+    def test_one_before_is_the_base_if_the_manifest_of_the_newest_is_lost(
+        self, pair: MediaSender
+    ) -> None:
+        (first,) = pair.scratch.glob("ar_sync_manifest_*.json")
+        pair.sites.at_sender("UPDATE app_child SET amount = -1 WHERE id = (1 << 16) + 3")
+        assert_applied(pair, pair.complete())
+        for kept in {*pair.scratch.glob("ar_sync_manifest_*.json")} - {first}:
+            kept.unlink()
+        third = pair.complete()
+        assert third.base is not None
+        assert str(third.base.archive_id) in first.name
+        assert carried_files(third) == []
+        assert_applied(pair, third)
+
     def test_completes_that_wait_or_are_lost_are_no_base(self, pair: MediaSender) -> None:
         pair.sites.at_sender("UPDATE app_child SET amount = -1 WHERE id = (1 << 16) + 3")
         pair.waiting(pair.complete()).unlink()

@@ -16,6 +16,7 @@ from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
 from ar_sync_pipeline.sync.dump.sender_journal import (
+    announce,
     begin_at,
     has_unknown,
     read_begun,
@@ -105,6 +106,25 @@ def test_newest_applied_complete_is_remembered_besides(tmp_path: Path, send: Sen
     assert first.name.applied in kept
 
 
+def test_manifest_of_a_complete_on_its_way_is_kept_beside_that_of_another_one(
+    tmp_path: Path, send: Send
+) -> None:
+    """The second run was started by hand and fails; the first one arrives."""
+    mark = point(0)
+    first = manifest_at(COMPLETE, mark.snapshot_at).model_copy(
+        update={"archive_id": mark.archive_id, "watermark": mark}
+    )
+    announce(tmp_path, first, START)
+    keep_manifest(tmp_path, first)
+    keep_manifest(tmp_path, manifest_at(COMPLETE, START + DAY / 9))
+    remember_sent(tmp_path, first, 1, START + DAY / 4)
+    (sent,) = read_sent(tmp_path)
+    assert kept_manifest(tmp_path, sent) is not None
+    for day in range(1, 5):
+        send(COMPLETE, day)
+    assert kept_manifest(tmp_path, sent) is None, "three newer ones can be a base"
+
+
 def test_receipt_of_an_old_complete_is_recorded(tmp_path: Path, send: Send) -> None:
     complete = send(COMPLETE, 0)
     send(PARTIAL, 20)
@@ -176,6 +196,26 @@ def test_archive_that_is_not_in_the_journal_is_one_of_a_history_that_was_lost(
     assert not unknown(0, 2)
     assert not unknown(1, since=newest.watermark), "the checkpoint tells what came before it"
     assert not unknown(4), "its clock was ahead"
+
+
+def test_archive_whose_upload_seemed_to_fail_is_known_while_the_receiver_applies_nothing(
+    tmp_path: Path, send: Send
+) -> None:
+    """Its rename was answered by a broken link; the receiver parks it with all others."""
+    reached = send(COMPLETE, 0).watermark
+    for day in range(1, 30):
+        mark = point(day)
+        failed = manifest_at(PARTIAL, mark.snapshot_at).model_copy(update={"watermark": mark})
+        announce(tmp_path, failed, mark.snapshot_at, reached.snapshot_at)
+        later = manifest_at(PARTIAL, START + (day + 0.5) * DAY)
+        remember_sent(tmp_path, later, 1, later.snapshot_at, reached.snapshot_at)
+    dates = [START + day * DAY for day in range(1, 30)]
+    assert not has_unknown(tmp_path, dates, reached, START + 30 * DAY)
+    reached = point(20)
+    newest = manifest_at(PARTIAL, START + 30 * DAY)
+    announce(tmp_path, newest, newest.snapshot_at, reached.snapshot_at)
+    announced = {p.snapshot_at for p in read_points(tmp_path)} & {*dates}
+    assert min(announced) == reached.snapshot_at, "the journal does not grow without end"
 
 
 def test_archives_from_before_a_lost_journal_are_not_unknown(tmp_path: Path, send: Send) -> None:

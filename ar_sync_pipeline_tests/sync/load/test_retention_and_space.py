@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.media.errors import MediaSpaceError
+from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
+from ar_sync_pipeline.receiver.jobs import complete_loaddata
+from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
@@ -42,6 +51,28 @@ from ar_sync_pipeline_tests.missing_parts import require_root
 
 def names(archives: Sequence[SpooledArchive]) -> list[str]:
     return [archive.name.applied for archive in archives]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def kill_at_removal(step: int, patch: pytest.MonkeyPatch) -> list[object]:
+    """End the process before it removes another file or folder after some; return where."""
+    removed, killed = itertools.count(), list[object]()
+
+    def killable(remove: Callable[..., None]) -> Callable[..., None]:
+        def removing(path: Any, **more: Any) -> None:
+            if next(removed) >= step:
+                killed.append(path)
+                raise Killed
+            remove(path, **more)
+
+        return removing
+
+    for name in ("unlink", "rmdir"):
+        patch.setattr(os, name, killable(getattr(os, name)))
+    return killed
 
 
 class TestAfterEachLoad:
@@ -78,6 +109,18 @@ class TestAfterEachLoad:
         filled.load()
         assert (abandoned.exists(), fresh.exists()) == (False, True)
 
+    def test_abandoned_uploads_are_removed_although_nothing_arrives(self, filled: TwoSites) -> None:
+        """A disk that is full of them lets no archive arrive, so no load runs."""
+        prepare_spool(filled.spool)
+        abandoned = filled.spool / ".incoming" / "NEW_x.tar.part"
+        abandoned.write_bytes(b"half an archive")
+        os.utime(abandoned, (0, 0))
+        site = ReceiverSite(filled.settings, filled.catalog, filled.clock)
+        sensor = archive_sensor(site, ArchiveKind.COMPLETE, complete_loaddata(ALONE))
+        with dg.DagsterInstance.ephemeral() as instance:
+            sensor(dg.build_sensor_context(instance))
+        assert not abandoned.exists()
+
 
 def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: TwoSites) -> None:
     filled.clock = lambda: datetime.now(UTC) - timedelta(days=9)
@@ -86,6 +129,9 @@ def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: Two
     filled.clock = lambda: datetime.now(UTC)
     filled.complete()
     filled.load(kinds=())
+    abandoned = filled.spool / ".incoming" / "NEW_x.tar.part"
+    abandoned.write_bytes(b"x" * 1_500_000)
+    os.utime(abandoned, (0, 0))
     environ = {
         "AR_SYNC_RECEIVER_DATABASE_URL": filled.receiver,
         "AR_SYNC_RECEIVER_MEDIA_FLDR": str(filled.receiver_media),
@@ -98,8 +144,12 @@ def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: Two
         ("applied", True, "it is the newest applied complete"),
         ("waiting", True, "it is waiting, not applied"),
     ]
+    assert found["abandoned_uploads"] == [abandoned.name]
+    text = CliRunner().invoke(main, ["retention", "--dry-run"], env=environ)
+    assert re.search(f"{abandoned.name} +1.5 +would delete", text.stdout)
+    assert abandoned.exists()
     text = CliRunner().invoke(main, ["retention"], env=environ)
-    assert "0.0 MB freed" in text.stdout
+    assert "1.5 MB freed" in text.stdout
     assert len(list_applied(filled.spool)) == 1
 
 
@@ -134,6 +184,34 @@ class TestScratch:
         assert clean_scratch(tmp_path, datetime.now(UTC)) == 1
         assert not killed.path.exists()
         assert all(folder.exists() for folder in (working.path, *others))
+
+    def test_removal_that_is_killed_is_completed_by_a_later_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And it leaves no result of a step whose members are gone."""
+        kills = 0
+        for step in itertools.count():
+            build = open_build(tmp_path, f"run-{step}")
+            for path in (build.path / "TableDump.json", build.path / "media.sqlite"):
+                path.touch()
+            for number in range(3):
+                (build.members / f"{number}.zst").touch()
+            with monkeypatch.context() as patch:
+                killed = kill_at_removal(step, patch)
+                with suppress(Killed):
+                    build.remove()
+            if not killed:
+                break
+            kills += 1
+            if not build.members.exists() or len([*build.members.iterdir()]) < 3:
+                assert not (build.path / "TableDump.json").exists()
+            clean_scratch(tmp_path, datetime.now(UTC), lambda _run_id: True)
+            left = [path for path in tmp_path.rglob("*") if path != build.path]
+            assert left == [], "at most an empty folder is left"
+            with suppress(FileNotFoundError):
+                build.path.rmdir()
+        assert kills > 6
+        assert not build.path.exists()
 
     def test_files_of_killed_writers_go_after_two_days(self, tmp_path: Path) -> None:
         now = datetime.now(UTC)

@@ -1,0 +1,42 @@
+"""Removal of the parts that interrupted uploads left in the spool, by the sender that owns them.
+
+The receiver removes them after days (`clean_incoming`); until then each run of a bad day would
+leave one.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
+from ar_sync_pipeline.archive.spool_names import INCOMING
+from ar_sync_pipeline.errors import ParkedError
+from ar_sync_pipeline.sftp.session import SftpSession
+from ar_sync_pipeline.sftp.spool_folders import list_names
+
+_PART = re.compile(r"(?P<archive>.+\.tar)\.[0-9a-f]{16}(\.several)?\.part", re.ASCII)
+
+
+def remove_older_parts(session: SftpSession, spool: PurePosixPath, filename: str) -> None:
+    """Remove the parts of older archives of the same kind; what the server refuses stays.
+
+    Args:
+        session: Open session.
+        spool: Path of the spool.
+        filename: Name of the archive in the spool.
+    """
+    own = ArchiveName.parse(filename)
+    with suppress(ParkedError):
+        for name in list_names(session, spool / INCOMING):
+            other = _archive_of(name)
+            if own and other and other.kind is own.kind and other.snapshot_at < own.snapshot_at:
+                session.remove(spool / INCOMING / name)
+
+
+def _archive_of(part: str) -> ArchiveName | None:
+    match = _PART.fullmatch(part)
+    if match is None or not part.startswith(WAITING_PREFIX):
+        return None
+    return ArchiveName.parse(match["archive"])
