@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option
 from ar_sync_pipeline.cli.side import load_receiver
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.clock import utc_now
@@ -78,6 +78,4 @@ def _show(done: Retention, *, dry_run: bool) -> None:
     else:
         click.echo("The spool is empty.")
     if not dry_run:
-        for path in done.abandoned:
-            click.echo(plain(f"{path.name}: deleted, an upload that was not continued"))
         click.echo(f"{done.freed_bytes / 1e6:,.1f} MB freed.")
