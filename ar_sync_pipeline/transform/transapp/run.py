@@ -12,8 +12,9 @@ import psycopg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import HIDDEN_ROWS, Connection, connect
+from ar_sync_pipeline.postgres.other_sessions import advisory_lock_holder
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.session_settings import default_search_path
+from ar_sync_pipeline.postgres.session_settings import default_search_path, end_with_the_host
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
     TransformNotAllowedError,
@@ -47,7 +48,7 @@ _SESSION: Final = {
     "lock_timeout": "5min",
 }
 _LONGEST_SECONDS: Final = 7 * 24 * 3600
-_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ar_sync.transform', 0))"
+_LOCK_KEY = "SELECT hashtextextended('ar_sync.transform', 0)"
 
 
 def run_transapp(
@@ -154,9 +155,12 @@ def _own_errors() -> Iterator[None]:
 
 
 def _lock_out_other_transforms(connection: Connection) -> None:
-    if not scalar(connection, _TRY_LOCK):
+    end_with_the_host(connection)
+    key = scalar(connection, _LOCK_KEY)
+    if not scalar(connection, "SELECT pg_try_advisory_lock(%s)", [key]):
+        holder = advisory_lock_holder(connection, key)
         raise TransformRunningError(
-            "another transform runs on the receiver's database",
+            "another transform runs on the receiver's database" + (f": {holder}" if holder else ""),
             remedy="wait for it to end; this one is tried again",
         )
 
