@@ -10,7 +10,7 @@ import psycopg
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError, LoadInProgressError
-from ar_sync_pipeline.postgres.other_sessions import advisory_lock_holder
+from ar_sync_pipeline.postgres.other_sessions import advisory_lock_holder, holds_advisory_lock
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import end_with_the_host
 
@@ -130,6 +130,19 @@ def load_lock(connection: Connection, *, wait: str = _LOCK_WAIT) -> Iterator[Non
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s)", [_LOAD_LOCK])
+
+
+def check_load_lock(connection: Connection) -> None:
+    """Check that this session holds the load lock; a session that was ended has lost it.
+
+    Raises:
+        LoadInProgressError: It does not.
+    """
+    if not holds_advisory_lock(connection, _LOAD_LOCK):
+        raise LoadInProgressError(
+            "this load has lost its lock, and another one may be working on this receiver",
+            remedy="it is tried again; let no function of a trigger call pg_advisory_unlock_all",
+        )
 
 
 def _in_progress(connection: Connection) -> LoadInProgressError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 
 _COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 # Words and names up to the first value, operator or parenthesis.
@@ -136,6 +137,12 @@ def advisory_lock_holder(connection: Connection, key: int) -> OtherSession | Non
     return replace(
         other_session(*session), client=client or "", connected_seconds=connected_seconds or 0.0
     )
+
+
+def holds_advisory_lock(connection: Connection, key: int) -> bool:
+    """Return whether this session holds an advisory lock exclusively."""
+    holder = advisory_lock_holder(connection, key)
+    return holder is not None and holder.pid == scalar(connection, "SELECT pg_backend_pid()")
 
 
 def _duration(seconds: float) -> str:

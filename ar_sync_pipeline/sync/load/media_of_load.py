@@ -19,7 +19,9 @@ from ar_sync_pipeline.media.pair_mark import claim_folder
 from ar_sync_pipeline.media.stage import MediaStage
 from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadInProgressError
 from ar_sync_pipeline.postgres.ledger import read_ledger
+from ar_sync_pipeline.postgres.ledger_tables import check_load_lock
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.visible_text import quoted
 
@@ -73,12 +75,17 @@ def staged_media(
 
 
 def _end(stage: MediaStage, connection: Connection) -> None:
-    """Finish or undo what a load did with its files; `recover_media` does what fails here."""
-    with suppress(MediaFolderError, MediaSpaceError, OSError, psycopg.Error):
+    """Finish or undo what a load did with its files; `recover_media` does what fails here.
+
+    A load that has lost its session has lost its lock, too: another load may use the folder.
+    """
+    with suppress(LoadInProgressError, MediaFolderError, MediaSpaceError, OSError, psycopg.Error):
+        check_load_lock(connection)
         finish_or_undo(
             stage.folder,
             stage.owner,
             lambda ids: stage.is_renamed_into_place and _is_committed(connection, ids),
+            stage.journal.load,
         )
 
 
