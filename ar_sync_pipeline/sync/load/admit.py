@@ -38,6 +38,7 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.intakes import take_over
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
+from ar_sync_pipeline.sync.load.media_of_load import recover_left
 from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
     lost_in_quarantine,
@@ -95,7 +96,8 @@ def admit_archives(
 
     Archives with an applied name that are not in the ledger are checked too, or wait again if they
     are of another kind: the receiver's database was restored from a backup. Archives that the
-    delete guard parked wait for an operator's approval.
+    delete guard parked wait for an operator's approval. First, what a killed load left in the media
+    folder is finished or undone, since none of them may be loaded.
 
     Args:
         kinds: Kinds of archives to check; admissions of the other kind are forgotten. A parked
@@ -110,6 +112,7 @@ def admit_archives(
     url = settings.database_url
     with connect(url, application="admit") as connection:
         open_ledger(connection, spool, catalog)
+        left = recover_left(connection, settings, catalog.name)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds, names), old)
@@ -117,7 +120,7 @@ def admit_archives(
     watch.lap("examine")
     return replace(
         admission,
-        warnings=(*admission.warnings, *unreported),
+        warnings=(*admission.warnings, *unreported, *([left] if left else [])),
         waiting_for_schema=parked_by_gate(spool),
         lost=lost_in_quarantine(spool, receiver.ledger),
         seconds=watch.seconds["examine"],
