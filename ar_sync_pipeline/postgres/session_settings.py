@@ -53,7 +53,11 @@ _OF_THE_CLIENT = {
     "tcp_keepalives_count": "4",
     "client_connection_check_interval": "5s",
 }
-_REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.errors.CantChangeRuntimeParam)
+_REFUSALS = (
+    psycopg.DataError,
+    psycopg.ProgrammingError,
+    psycopg.errors.lookup("55P02"),  # a parameter that cannot be changed now
+)
 # As long as the client waits for the server.
 _UNANSWERED = "60s"
 # The end of every wait for a lock. The `options` of the URL may set another value.
@@ -109,7 +113,7 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
     connection.execute(_KEEP)
     connection.execute(_SET_ALL)
     for name, value in _OF_THE_CLIENT.items():
-        with suppress(_REFUSALS):
+        with suppress(*_REFUSALS):
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     if "lock_timeout" not in connection.info.options:
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'".encode())

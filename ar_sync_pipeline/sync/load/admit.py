@@ -22,6 +22,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.ownership import remove_dead_copies
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -109,6 +110,7 @@ def admit_archives(
     """
     watch, spool = Stopwatch(), settings.remote_bkp_fldr
     prepare_spool(spool)
+    remove_dead_copies(spool)
     url = settings.database_url
     with connect(url, application="admit") as connection:
         open_ledger(connection, spool, catalog)
