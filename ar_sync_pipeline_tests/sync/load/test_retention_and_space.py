@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
