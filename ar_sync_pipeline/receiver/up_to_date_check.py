@@ -24,6 +24,7 @@ from ar_sync_pipeline.sync.load.acknowledge import (
     acknowledge_by_hand,
     report_load_at_work,
 )
+from ar_sync_pipeline.sync.load.media_of_load import recover_by_itself
 from ar_sync_pipeline.sync.watch.arrived_archives import complete_due_within
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
@@ -84,6 +85,7 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
 
 def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
     acknowledge_by_hand(site.settings, site.clock)
+    recover_by_itself(site.settings, site.catalog.name)
     if _is_at_work(site, instance):
         report_load_at_work(site.settings, site.clock)
     return [check_lag(site, instance)]

@@ -33,6 +33,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
+from ar_sync_pipeline.postgres.ledger_tables import check_load_lock
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import built_in_search_path, default_search_path
 from ar_sync_pipeline.postgres.table_definitions import TableDefinition
@@ -137,7 +138,7 @@ class LoadSession:
                     # The files get their names before the rows that name them are committed. Only
                     # the commit can still fail.
                     self._watch.lap("commit")
-                    rename_into_place(self._media.stage, self._blaming)
+                    rename_into_place(self._media.stage, self._blaming, self._check_lock)
                     self._watch.lap("media")
             self._watch.lap("commit")
             return outcome
@@ -302,6 +303,9 @@ class LoadSession:
                 lacking = Lacking.of(self._unverified[archive_id], [])
                 fault = ContentLackingError(name, lacking)
             raise self._refused(archive_id, fault) from error
+
+    def _check_lock(self) -> None:
+        check_load_lock(self._connection)
 
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)
