@@ -169,6 +169,24 @@ def test_lasting_failure_that_is_found_after_the_recovery_is_a_new_incident(side
     assert side.kinds == ["opened", "recovered", "opened"]
 
 
+@pytest.mark.parametrize("is_outage", [True, False])
+def test_outage_is_over_when_other_work_with_the_same_thing_succeeds(
+    side: Side, is_outage: bool
+) -> None:
+    """The next nightly complete is a day away; whether its role lacks a right only it can tell."""
+    failed = problem(0, cause="database", source="step:complete")
+    side.store.failed(replace(failed, is_outage=is_outage), at(0))
+    side.store.succeeded(replace(success(4, "step:checker"), proves=None), at(4))
+    assert len(side.store.open_incidents()) == 1
+    side.store.succeeded(replace(success(5, "step:partial"), proves="database"), at(5))
+    assert len(side.store.open_incidents()) == (0 if is_outage else 1)
+    side.now = at(5)
+    side.send()
+    if is_outage:
+        message = write_message(side.channels[0].notices[1], PLACE)
+        assert "not seen to work since: job of step:complete;" in message.text
+
+
 def test_failure_of_another_cause_ends_what_only_its_source_could_end(side: Side) -> None:
     check, step = "check:archives_loaded", "step:load"
     side.store.failed(problem(0, cause="guard", source=check), at(0))
