@@ -114,8 +114,8 @@ def end_run(
     operation: Operation,
     job: str,
     status: dg.DagsterRunStatus,
-    *,
     of_assets: frozenset[dg.AssetKey] | None = None,
+    /,
     **tags: str,
 ) -> None:
     """A run of a job of any pair ends now."""
@@ -174,7 +174,7 @@ def test_backfill_that_has_just_ended_leaves_the_windows_of_its_time_to_the_next
 ) -> None:
     """The schedule starts nothing while it is at work, for twenty minutes over a slow link."""
     operation.dumped(50 * MINUTES)
-    end_run(operation, IMPLICIT_ASSET_JOB_NAME, status, of_assets=frozenset({NO_GAP.asset_key}))
+    end_run(operation, IMPLICIT_ASSET_JOB_NAME, status, frozenset({NO_GAP.asset_key}))
     operation.tick(3 * MINUTES)
     assert operation.found(NO_GAP).passed
     assert "The next run takes them along" in str(operation.found(NO_GAP).description)
@@ -186,7 +186,7 @@ def test_run_by_hand_of_other_assets_fills_no_window(operation: Operation) -> No
     operation.dumped(50 * MINUTES)
     other = frozenset({dg.AssetKey("receiver_endpoint")})
     for status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS):
-        end_run(operation, IMPLICIT_ASSET_JOB_NAME, status, of_assets=other)
+        end_run(operation, IMPLICIT_ASSET_JOB_NAME, status, other)
     operation.tick(3 * MINUTES)
     assert not operation.found(NO_GAP).passed
 
@@ -196,7 +196,7 @@ def test_backfill_that_was_canceled_with_the_schedule_stopped_leaves_a_gap(
 ) -> None:
     operation.dumped(50 * MINUTES)
     windows = frozenset({NO_GAP.asset_key})
-    end_run(operation, IMPLICIT_ASSET_JOB_NAME, dg.DagsterRunStatus.CANCELED, of_assets=windows)
+    end_run(operation, IMPLICIT_ASSET_JOB_NAME, dg.DagsterRunStatus.CANCELED, windows)
     with operation.watched.instance() as instance:
         stop_schedule(instance, "partial_dump_schedule")
     operation.tick(MINUTES)
