@@ -67,8 +67,8 @@ class LoadSession:
         filling: How `run` fills empty tables directly from an archive; None: it does not.
 
     Args:
-        rebuilds: Whether keys, indexes and foreign keys of empty tables may be created after their
-            rows; readers of these tables wait for that.
+        obstacle: Why keys, indexes and foreign keys of empty tables may not be created after their
+            rows, for which readers of these tables wait; None: they may.
         direct: Whether rows of a complete may be copied directly into empty tables. If anything is
             refused then, the load is retried with staged rows.
     """
@@ -80,15 +80,15 @@ class LoadSession:
         media: MediaFolder,
         at_hand: ArchivesAtHand,
         *,
-        rebuilds: bool = True,
+        obstacle: str | None = None,
         direct: bool = False,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._media = media
         self._at_hand = at_hand
-        self._rebuilds = rebuilds
-        self._direct = rebuilds and direct
+        self._obstacle = obstacle
+        self._direct = direct
         self.filling: Filling | None = None
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
@@ -124,7 +124,7 @@ class LoadSession:
             with self._connection.transaction():
                 effects = suppress_side_effects(self._connection)
                 if to_fill:
-                    self.filling = fill_directly(self._connection, to_fill, effects)
+                    self.filling = self._fill(to_fill, effects)
                     staged = self._stage()
                 outcome = self._merge_all(staged, effects)
                 self._check_deletions(outcome, guard_percent, allowed)
@@ -178,6 +178,13 @@ class LoadSession:
                 targets = target_tables(self._catalog, self._tables, manifest.tables)
                 return tables_to_fill(self._connection, targets, manifest.tables)
         return []
+
+    def _fill(
+        self, to_fill: Sequence[tuple[TargetTable, TableManifest]], effects: SideEffects
+    ) -> Filling:
+        if self._obstacle is not None:
+            return Filling(self._connection, obstacle=self._obstacle)
+        return fill_directly(self._connection, to_fill, effects)
 
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
@@ -246,7 +253,7 @@ class LoadSession:
             after_gap=manifest.archive_id in self._at_hand.plan.after_gap,
             comparable=archive.comparable,
             sender_references=archive.sender_references,
-            rebuilds=self._rebuilds,
+            rebuilds=self._obstacle is None,
             filling=self.filling,
             truncated_times=has_truncated_times(manifest),
         )

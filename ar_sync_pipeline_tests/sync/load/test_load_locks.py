@@ -74,6 +74,8 @@ def test_readers_of_empty_tables_end_a_load_which_continues_without_their_locks(
     assert len(report.loaded) == 1
     assert equal(sites)
     assert max(waits) < LIMIT_SECONDS + 4
+    assert "(SELECT count" in (report.obstacle or "")
+    assert "AR_SYNC_MAX_BLOCKING_SECONDS" in (report.obstacle or "")
 
 
 @pytest.mark.long
