@@ -82,6 +82,25 @@ _NOT_YET = re.compile(
 )
 
 
+_WITH_MESSAGE = (
+    psycopg.OperationalError,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+_UNKNOWN_NAMES = (
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedTable,
+)
+SET_THE_PATH = (
+    "let ALTER ROLE {} SET search_path = ... name each schema that the application's functions use,"
+    " as the search_path of the application's sessions does, and run the output of"
+    " `ar-sync grants {}`"
+)
+"""What lets functions of the application find their names in the sessions of a role."""
+
 OLDEST_SERVER = 140000
 """The first version with ``hash_record_extended``."""
 HIDDEN_ROWS = "row-level security"
@@ -115,7 +134,8 @@ def connect(url: str, *, application: str) -> Iterator[Connection]:
         DatabaseFailedError: The server cancelled a statement inside the block.
         DatabaseRefusedError: The server refused the role, password or database; it is too old, or
             it is a standby and the block writes; the role lacks a right for a statement inside the
-            block; or a pooler in between does not assign whole sessions.
+            block, or a search path that the application's functions need; or a pooler in between
+            does not assign whole sessions.
     """
     label = database_label(url)
     connection = _open(url, application)
@@ -125,12 +145,9 @@ def connect(url: str, *, application: str) -> Iterator[Connection]:
             set_up_session(connection)
             refuse_transaction_pooling(connection, lambda: _open(url, application), label)
             yield connection
-        except (
-            psycopg.OperationalError,
-            psycopg.errors.InsufficientPrivilege,
-            psycopg.errors.ReadOnlySqlTransaction,
-        ) as error:
-            if _RAISED_ON.get(error, connection) is not connection:
+        except psycopg.Error as error:
+            has_message = isinstance(error, _WITH_MESSAGE) or lacks_name(error)
+            if not has_message or _RAISED_ON.get(error, connection) is not connection:
                 raise
             # Checked before the connection is closed: afterwards every error looks like a broken
             # connection.
@@ -180,6 +197,24 @@ def names_function(context: str | None) -> bool:
     )
 
 
+def lacks_name(error: psycopg.Error) -> bool:
+    """Return whether a function of the application does not find a name, or may not use its schema.
+
+    PostgreSQL skips a schema of the search path that the role may not use.
+    """
+    unknown = isinstance(error, _UNKNOWN_NAMES) or (
+        isinstance(error, psycopg.errors.InsufficientPrivilege)
+        and "schema" in (error.diag.message_primary or "").lower()
+    )
+    return unknown and names_function(error.diag.context)
+
+
+def lacking_name(error: psycopg.Error) -> str:
+    """Return the message of such an error with the function, without values."""
+    lines = [line for line in (error.diag.context or "").splitlines() if names_function(line)]
+    return "; ".join([error.diag.message_primary or "", *lines[:1]])
+
+
 def _is_closed(connection: Connection | None) -> bool:
     return connection is not None and (connection.closed or connection.broken)
 
@@ -191,6 +226,11 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
             remedy="it is tried again; look at the server's log if it repeats",
         )
     message = error.diag.message_primary or _first_line(error)
+    if lacks_name(error):
+        return DatabaseRefusedError(
+            f"a function of the database {label} does not find a name ({lacking_name(error)})",
+            remedy=SET_THE_PATH.format(connection.info.user, "sender|receiver"),
+        )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         hidden = HIDDEN_ROWS in message
         return DatabaseRefusedError(

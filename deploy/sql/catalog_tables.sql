@@ -73,6 +73,32 @@ SELECT c.oid
    AND EXISTS (SELECT FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
                 WHERE r.rolname = :'role' AND a.grantee <> c.relowner);
 
--- The catalog's schema is one of them also where it has no such table.
+-- The catalog's schema is one of them also where it has no such table. Functions of the application name
+-- others by the search path, of which PostgreSQL skips a schema that the role may not use. The settings
+-- are in the order of their priority (PostgreSQL manual, ALTER ROLE).
 CREATE TEMP TABLE ar_sync_schemas AS
-SELECT schema FROM ar_sync_tables UNION SELECT format('%I', :'schema')::regnamespace;
+WITH setting AS (
+  SELECT substr(c, length('search_path=') + 1) AS path
+    FROM pg_db_role_setting s
+    LEFT JOIN pg_roles r ON r.oid = s.setrole
+    LEFT JOIN pg_database d ON d.oid = s.setdatabase
+   CROSS JOIN unnest(s.setconfig) AS c
+   WHERE (s.setrole = 0 OR r.rolname = :'role')
+     AND (s.setdatabase = 0 OR d.datname = current_database()) AND starts_with(c, 'search_path=')
+   ORDER BY s.setrole = 0, s.setdatabase = 0
+   LIMIT 1
+), resolved AS MATERIALIZED (
+  SELECT set_config('search_path', replace(
+           coalesce((SELECT path FROM setting),
+                    (SELECT reset_val FROM pg_settings WHERE name = 'search_path')),
+           '"$user"', quote_ident(:'role')), true),
+         current_schemas(false) AS schemas,
+         set_config('search_path', 'pg_catalog, pg_temp', true)
+)
+SELECT schema FROM ar_sync_tables
+UNION
+SELECT format('%I', :'schema')::regnamespace
+UNION
+SELECT format('%I', name)::regnamespace
+  FROM resolved, unnest(schemas) AS name
+ WHERE name !~ '^pg_' AND name NOT IN ('information_schema', 'ar_sync');
