@@ -66,62 +66,6 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
 
--- A load computes the keys' expressions and compares by their operators (the same query as in
--- ar_sync_pipeline/postgres/checks/named_schemas.py).
-WITH RECURSIVE relation AS (
-  SELECT name::oid AS oid FROM ar_sync_tables
-   UNION
-  SELECT h.inhrelid
-    FROM relation r
-    JOIN pg_class c ON c.oid = r.oid AND c.relkind = 'p'
-    JOIN pg_inherits h ON h.inhparent = r.oid),
-index AS (
-  SELECT i.* FROM relation r JOIN pg_index i ON i.indrelid = r.oid
-   WHERE i.indisunique OR i.indisexclusion),
-used AS (
-  SELECT d.refclassid AS class, d.refobjid AS oid
-    FROM index i
-    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-   UNION ALL
-  SELECT d.refclassid, d.refobjid
-    FROM relation r
-    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid
-     AND d.refclassid IN ('pg_proc'::regclass, 'pg_collation'::regclass)
-   UNION ALL
-  SELECT d.refclassid, d.refobjid
-    FROM index i
-    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attgenerated <> ''
-     AND (a.attnum = ANY (i.indkey::int2[])
-          OR EXISTS (SELECT FROM pg_depend d
-                      WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-                        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
-                        AND d.refobjsubid = a.attnum))
-    JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
-    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
-   UNION ALL
-  SELECT 'pg_operator'::regclass, o.oid
-    FROM index i
-    JOIN pg_constraint k ON k.conindid = i.indexrelid
-   CROSS JOIN unnest(k.conexclop) AS o(oid))
-SELECT DISTINCT format('GRANT USAGE ON SCHEMA %I TO %I', n.nspname, :'role')
-  FROM used u
- CROSS JOIN LATERAL (
-    SELECT pronamespace FROM pg_proc WHERE u.class = 'pg_proc'::regclass AND oid = u.oid
-     UNION ALL
-    SELECT oprnamespace FROM pg_operator WHERE u.class = 'pg_operator'::regclass AND oid = u.oid
-     UNION ALL
-    SELECT typnamespace FROM pg_type WHERE u.class = 'pg_type'::regclass AND oid = u.oid
-     UNION ALL
-    SELECT collnamespace FROM pg_collation WHERE u.class = 'pg_collation'::regclass AND oid = u.oid
-     UNION ALL
-    SELECT q.oprnamespace
-      FROM pg_opclass c
-      JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
-       AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
-      JOIN pg_operator q ON q.oid = m.amopopr
-     WHERE u.class = 'pg_opclass'::regclass AND c.oid = u.oid) AS x (namespace)
-  JOIN pg_namespace n ON n.oid = x.namespace AND n.nspname <> 'pg_catalog' \gexec
-
 SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
   FROM ar_sync_tables \gexec
 

@@ -10,6 +10,7 @@ from ar_sync_pipeline.export.changed_at import zone_problems
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.checks.named_schemas import compared_schemas
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
@@ -52,7 +53,10 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
             for column in map(table.column, catalog.rules(name).mask)
             if column is not None
         ]
-        lacking = list(check_rights(connection, tables, ["SELECT"], script, masked, catalog))
+        compared = compared_schemas(tables)
+        lacking = list(
+            check_rights(connection, tables, ["SELECT"], script, masked, catalog, compared)
+        )
         findings += lacking
         # A role without SELECT cannot find out what else hides rows from it.
         problems = problems_without_rights if lacking else source_problems
