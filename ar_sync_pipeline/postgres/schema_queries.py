@@ -214,6 +214,7 @@ SELECT k.conrelid::bigint AS table,
        k.condeferrable AS deferrable,
        k.convalidated AS validated,
        k.confmatchtype = 'f' AS match_full,
+       coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false) AS period,
        (SELECT json_agg(a.attname ORDER BY a.attnum)
           FROM jsonb_array_elements_text(nullif(to_jsonb(k) -> 'confdelsetcols', 'null')) AS x(n)
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n::int2) AS cleared,
