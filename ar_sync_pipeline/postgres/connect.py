@@ -61,6 +61,8 @@ _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
 _SERVER_STATES = frozenset({"53100", "53200", "53300", "53400", "55P03", "25P03", "25P04"})
 # The server's C functions that end a statement wherever it is: a cancel, a timeout, a deadlock.
 _INTERRUPTS = frozenset({"ProcessInterrupts", "DeadLockReport"})
+# The C function of RAISE in PL/pgSQL.
+_RAISE = "exec_stmt_raise"
 # An error at connecting has no SQLSTATE, only the text: libpq's own is English, the server's in the
 # language of its `lc_messages`.
 _REFUSED = re.compile(
@@ -174,9 +176,11 @@ def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> boo
         connection: Connection on which it was raised; None: it is already closed.
     """
     state = error.sqlstate or ""
-    own_code = names_function(error.diag.context) and error.diag.source_function not in _INTERRUPTS
-    if own_code and not _is_closed(connection):
-        # The receiver's own code, such as a trigger, may raise any state.
+    source = error.diag.source_function
+    own_code = names_function(error.diag.context) and source not in _INTERRUPTS
+    lacks_space = state.startswith("53") and source != _RAISE
+    if own_code and not lacks_space and not _is_closed(connection):
+        # The application's own code, such as a trigger, may raise any state.
         return False
     if connection is None:
         is_broken = not state and isinstance(error, psycopg.OperationalError)
