@@ -14,6 +14,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.schema_queries import COLLATES_OF_REFERENCE
 from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
@@ -28,9 +29,10 @@ def check_leaf_references(connection: Connection, written: Collection[TableFacts
     names = [facts.relation.as_string(connection) for facts in written]
     with built_in_search_path(connection):
         keys = connection.execute(_KEYS, {"written": names}).fetchall()
-    for child, parent, name, columns, referenced, operators, period in keys:
+    for child, parent, name, *shape, period, collates in keys:
+        columns, referenced, operators = map(tuple, shape)
         key = ForeignKey(
-            name, "", tuple(columns), "", tuple(referenced), tuple(operators), period=period
+            name, "", columns, "", referenced, operators, period=period, collates=tuple(collates)
         )
         _check(connection, key, _Relation(**child), _Relation(**parent))
 
@@ -81,7 +83,7 @@ def _check(connection: Connection, key: ForeignKey, child: _Relation, parent: _R
         )
 
 
-_KEYS = """
+_KEYS = sql.SQL("""
 WITH relation AS NOT MATERIALIZED (
   SELECT c.oid, c.relispartition, pg_partition_root(c.oid) AS root,
          json_build_object(
@@ -108,7 +110,8 @@ SELECT c.facts, p.facts, k.conname,
                JOIN pg_operator o ON o.oid = x.operator
                JOIN pg_namespace n ON n.oid = o.oprnamespace
               ORDER BY x.place),
-       coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false)
+       coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false),
+       {collates}
   FROM pg_constraint k
   JOIN relation c ON c.oid = k.conrelid
   JOIN relation p ON p.oid = k.confrelid
@@ -117,4 +120,4 @@ SELECT c.facts, p.facts, k.conname,
    AND (c.relispartition OR p.relispartition)
    AND (coalesce(c.root, c.oid) = ANY (%(written)s::regclass[]::oid[])
         OR coalesce(p.root, p.oid) = ANY (%(written)s::regclass[]::oid[]))
-"""
+""").format(collates=sql.SQL(COLLATES_OF_REFERENCE))

@@ -188,4 +188,5 @@ def _foreign_key(row: dict[str, Any]) -> ForeignKey:
         tuple(row["cleared"] or ()),
         row["validated"],
         row["period"],
+        tuple(row["collates"]),
     )

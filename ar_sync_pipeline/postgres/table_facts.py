@@ -83,6 +83,8 @@ class ForeignKey:
         validated: Whether it holds for all rows; one that is ``NOT VALID`` may not.
         period: Whether the last column is a ``PERIOD`` (PostgreSQL 18): several parents together
             may contain the child's.
+        collates: Collation of each referenced column, as SQL, if it is not that of the column, else
+            empty.
     """
 
     name: str
@@ -98,6 +100,7 @@ class ForeignKey:
     cleared: tuple[str, ...] = ()
     validated: bool = True
     period: bool = False
+    collates: tuple[str, ...] = ()
 
     @property
     def definition(self) -> str:
@@ -119,13 +122,24 @@ class ForeignKey:
 
         A ``PERIOD`` refers to each parent that it overlaps.
         """
+        return self.compared(child, [(parent, name) for name in self.referenced_columns])
+
+    def compared(self, child: str, values: Iterable[tuple[str, str]]) -> sql.Composed:
+        """Return the condition that the row ``child`` refers to values, each an alias and a name.
+
+        PostgreSQL compares by the parent's collation (``ri_GenerateQualCollation``).
+        """
         operators = self.operators or ("=",) * len(self.columns)
+        collates = self.collates or ("",) * len(self.columns)
         return sql.SQL(" AND ").join(
-            sql.SQL("{} {} {}").format(
-                sql.Identifier(parent, there), sql.SQL(operator), sql.Identifier(child, here)
+            sql.SQL("{} {} {}{}").format(
+                sql.Identifier(*value),
+                sql.SQL(operator),
+                sql.Identifier(child, name),
+                sql.SQL(f" COLLATE {collation}" if collation else ""),
             )
-            for here, there, operator in zip(
-                self.columns, self.referenced_columns, operators, strict=True
+            for name, value, operator, collation in zip(
+                self.columns, values, operators, collates, strict=True
             )
         )
 

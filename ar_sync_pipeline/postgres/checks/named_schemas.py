@@ -13,21 +13,17 @@ from collections.abc import Iterable, Mapping
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-_SCHEMA_OF_OPERATOR = re.compile(r'OPERATOR\(("(?:[^"]|"")+"|[^".(]+)\.')
+_SCHEMA = re.compile(r'(?:OPERATOR\()?("(?:[^"]|"")+"|[^".(]+)\.')
 
 
 def compared_schemas(tables: Mapping[str, TableFacts]) -> set[str]:
-    """Return the schemas of operators that a dump names to compare keys and references."""
-    operators = [
-        operator
-        for table in tables.values()
-        for compared in (
-            table.key_operators,
-            *(key.operators for key in table.foreign_keys if key.referenced_table in tables),
-        )
-        for operator in compared
-    ]
-    found = filter(None, map(_SCHEMA_OF_OPERATOR.match, operators))
+    """Return the schemas of what a dump names to compare keys and references."""
+    names = [operator for table in tables.values() for operator in table.key_operators]
+    for table in tables.values():
+        for key in table.foreign_keys:
+            if key.referenced_table in tables:
+                names += (*key.operators, *key.collates)
+    found = filter(None, map(_SCHEMA.match, names))
     return {one[1].strip('"').replace('""', '"') for one in found}
 
 
