@@ -129,7 +129,7 @@ def _reset_values(connection: Connection, catalog: Catalog, table: TableFacts) -
         schema = column.type_schema
         if schema is not None and usage_grant(connection, schema) is not None:
             continue  # a load does not name the type, and may use it
-        if not fits(connection, column, value):
+        if not fits(connection, column, value, by_application=True):
             yield Finding(
                 Level.ERROR,
                 f"`reset_on_change` of table {table.name} gives {name} the value {value!r}, which"
