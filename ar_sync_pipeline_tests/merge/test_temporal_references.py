@@ -5,7 +5,7 @@ PostgreSQL checks none of them in a session that suppresses side effects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-from ar_sync_pipeline.demo.postgres_binaries import wheel_postgres_binaries
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
     equal,
@@ -22,11 +21,9 @@ from ar_sync_pipeline_tests.fix_sites import (
     rows,
     watermark_of,
 )
-from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 pytestmark = pytest.mark.long
 
-NEEDED = 18
 FIRST, SECOND = "[2026-01-01,2026-07-01)", "[2026-07-01,2027-01-01)"
 # The wheel has no btree_gist, so that the other columns are ranges, too.
 EMPLOYED = (
@@ -46,25 +43,12 @@ _NUMBERS = count()
 MakeSites = Callable[..., TwoSites]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    binaries = wheel_postgres_binaries()
-    if binaries is None or binaries.major < NEEDED:
-        skip_unless_in_ci(f"there is no PostgreSQL {NEEDED} of the wheel")
-    running = EmbeddedPostgres(tmp_path_factory.mktemp("newest") / "cluster", binaries=binaries)
-    try:
-        with running:
-            yield running
-    finally:
-        running.destroy()
-
-
 @pytest.fixture
-def make(server: EmbeddedPostgres, tmp_path: Path) -> MakeSites:
+def make(postgres_18: EmbeddedPostgres, tmp_path: Path) -> MakeSites:
     """Make two servers with the same tables; the receiver has more."""
 
     def make(*both: str, receiver: tuple[str, ...] = ()) -> TwoSites:
-        urls = [server.create_database(f"temporal_{next(_NUMBERS)}") for _ in range(2)]
+        urls = [postgres_18.create_database(f"temporal_{next(_NUMBERS)}") for _ in range(2)]
         for url in urls:
             execute(url, *both)
         execute(urls[1], *receiver)
