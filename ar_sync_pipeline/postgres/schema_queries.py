@@ -213,7 +213,7 @@ COLLATES_OF_REFERENCE = """(
     LEFT JOIN pg_collation l ON l.oid = there.attcollation
      AND here.attcollation NOT IN (0, there.attcollation)
     LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace)"""
-"""The collation of each referenced column of the foreign key ``k``, if its own column has another.
+"""The collation of each referenced column of the foreign key ``k`` that its column differs from.
 
 It is an array, with empty texts for the others.
 """

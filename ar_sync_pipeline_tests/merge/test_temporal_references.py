@@ -48,12 +48,14 @@ def make(postgres_18: EmbeddedPostgres, tmp_path: Path) -> MakeSites:
     """Make two servers with the same tables; the receiver has more."""
 
     def make(*both: str, receiver: tuple[str, ...] = ()) -> TwoSites:
-        urls = [postgres_18.create_database(f"temporal_{next(_NUMBERS)}") for _ in range(2)]
-        for url in urls:
+        sender, other = (
+            postgres_18.create_database(f"temporal_{next(_NUMBERS)}") for _ in range(2)
+        )
+        for url in (sender, other):
             execute(url, *both)
-        execute(urls[1], *receiver)
+        execute(other, *receiver)
         catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"]})
-        return TwoSites(*urls, catalog, tmp_path)
+        return TwoSites(sender, other, catalog, tmp_path)
 
     return make
 
