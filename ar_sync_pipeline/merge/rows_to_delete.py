@@ -215,7 +215,7 @@ class RowsToDelete:
         if staged is None or not sent.issuperset(key.referenced_columns):
             return sql.Composed([sql.SQL("false")])
         parents: list[sql.Composable] = [staged.relation]
-        if key.period and not staged.speaks_for_all_rows:
+        if key.period and staged.target.key:
             # A row that stays may contain the rest of the child's period.
             parents.append(
                 sql.SQL(
