@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import psycopg
 
 from ar_sync_pipeline.archive.errors import printable
-from ar_sync_pipeline.postgres.connect import names_function
+from ar_sync_pipeline.postgres.connect import SET_THE_PATH, lacks_name, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 
 _MOST_NAMES = 5
@@ -23,6 +23,7 @@ _CORRECT = (
     "correct the function at the receiver, or what calls it for these rows, such as a CHECK"
     " constraint, a generated column or an index"
 )
+_SET_THE_PATH = SET_THE_PATH.format("... (the role of the receiver's URL)", "receiver")
 VERIFY = "run ar-sync verify on the archive and look at the sender's version"
 """Remedy for an archive whose rows are not those that it describes."""
 
@@ -83,28 +84,12 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
     hint = error.diag.message_hint
     if isinstance(error, psycopg.IntegrityError):
         action = _remedy_of_constraint(error, or_grant)
-    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "row-level" in str(error):
-        action = "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
     elif isinstance(error, psycopg.NotSupportedError):
         action = f"drop the rule at the receiver{or_grant}"
-    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and names_function(
-        error.diag.context
-    ):
-        action = f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
-    elif (
-        isinstance(error, psycopg.errors.InsufficientPrivilege)
-        and (object_ := re.search("schema|function", str(error))) is not None
-    ):
-        right = {"schema": "USAGE ON that schema", "function": "EXECUTE ON that function"}
-        action = (
-            f"GRANT {right[object_[0]]} to the role of the receiver's URL, or run the output of"
-            " `ar-sync grants receiver`"
-        )
+    elif lacks_name(error):
+        action = f"{_SET_THE_PATH}; or {_CORRECT}{or_grant}"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
-        action = (
-            "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if"
-            " its rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
-        )
+        action = _remedy_of_right(error, or_grant)
     elif isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState) and hint:
         # Such as a table of a publication that has no replica identity.
         action = f"do what the server says ({printable(hint.rstrip('.'))})"
@@ -115,6 +100,23 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
     if fires and GRANT not in action:
         action += or_grant
     return f"{action}; the archive is tried again by itself"
+
+
+def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str) -> str:
+    if "row-level" in str(error):
+        return "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
+    if names_function(error.diag.context):
+        return f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
+    if (denied := re.search("schema|function", str(error))) is not None:
+        right = {"schema": "USAGE ON that schema", "function": "EXECUTE ON that function"}
+        return (
+            f"GRANT {right[denied[0]]} to the role of the receiver's URL, or run the output of"
+            " `ar-sync grants receiver`"
+        )
+    return (
+        "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if its"
+        " rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
+    )
 
 
 def _remedy_of_constraint(error: psycopg.IntegrityError, or_grant: str) -> str:

@@ -57,9 +57,7 @@ class OrphanChecks:
         ]
 
     def _has_parent(self, key: ForeignKey, child: str) -> sql.Composed:
-        return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(
-            self.lost.references.tables[key.referenced_table].rows, key.refers(child, "p")
-        )
+        return key.has_parent(child, self.lost.references.tables[key.referenced_table].rows)
 
     def _lost_orphans(self, key: ForeignKey, lost: sql.Identifier) -> sql.Composed:
         """Return a query whether children that referred to a lost value are orphans.

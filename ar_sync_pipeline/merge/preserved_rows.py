@@ -172,8 +172,7 @@ class PreservedRows:
 
     def _parent_is_there(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the row of a preserved reference exists, or it is NULL."""
-        return sql.SQL("({} OR EXISTS (SELECT FROM {} AS p WHERE {}))").format(
-            any_null("k", key.columns),
-            self._references.tables[key.referenced_table].rows,
-            key.refers("k", "p"),
+        parents = self._references.tables[key.referenced_table].rows
+        return sql.SQL("({} OR {})").format(
+            any_null("k", key.columns), key.has_parent("k", parents)
         )

@@ -214,9 +214,21 @@ class RowsToDelete:
         sent = {*staged.target.shared} - {*staged.target.transformed} if staged else set[str]()
         if staged is None or not sent.issuperset(key.referenced_columns):
             return sql.Composed([sql.SQL("false")])
-        return sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(
-            staged.relation, key.refers("c", "n")
-        )
+        parents: list[sql.Composable] = [staged.relation]
+        if key.period and staged.target.key:
+            # A row that stays may contain the rest of the child's period.
+            parents.append(
+                sql.SQL(
+                    "(SELECT * FROM {} AS r WHERE NOT {} AND NOT EXISTS"
+                    " (SELECT FROM {} AS o WHERE {}))"
+                ).format(
+                    staged.target.rows,
+                    self.is_deleted(key.referenced_table, "r"),
+                    staged.relation,
+                    staged.target.same_row("o", "r"),
+                )
+            )
+        return key.has_parent("c", *parents)
 
     def statements(self, tables: set[str]) -> list[sql.Composed]:
         """Return the statements that delete the rows of some tables."""

@@ -19,7 +19,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LockWaitError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.session_settings import default_search_path
+from ar_sync_pipeline.postgres.session_settings import application_settings, default_search_path
 
 _SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
 _CREATE_TABLE = """
@@ -95,7 +95,12 @@ def count_waiting_rows(
         old_snapshot = _move_marks(connection, now, limit)
     counts = []
     conditions = tuple(_conditions(connection, catalog))
-    with default_search_path(connection):
+    # A load writes these values with the settings of the application.
+    with (
+        connection.transaction(),
+        application_settings(connection),
+        default_search_path(connection),
+    ):
         for table, waits in conditions:
             query = sql.SQL(_COUNT).format(
                 table=sql.Identifier(*catalog.locate(table)),
