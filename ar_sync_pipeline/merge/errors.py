@@ -27,6 +27,24 @@ VERIFY = "run ar-sync verify on the archive and look at the sender's version"
 """Remedy for an archive whose rows are not those that it describes."""
 
 
+class UnprovenDeletionError(LoadRefusedError):
+    """A partial would delete a row of which it does not say that the sender deleted it.
+
+    Attributes:
+        table: Table of the row.
+        after_gap: Whether an archive before the partial is missing, which may say it.
+    """
+
+    def __init__(self, problem: str, table: str, *, after_gap: bool) -> None:
+        or_missing = ", or with the missing one" if after_gap else ""
+        super().__init__(
+            f"{problem}, and what became of that row is not in this archive",
+            remedy=f"no action is needed: it comes with the next complete archive{or_missing}",
+        )
+        self.table = table
+        self.after_gap = after_gap
+
+
 def refusal(
     error: psycopg.Error,
     *,

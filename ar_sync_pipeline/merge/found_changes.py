@@ -15,7 +15,7 @@ from ar_sync_pipeline.merge.differences import (
     find_differences,
     is_staged,
 )
-from ar_sync_pipeline.merge.errors import GRANT
+from ar_sync_pipeline.merge.errors import GRANT, UnprovenDeletionError
 from ar_sync_pipeline.merge.parent_resets import ParentResets, find_parents_to_reset
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
@@ -109,10 +109,25 @@ def find_changes(
     Args:
         references: Every table of the receiver, and the replicated ones.
 
+    Rows that a partial lacks of a table that it carries whole are deleted at the sender. If what
+    became of their children is not in the archive, they stay until the next complete.
+
     Raises:
         LoadRefusedError: The rows depend on what a missing archive may contain, or on a unique key
             that only the receiver has.
     """
+    if any(staged.manifest.whole for staged in archive.tables):
+        try:
+            with connection.transaction():
+                return _find_changes(connection, references, archive, effects)
+        except UnprovenDeletionError:
+            archive = archive.keeping_absent_rows()
+    return _find_changes(connection, references, archive, effects)
+
+
+def _find_changes(
+    connection: Connection, references: References, archive: ArchiveRows, effects: SideEffects
+) -> FoundChanges:
     if archive.complete:
         # A complete contains all replicated tables. Others that match a pattern are receiver-only.
         references = References(references.tables, {})
@@ -124,13 +139,7 @@ def find_changes(
         staged.target.name: find_differences(connection, staged, f"{_prefix(archive)}_{number}")
         for number, staged in enumerate(archive.tables)
     }
-    to_delete = RowsToDelete(
-        connection,
-        references,
-        {staged.target.name: staged for staged in archive.tables},
-        archive.complete,
-        f"{_prefix(archive)}_delete",
-    )
+    to_delete = RowsToDelete(connection, references, archive, f"{_prefix(archive)}_delete")
     for table, difference in differences.items():
         if difference.fills:
             continue  # no row can be absent or conflict
@@ -139,7 +148,7 @@ def find_changes(
             to_delete.add(table, absent_rows(staged))
         elif not difference.empty:
             for unique in difference.target.unique_keys():
-                _add_displaced_rows(to_delete, difference, unique, after_gap=archive.after_gap)
+                _add_displaced_rows(to_delete, difference, unique)
     to_delete.add_dependents()
     resets = find_parents_to_reset(connection, references, differences, to_delete, _prefix(archive))
     return FoundChanges(connection, archive, effects, references, differences, to_delete, resets)
@@ -166,7 +175,7 @@ def _prefix(archive: ArchiveRows) -> str:
 
 
 def _add_displaced_rows(
-    to_delete: RowsToDelete, difference: TableDifference, unique: UniqueKey, *, after_gap: bool
+    to_delete: RowsToDelete, difference: TableDifference, unique: UniqueKey
 ) -> None:
     """Add rows that are not in the archive and have a unique value of one of its rows.
 
@@ -177,16 +186,15 @@ def _add_displaced_rows(
         holders(difference, unique), is_staged(difference.staged, "h")
     )
     table = difference.target.name
-    proven = difference.staged.manifest.covers_since and not after_gap
     displaced = to_delete.add(table, query)
     definitions = difference.staged.manifest.unique_keys
     if displaced and definitions is not None:
         _refuse_unless_shared(table, unique, definitions)
-    if displaced and not proven:
-        raise LoadRefusedError(
-            f"a row of {table} gets a value of {unique.name} that another row has here, and"
-            " what became of that row is not in this archive",
-            remedy="no action is needed: the next complete archive brings both",
+    if displaced and not to_delete.archive.has_every_change(table):
+        raise UnprovenDeletionError(
+            f"a row of {table} gets a value of {unique.name} that another row has here",
+            table,
+            after_gap=to_delete.archive.after_gap,
         )
 
 

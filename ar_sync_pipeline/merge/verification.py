@@ -111,12 +111,12 @@ def _held(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDig
     query = sql.SQL("SELECT count(*), {} FROM {}").format(
         digest_of(connection, target.columns, values, alias="t"), source
     )
-    if chunk.key_range is not None:
-        query = sql.SQL("{} WHERE {}").format(query, _in_range(staged, chunk))
-    elif not staged.speaks_for_all_rows:
+    if not staged.speaks_for_all_rows:
         query = sql.SQL("{} JOIN {} AS n ON {}").format(
             query, staged.relation, target.same_row("t", "n")
         )
+    if chunk.key_range is not None:
+        query = sql.SQL("{} WHERE {}").format(query, _in_range(staged, chunk))
     return _digest(connection, query)
 
 

@@ -248,6 +248,7 @@ class LoadSession:
             rebuilds=self._rebuilds,
             filling=self.filling,
             truncated_times=has_truncated_times(manifest),
+            uncovered=None if manifest.uncovered is None else frozenset(manifest.uncovered),
         )
 
     def _loaded(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
