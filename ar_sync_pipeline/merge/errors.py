@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import psycopg
 
@@ -51,6 +51,7 @@ def refusal(
     fired: Sequence[str] = (),
     table: str | None = None,
     suppressed: bool = False,
+    between: Iterable[str] = (),
 ) -> LoadRefusedError:
     """Return the message for an error that the archive's rows caused.
 
@@ -60,6 +61,7 @@ def refusal(
         fired: Triggers and rules that fired for the rows; each may be the cause.
         table: Name of the written table, for errors that do not name it.
         suppressed: Whether nothing fired that the role could suppress with a grant.
+        between: As in `LoadRefusedError`.
     """
     where = _where(error, table)
     if fired:
@@ -68,6 +70,7 @@ def refusal(
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({primary}{where})",
         remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),
+        between=between,
     )
 
 

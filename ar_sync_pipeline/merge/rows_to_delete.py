@@ -119,6 +119,7 @@ class RowsToDelete:
                 remedy=f"if {key.table} is the receiver's only, name it under `receiver_tables` of"
                 f" the catalog; otherwise drop {key.name} at the receiver, or add it at the sender;"
                 " the archive is then loaded by itself",
+                between=(key.table, key.referenced_table) if known else (),
             )
         if count and not receiver_only and not self.archive.has_every_change(key.table):
             raise UnprovenDeletionError(

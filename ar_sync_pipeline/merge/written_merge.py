@@ -191,4 +191,5 @@ def _verify_deferrable(connection: Connection, difference: TableDifference) -> N
                 f"rows of {difference.target.name} would have a value of {unique.name} twice",
                 remedy=f"compare {unique.name} with the sender's schema and alter it at the"
                 " receiver; the archive is then loaded by itself",
+                between=(difference.target.name,),
             )

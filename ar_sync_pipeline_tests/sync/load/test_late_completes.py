@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.sync.fix_differential import (
@@ -14,6 +15,7 @@ from ar_sync_pipeline_tests.sync.fix_differential import (
     late_complete,
     load,
     put,
+    receipt,
     unverified,
 )
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
@@ -80,11 +82,29 @@ class TestLate:
             "UPDATE app_child SET parent_id = 900, changed = now() WHERE id = (2 << 16) + 3",
         )
         assert carried(manifest, "app_parent") == [0]
-        assert_lacking(pair, manifest, "1 chunk of app_child")
+        said = assert_lacking(pair, manifest, "1 chunk of app_child")
+        assert "refer to deleted rows of app_parent" in said.reason
         asks_for(pair)
         second = pair.complete()
         assert carried(second) == [2]
         assert_applied(pair, second)
+
+    def test_what_the_receiver_alone_forbids_is_told_as_that(self, pair: MediaSender) -> None:
+        """It has chunks that it does not compare, and no other complete would carry more."""
+        pair.sites.at_sender("INSERT INTO app_parent (id, code) VALUES (800, 'favourite')")
+        assert_applied(pair, pair.complete())
+        pair.sites.at_receiver(
+            "ALTER TABLE app_child ADD fav int NOT NULL DEFAULT 800 REFERENCES app_parent"
+        )
+        pair.sites.at_sender("DELETE FROM app_parent WHERE id = 800")
+        manifest, _ = late_complete(
+            pair, "UPDATE app_child SET amount = 7, changed = now() WHERE id = (2 << 16) + 3"
+        )
+        (refused,) = load(pair).refused
+        assert refused.code == LoadRefusedError.code
+        assert "let fav be NULL" in refused.remedy
+        assert receipt(pair, manifest).lacking is None
+        assert asks_for(pair) is None
 
     def test_files_that_they_changed_stay(self, pair: MediaSender) -> None:
         def replace() -> None:
