@@ -54,8 +54,9 @@ def apply(
     """
     found: FoundChanges | None = None
     try:
-        found = find_changes(connection, references, archive, effects)
-        written = write_rows(plan_merge(found, later or {}, preserved))
+        later = later or {}
+        found = find_changes(connection, references, archive, effects, later)
+        written = write_rows(plan_merge(found, later, preserved))
         lap("merge")
         result = written.verify()
         lap("verify")

@@ -20,6 +20,8 @@ from ar_sync_pipeline.merge.parent_resets import ParentResets, find_parents_to_r
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.spared_rows import SparedRows
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.unique_values import follows, holders
 from ar_sync_pipeline.postgres.connect import Connection
@@ -36,6 +38,7 @@ class FoundChanges:
         references: Every table of the receiver, and those that the archive replicates.
         differences: Rows to add and to change, by table.
         to_delete: Rows to delete, with those that depend on them.
+        spared: Rows that the archive lacks and that stay, in temporary tables by table name.
         resets: Unchanged rows that are marked for the transform, since their children change.
     """
 
@@ -45,6 +48,7 @@ class FoundChanges:
     references: References
     differences: Mapping[str, TableDifference]
     to_delete: RowsToDelete
+    spared: Mapping[str, sql.Identifier]
     resets: ParentResets
 
     @property
@@ -102,12 +106,17 @@ class FoundChanges:
 
 
 def find_changes(
-    connection: Connection, references: References, archive: ArchiveRows, effects: SideEffects
+    connection: Connection,
+    references: References,
+    archive: ArchiveRows,
+    effects: SideEffects,
+    later: Mapping[str, Sequence[StagedTable]],
 ) -> FoundChanges:
     """Compare a staged archive with the receiver's rows.
 
     Args:
         references: Every table of the receiver, and the replicated ones.
+        later: Staged tables of the archives that are applied after this one, by name.
 
     Rows that a partial lacks of a table that it carries whole are deleted at the sender. If what
     became of their children is not in the archive, they stay until the next complete.
@@ -119,14 +128,18 @@ def find_changes(
     if any(staged.manifest.whole for staged in archive.tables):
         try:
             with connection.transaction():
-                return _find_changes(connection, references, archive, effects)
+                return _find_changes(connection, references, archive, effects, later)
         except UnprovenDeletionError:
             archive = archive.keeping_absent_rows()
-    return _find_changes(connection, references, archive, effects)
+    return _find_changes(connection, references, archive, effects, later)
 
 
 def _find_changes(
-    connection: Connection, references: References, archive: ArchiveRows, effects: SideEffects
+    connection: Connection,
+    references: References,
+    archive: ArchiveRows,
+    effects: SideEffects,
+    later: Mapping[str, Sequence[StagedTable]],
 ) -> FoundChanges:
     if archive.complete:
         # A complete contains all replicated tables. Others that match a pattern are receiver-only.
@@ -149,9 +162,21 @@ def _find_changes(
         elif not difference.empty:
             for unique in difference.target.unique_keys():
                 _add_displaced_rows(to_delete, difference, unique)
+    spared = SparedRows(to_delete, later)
+    if archive.complete:
+        spared.find(differences)
     to_delete.add_dependents()
     resets = find_parents_to_reset(connection, references, differences, to_delete, _prefix(archive))
-    return FoundChanges(connection, archive, effects, references, differences, to_delete, resets)
+    return FoundChanges(
+        connection,
+        archive,
+        effects,
+        references,
+        differences,
+        to_delete,
+        spared.relations,
+        resets,
+    )
 
 
 def _check_key_is_filled(connection: Connection, target: TargetTable) -> None:

@@ -215,6 +215,23 @@ class RowsToDelete:
             self.relation(table), self.identity(table).matches(alias, "g")
         )
 
+    def is_written_or_deleted(self, table: str, alias: str) -> sql.Composed:
+        """Return the condition that the row ``alias`` of a table with a key does not stay."""
+        staged = self.staged.get(table)
+        deleted = self.is_deleted(table, alias)
+        if staged is None:
+            return deleted
+        return sql.SQL("(EXISTS (SELECT FROM {} AS o WHERE {}) OR {})").format(
+            staged.relation, staged.target.same_row("o", alias), deleted
+        )
+
+    def leave(self, table: str, identities: sql.Composable) -> None:
+        """Take rows of a table out of those to delete."""
+        statement = sql.SQL("DELETE FROM {} AS d USING {} AS s WHERE {}").format(
+            self.relation(table), identities, self.identity(table).same("d", "s")
+        )
+        self.counts[table] -= self.connection.execute(statement).rowcount
+
     def movable(self) -> set[str]:
         """Return the tables whose rows to delete are lost if they are updated before."""
         return {table for table in self.tables() if self.identity(table) is PLACE}

@@ -75,7 +75,8 @@ class WrittenMerge:
                 _verify_deferrable(found.connection, difference)
         comparable = found.archive.comparable
         for difference in found.differences.values():
-            verify_table(found.connection, difference.staged, comparable=comparable)
+            spared = found.spared.get(difference.target.name)
+            verify_table(found.connection, difference.staged, spared, comparable=comparable)
         return MergeResult(self.planned.plans, self.planned.rows_before, found.fired())
 
 
