@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import psycopg
 
@@ -28,12 +28,31 @@ VERIFY = "run ar-sync verify on the archive and look at the sender's version"
 """Remedy for an archive whose rows are not those that it describes."""
 
 
+class UnprovenDeletionError(LoadRefusedError):
+    """A partial would delete a row of which it does not say that the sender deleted it.
+
+    Attributes:
+        table: Table of the row.
+        after_gap: Whether an archive before the partial is missing, which may say it.
+    """
+
+    def __init__(self, problem: str, table: str, *, after_gap: bool) -> None:
+        or_missing = ", or with the missing one" if after_gap else ""
+        super().__init__(
+            f"{problem}, and what became of that row is not in this archive",
+            remedy=f"no action is needed: it comes with the next complete archive{or_missing}",
+        )
+        self.table = table
+        self.after_gap = after_gap
+
+
 def refusal(
     error: psycopg.Error,
     *,
     fired: Sequence[str] = (),
     table: str | None = None,
     suppressed: bool = False,
+    between: Iterable[str] = (),
 ) -> LoadRefusedError:
     """Return the message for an error that the archive's rows caused.
 
@@ -43,6 +62,7 @@ def refusal(
         fired: Triggers and rules that fired for the rows; each may be the cause.
         table: Name of the written table, for errors that do not name it.
         suppressed: Whether nothing fired that the role could suppress with a grant.
+        between: As in `LoadRefusedError`.
     """
     where = _where(error, table)
     if fired:
@@ -51,6 +71,7 @@ def refusal(
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({primary}{where})",
         remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),
+        between=between,
     )
 
 

@@ -316,9 +316,9 @@ class TestHostileLists:
 class TestManifest:
     def test_list_needs_its_own_format_number_and_no_other_list(self, tmp_path: Path) -> None:
         listed = write_media_list(tmp_path / "list", lines("a"))
-        with pytest.raises(ValueError, match="in format 3 or 4, and in no other"):
+        with pytest.raises(ValueError, match="in format 3, 4 or 5, and in no other"):
             make_manifest(media_list=listed)
-        with pytest.raises(ValueError, match="in format 3 or 4, and in no other"):
+        with pytest.raises(ValueError, match="in format 3, 4 or 5, and in no other"):
             make_manifest(format=3)
         with pytest.raises(ValueError, match="the manifest and a member list media"):
             make_manifest(format=3, media_list=listed, media=(make_entry("a", b""),))

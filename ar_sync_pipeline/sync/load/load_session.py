@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from uuid import UUID
 
+import psycopg
+
 from ar_sync_pipeline.archive.converted import has_truncated_times
 from ar_sync_pipeline.archive.manifest import Chunk, TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -30,9 +32,10 @@ from ar_sync_pipeline.merge.side_effects import (
     without_event_triggers,
 )
 from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, target_tables
+from ar_sync_pipeline.merge.violated_tables import violated_tables
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.ledger_tables import check_load_lock
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import built_in_search_path, default_search_path
@@ -256,6 +259,7 @@ class LoadSession:
             rebuilds=self._obstacle is None,
             filling=self.filling,
             truncated_times=has_truncated_times(manifest),
+            uncovered=None if manifest.uncovered is None else frozenset(manifest.uncovered),
         )
 
     def _loaded(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
@@ -301,14 +305,14 @@ class LoadSession:
                 raise
             if not isinstance(fault, TerminalError):
                 archive_id = self._at_hand.new_before(archive_id)
-            if (
-                isinstance(fault, LoadRefusedError | DigestMismatchError)
-                and archive_id in self._unverified
-            ):
+            between = fault.between if isinstance(fault, LoadRefusedError) else frozenset[str]()
+            if isinstance(error, psycopg.Error):
+                between = violated_tables(error, self._references)
+            unverified = self._unverified.get(archive_id, {})
+            if not between.isdisjoint(unverified):
                 # Rows that are left as they are contradict older ones of the archive.
                 name = self._at_hand.archives[archive_id].name.applied
-                lacking = Lacking.of(self._unverified[archive_id], [])
-                fault = ContentLackingError(name, lacking)
+                fault = ContentLackingError(name, Lacking.of(unverified, []), fault)
             raise self._refused(archive_id, fault) from error
 
     def _check_lock(self) -> None:
