@@ -100,6 +100,7 @@ def test_windows_that_a_run_is_about_to_fill_are_no_gap(operation: Operation, ho
     assert gaps(operation) == []
 
 
+@pytest.mark.long
 def test_windows_that_passed_during_a_long_run_are_left_to_the_next_one(
     operation: Operation,
 ) -> None:
@@ -137,6 +138,7 @@ def end_run(
 
 
 @pytest.mark.parametrize("job", OF_OTHERS)
+@pytest.mark.long
 def test_success_of_another_job_fills_no_window_of_a_stopped_schedule(
     operation: Operation, job: str
 ) -> None:
@@ -156,6 +158,7 @@ def test_success_of_the_job_itself_leaves_later_windows_to_the_next_run(
     assert operation.found(NO_GAP).passed
 
 
+@pytest.mark.long
 def test_run_that_a_person_has_just_canceled_leaves_its_windows_to_the_next_run(
     operation: Operation,
 ) -> None:
@@ -203,6 +206,7 @@ def test_backfill_that_was_canceled_with_the_schedule_stopped_leaves_a_gap(
     assert not operation.found(NO_GAP).passed
 
 
+@pytest.mark.long
 def test_run_that_was_canceled_with_its_schedule_stopped_leaves_a_gap(
     operation: Operation,
 ) -> None:
@@ -215,6 +219,7 @@ def test_run_that_was_canceled_with_its_schedule_stopped_leaves_a_gap(
 
 
 @pytest.mark.parametrize("job", OF_OTHERS)
+@pytest.mark.long
 def test_success_of_another_job_does_not_hide_that_runs_have_failed(
     operation: Operation, job: str
 ) -> None:

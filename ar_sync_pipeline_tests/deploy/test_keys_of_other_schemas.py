@@ -126,6 +126,7 @@ def errors(sites: TwoSites) -> list[Finding]:
     return [one for one in found if one.level is Level.ERROR]
 
 
+@pytest.mark.long
 def test_role_may_use_what_its_keys_are_made_of_or_is_told_the_grant(
     owner: TwoSites, role_script: RoleScript
 ) -> None:

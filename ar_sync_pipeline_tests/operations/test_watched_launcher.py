@@ -106,6 +106,7 @@ def here(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return newest(instance, run)
 
 
+@pytest.mark.long
 def test_run_of_a_command_line_is_gone_as_soon_as_its_process_is(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, unresponsive_run.__file__, str(tmp_path)])
     try:
@@ -241,6 +242,7 @@ def is_blocked(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return counter.is_blocked(run)
 
 
+@pytest.mark.long
 def test_code_host_that_is_gone_frees_its_pool_slot_in_minutes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

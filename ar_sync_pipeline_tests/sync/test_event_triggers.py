@@ -111,6 +111,7 @@ def test_trigger_of_the_receiver_does_not_fire_for_a_role_that_may_suppress_it(
     assert equal(sites, "TABLE t_a")
 
 
+@pytest.mark.long
 def test_trigger_of_the_receiver_that_fires_is_told(
     sites: TwoSites, role_script: RoleScript
 ) -> None:

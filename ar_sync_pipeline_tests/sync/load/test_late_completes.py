@@ -39,6 +39,7 @@ def note_of_applied(pair: MediaSender) -> str:
 class TestLate:
     """A differential complete that arrives after partials that were made after it."""
 
+    @pytest.mark.long
     def test_chunks_that_they_changed_are_left_as_they_are(self, pair: MediaSender) -> None:
         manifest, _ = late_complete(
             pair, "UPDATE app_child SET amount = 7, changed = now() WHERE id = (2 << 16) + 3"
@@ -62,6 +63,7 @@ class TestLate:
         report = assert_applied(pair, manifest)
         assert unverified(report) == {"app_child": 1}
 
+    @pytest.mark.long
     def test_other_chunks_that_differ_are_lacking(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (3 << 16) + 1")
         manifest, _ = late_complete(
@@ -73,6 +75,7 @@ class TestLate:
         asks_for(pair)
         assert_applied(pair, pair.complete())
 
+    @pytest.mark.long
     def test_newer_rows_that_contradict_it_are_carried_with_the_next(
         self, pair: MediaSender
     ) -> None:
