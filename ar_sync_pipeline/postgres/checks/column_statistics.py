@@ -93,10 +93,12 @@ def read_statistics(
     labels = {table.place: table.name for table in tables}
     places = [[schema for schema, _ in labels], [name for _, name in labels]]
     columns: dict[str, dict[str, ColumnStatistics]] = {label: {} for label in labels.values()}
-    for *place, column, indexed in connection.execute(_TABLES + _COLUMNS, places):
-        columns[labels[tuple(place)]][column] = ColumnStatistics(indexed)
-    for *place, column, nulls, common, bounds in connection.execute(_TABLES + _VALUES, places):
-        known = columns[labels[tuple(place)]]
+    for schema, name, column, indexed in connection.execute(_TABLES + _COLUMNS, places):
+        columns[labels[schema, name]][column] = ColumnStatistics(indexed)
+    for schema, name, column, nulls, common, bounds in connection.execute(
+        _TABLES + _VALUES, places
+    ):
+        known = columns[labels[schema, name]]
         known[column] = ColumnStatistics(
             known[column].indexed,
             nulls,
@@ -104,9 +106,8 @@ def read_statistics(
             max(filter(None, (common or []) + (bounds or [])), default=None),
         )
     return {
-        label: TableStatistics(rows, partitions, columns[label])
-        for *place, rows, partitions in connection.execute(_TABLES + _ROWS, places)
-        for label in [labels[tuple(place)]]
+        labels[schema, name]: TableStatistics(rows, partitions, columns[labels[schema, name]])
+        for schema, name, rows, partitions in connection.execute(_TABLES + _ROWS, places)
     }
 
 
