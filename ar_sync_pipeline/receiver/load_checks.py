@@ -9,7 +9,9 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import (
     CAUSE,
+    ERROR,
     NO_MAIL_BEFORE,
+    REMEDY,
     UNCHANGED_SINCE,
     common_remedy,
     result_of,
@@ -19,6 +21,7 @@ from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
@@ -142,6 +145,8 @@ def _archives_loaded(
     key: dg.AssetKey, report: LoadReport, window_minutes: int
 ) -> dg.AssetCheckResult:
     rejected = [*report.kept, *(one for one in report.refused if not one.waits)]
+    if report.unreported is not None and not rejected:
+        return _not_reported(key, report.unreported)
     guarded = any(one.code == DeleteGuardError.code for one in rejected)
     result = _result(
         key,
@@ -162,6 +167,18 @@ def _archives_loaded(
             result._replace(severity=dg.AssetCheckSeverity.WARN), since, window_minutes
         )
     return result
+
+
+def _not_reported(key: dg.AssetKey, error: SpoolAccessError) -> dg.AssetCheckResult:
+    """Return a failure that is the spool's, since rows and ledger are as they should be."""
+    return _result(
+        key,
+        LOADED,
+        f"Every admitted archive is applied, but the sender has no report yet: {error.problem}.",
+        "",
+        archives_not_applied=0,
+        **{ERROR: error.code, REMEDY: error.remedy},
+    )
 
 
 def _digests_equal(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:

@@ -83,6 +83,7 @@ class LoadReport:
         media: Result for media files that the sender no longer has.
         left_out: Message about media files that this receiver does not install; None: there are
             none.
+        unreported: Why the sender has no report of the load yet; None: it has one.
     """
 
     loaded: tuple[LoadedArchive, ...]
@@ -101,6 +102,7 @@ class LoadReport:
     unsent: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     obstacle: str | None = None
+    unreported: SpoolAccessError | None = None
 
 
 def load_archives(
@@ -170,7 +172,7 @@ class _Loader:
             self._reject(at_hand.archives[candidate.archive_id], _held_back(at_hand))
         applied = [archive.manifest for archive in outcome.loaded]
         media = remove_absent_media(self.connection, self.settings, applied)
-        self._report_and_clean()
+        unreported = self._report_and_clean()
         ledger = read_ledger(self.connection)
         chain = promised_chain(ledger, list_waiting(self._spool))
         after_gaps = {gap.before for gap in chain.gaps} if chain else ()
@@ -194,6 +196,7 @@ class _Loader:
             unsent=unsent_tables(self.connection, self.catalog),
             unverified=read_unverified(self.connection),
             obstacle=outcome.obstacle,
+            unreported=unreported,
             gaps_since=min(
                 (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None
             ),
@@ -202,8 +205,20 @@ class _Loader:
     def _recover_media(self, *, cleans: bool) -> None:
         recover_media(self.connection, self.settings, self.catalog.name, cleans=cleans)
 
-    def _report_and_clean(self) -> None:
-        """Report to the sender, then apply retention; a full spool needs the retention first."""
+    def _report_and_clean(self) -> SpoolAccessError | None:
+        """Report to the sender, then apply retention; return what prevents it.
+
+        The load is committed, and its archives no longer wait: no other load would do what follows
+        this one. `acknowledge_by_hand` reports later.
+        """
+        try:
+            self._try_to_report_and_clean()
+        except SpoolAccessError as error:
+            return error
+        return None
+
+    def _try_to_report_and_clean(self) -> None:
+        """Report and apply retention; a full spool needs the retention first."""
         try:
             acknowledge(self.settings, self.connection, self.clock)
         except SpoolAccessError as error:
