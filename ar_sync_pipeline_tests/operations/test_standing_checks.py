@@ -361,7 +361,9 @@ def small_disk(folder: Path) -> Iterator[None]:
     """Put a full file system over a folder."""
     require_root("mount a small disk")
     held = {path.name: path.read_bytes() for path in folder.iterdir()}
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "tmpfs", folder], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "tmpfs", folder], check=True
+    )
     try:
         for name, content in held.items():
             (folder / name).write_bytes(content)
