@@ -208,6 +208,8 @@ def _judge_free_space(space: FreeSpace | None, floor_percent: float) -> Finding:
         remedy = f"free space at the receiver, less than {floor_percent:g} % is free"
         return Finding(detail, remedy, figures)
     if space.free_bytes < _LITTLE_FREE_BYTES:
+        # However large a share of a small disk it is.
+        detail = f"only {space.free_bytes:,} bytes are free"
         return Finding(detail, "make sure that two complete archives fit", figures)
     return Finding(detail, figures=figures)
 

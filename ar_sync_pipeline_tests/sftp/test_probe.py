@@ -125,6 +125,15 @@ def test_free_space_under_the_floor_is_a_warning(sftp_server: AsyncsshTestServer
     assert "less than 10 % is free" in str(step.remedy)
 
 
+def test_little_space_of_a_small_disk_is_told_in_bytes(sftp_server: AsyncsshTestServer) -> None:
+    """All of it may be free: the share is not what is low."""
+    sftp_server.faults.blocks = 1
+    sftp_server.faults.blocks_free = 0
+    steps = probe(sftp_server.endpoint(), sftp_server.spool, clock=now, free_floor_percent=0)
+    step = next(step for step in steps if step.name == "free space")
+    assert (step.outcome, step.detail) == (ProbeOutcome.WARNED, "only 0 bytes are free")
+
+
 def test_frozen_server_ends_the_whole_check_in_its_time(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.freeze.set()
     started = time.monotonic()
