@@ -154,9 +154,13 @@ class HeldFolder:
             os.rename(name, aside, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     @contextmanager
-    def new_file(self) -> Iterator[tuple[int, str]]:
-        """Create a file under a temporary name; the block renames it, an error removes it."""
-        temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    def new_file(self, kind: str = "") -> Iterator[tuple[int, str]]:
+        """Create a file under a temporary name; the block renames it, an error removes it.
+
+        Args:
+            kind: Beginning of the name, after `TEMPORARY_PREFIX`.
+        """
+        temporary = f"{TEMPORARY_PREFIX}{kind}{secrets.token_hex(8)}"
         fd = create_file(temporary, 0o644, self.fd)
         try:
             yield fd, temporary

@@ -17,7 +17,9 @@ import psycopg
 import pytest
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.postgres_binaries import wheel_postgres_binaries
 from ar_sync_pipeline.demo.schema import create_receiver_schema, create_sender_schema
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.open_sessions import close_sessions
 
 SAMPLE_VARIABLE = "AR_SYNC_SAMPLE"
@@ -26,6 +28,7 @@ _SERVER_FOLDER = re.compile(r"ar-sync-tests-([0-9]+)")
 _NUMBERS = count(1)
 _MEMORY = Path("/dev/shm")  # noqa: S108  a folder in memory is what is meant
 _ENOUGH_BYTES = 4 << 30
+_NEWEST_MAJOR = 18
 
 
 class DatabaseFactory(Protocol):
@@ -42,6 +45,20 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
     _remove_servers_of_killed_sessions(parent)
     settings = {"max_prepared_transactions": "5"}
     server = EmbeddedPostgres(parent / f"ar-sync-tests-{os.getpid()}", settings=settings)
+    try:
+        with server:
+            yield server
+    finally:
+        server.destroy()
+
+
+@pytest.fixture(scope="session")
+def postgres_18(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server of PostgreSQL 18, from the wheel, beside the session's."""
+    binaries = wheel_postgres_binaries()
+    if binaries is None or binaries.major < _NEWEST_MAJOR:
+        skip_unless_in_ci(f"the Python wheel with PostgreSQL {_NEWEST_MAJOR} is not installed")
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("newest") / "cluster", binaries=binaries)
     try:
         with server:
             yield server

@@ -144,6 +144,7 @@ class TestRotation:
         assert seen.checkpoint is not None
         assert len(seen.receipts) == 1
 
+    @pytest.mark.long
     def test_what_was_signed_before_a_step_is_believed_after_it(
         self, deployment: Deployment
     ) -> None:

@@ -5,7 +5,7 @@ due. `ar_sync_pipeline.alerts.store` saves the result in one transaction.
 
 An incident belongs to a **cause**, such as "the connection to the receiver". **Sources** report
 it, such as a step of a job or an asset check. It is over when one of its sources succeeds after
-the last failure.
+the last failure. An outage is also over when other work with the same thing succeeds.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Problem:
         run_id: Id of the failed run, if any.
         page: Path of the page with details, relative to the URL of the Dagster UI.
         runbook: Address of the runbook page, or its path on this machine.
+        is_outage: Whether its cause works again if any other work with it does.
         ends_other_causes: Whether this failure is all that is wrong with its source, so that
             incidents of other causes which only this source reported are over.
         muted_by: Cause that this failure is only a consequence of; while it has an open incident
@@ -63,15 +64,23 @@ class Problem:
     page: str = ""
     muted_by: str | None = None
     runbook: str = ""
+    is_outage: bool = False
     ends_other_causes: bool = False
 
 
 @dataclass(frozen=True)
 class Success:
-    """One observed success."""
+    """One observed success.
+
+    Attributes:
+        source: Key of what succeeded.
+        at: Time of the success.
+        proves: Cause that works, since the source needs it: an outage of it is over.
+    """
 
     source: str
     at: datetime
+    proves: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,10 +203,12 @@ def _with_failure(incident: Incident, problem: Problem) -> Incident:
 def succeed(incident: Incident, success: Success) -> Outcome:
     """Return the incident after a success; the success of one of its sources ends it.
 
+    That of other work with its cause does as well if the cause was out for all.
     A success before the last failure proves nothing: it was reported late.
     """
-    concerned = incident.is_open and success.source in incident.sources
-    if not concerned or success.at <= incident.last_seen_at:
+    is_proven = incident.latest.is_outage and success.proves == incident.cause
+    concerned = success.source in incident.sources or is_proven
+    if not (incident.is_open and concerned) or success.at <= incident.last_seen_at:
         return Outcome(incident)
     over = replace(incident, recovered_at=success.at, recovered_by=success.source)
     return Outcome(over, (NoticeKind.RECOVERED,))

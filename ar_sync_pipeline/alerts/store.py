@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from ar_sync_pipeline.alerts.database import transaction
 from ar_sync_pipeline.alerts.incidents import (
+    BY_HAND,
     Incident,
     Outcome,
     Problem,
@@ -65,7 +66,8 @@ class IncidentStore:
     def failed(self, problem: Problem, now: datetime) -> None:
         """Record a failure; the same occurrence counts once, and may end other incidents.
 
-        What is known of its source only refreshes an open incident.
+        What is known of its source only refreshes an open incident. If it lasts although another
+        source has ended the incident, it is a new one, unless a person has closed it.
 
         Raises:
             AlertStoreError: The file cannot be used.
@@ -83,7 +85,8 @@ class IncidentStore:
             if newest is not None:
                 newest = newest.corrected(problem.at, now)
             incident = newest.incident if newest else None
-            is_counted = is_known or (bool(sources) and incident is not None and incident.is_open)
+            is_open = incident is not None and incident.is_open
+            is_counted = (is_known and not _has_recovered(incident)) or (bool(sources) and is_open)
             changed = repeat(incident, problem) if is_counted else fail(incident, problem, now)
             if self._save(db, newest, changed, now):
                 _remember(db, problem)
@@ -195,6 +198,11 @@ def _is_over(db: sqlite3.Connection, problem: Problem, now: datetime) -> bool:
     last = _one(found)
     recovered_at = last.corrected(problem.at, now).incident.recovered_at if last else None
     return recovered_at is not None and problem.at <= recovered_at
+
+
+def _has_recovered(incident: Incident | None) -> bool:
+    """Return whether a success has ended an incident, and no person has closed it."""
+    return incident is not None and not incident.is_open and incident.recovered_by != BY_HAND
 
 
 def _remember(db: sqlite3.Connection, problem: Problem) -> None:

@@ -71,7 +71,9 @@ MEDIA_LIST_FORMAT = 3
 """Number of the format in which a member lists the media files, in any kind of archive."""
 CHANGES_FORMAT = 4
 """Number of the format in which a complete may carry chunks as changes, with either list."""
-NEWEST_FORMAT = CHANGES_FORMAT
+COVERAGE_FORMAT = 5
+"""Number of the format in which a partial says which tables it covers, with either list."""
+NEWEST_FORMAT = COVERAGE_FORMAT
 MANIFEST_MEMBER = "manifest.json"
 
 
@@ -213,6 +215,8 @@ class Manifest(Strict):
         window: Requested window of a partial; None in a complete.
         since: In a partial, the point from which it contains every change; None: it contains the
             changes of the window only. In a complete, the point that the receiver had reached.
+        uncovered: In a partial, the tables of which it may lack changes since `since`, whether it
+            has rows of them or not; None: not recorded.
         watermark: Snapshot of the archive, the point up to which it contains every change.
         pair: Name of the pair of servers that the archive is for; empty: it has none.
         new_history: Whether the point that the receiver had reached is missing in the history of
@@ -237,6 +241,7 @@ class Manifest(Strict):
     product_version: Label
     window: Window | None = None
     since: Watermark | None = None
+    uncovered: Annotated[tuple[TableName, ...] | None, Field(max_length=10_000)] = None
     watermark: Watermark
     new_history: bool = False
     snapshot_at: Instant
@@ -275,10 +280,14 @@ class Manifest(Strict):
             raise ValueError("chunks are carried as changes in format 4, and in no other format")
         if self.media_list is not None and self.media:
             raise ValueError("the manifest and a member list media files")
-        if self.format != CHANGES_FORMAT and (self.format == MEDIA_LIST_FORMAT) != bool(
-            self.media_list
-        ):
-            raise ValueError("a member lists the media files in format 3 or 4, and in no other")
+        if (self.format == COVERAGE_FORMAT) != (self.uncovered is not None):
+            raise ValueError("a partial says what it covers in format 5, and in no other format")
+        if self.uncovered is not None and (self.since is None or self.window is None):
+            raise ValueError("only a partial that starts from a point covers tables")
+        if self.format not in (CHANGES_FORMAT, COVERAGE_FORMAT) and (
+            self.format == MEDIA_LIST_FORMAT
+        ) != bool(self.media_list):
+            raise ValueError("a member lists the media files in format 3, 4 or 5, and in no other")
         needs_base = self.format in (DIFFERENTIAL_FORMAT, CHANGES_FORMAT)
         if self.format != MEDIA_LIST_FORMAT and needs_base != bool(self.base):
             raise ValueError("a differential complete names its base, and no other archive does")
@@ -376,6 +385,7 @@ class Manifest(Strict):
         """
         names = ("base", "media_list", "media_omitted", "new_history", "pair")
         rare = {name for name in names if not getattr(self, name)}
+        rare |= {"uncovered"} if self.uncovered is None else set()
         unwanted = {"media"} | rare
         fields = {
             name: canonical_json(value)

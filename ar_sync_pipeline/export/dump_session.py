@@ -35,7 +35,13 @@ from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snaps
 from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.blocking_watch import BlockingWatch, lock_wait
 from ar_sync_pipeline.postgres.checks.event_triggers import EXEMPT
-from ar_sync_pipeline.postgres.connect import Connection, connect, names_function
+from ar_sync_pipeline.postgres.connect import (
+    Connection,
+    connect,
+    is_of_the_server,
+    lacks_name,
+    names_function,
+)
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, LockWaitError
 from ar_sync_pipeline.postgres.exported_table import read_sequences
 from ar_sync_pipeline.postgres.migrations import migrations_table
@@ -165,6 +171,8 @@ class DumpStart:
         except _LOCK_ERRORS as error:
             raise self._lock_wait(known) from error
         except _CHANGED_ERRORS as error:
+            if lacks_name(error):
+                raise
             raise _changing(error.diag.message_primary or "") from error
         return DumpSession(snapshot, tables, (connection, *workers), keys, sequences)
 
@@ -230,7 +238,7 @@ def _prepare_keys(
         with default_search_path(connection):
             return prepare_keys(connection, tables)
     except psycopg.Error as error:
-        if not names_function(error.diag.context):
+        if not names_function(error.diag.context) or is_of_the_server(error, connection):
             raise
         message = printable(error.diag.message_primary or "")
         where = printable((error.diag.context or "").splitlines()[-1])

@@ -7,6 +7,7 @@
     MediaChangedError (transient)  a file changed while it was hashed
     ├── MediaGoneError             the file no longer exists
     └── MediaUnreadableError       the file cannot be read
+    MediaTakenOverError (transient)  another load uses the folder
     MediaContentError (terminal)   the bytes differ from the manifest
     MediaNameError (terminal)      the name leads out of the folder, or is reserved
 """
@@ -43,6 +44,10 @@ class MediaGoneError(MediaChangedError):
 
 class MediaUnreadableError(MediaChangedError):
     """A file cannot be read: permissions are missing or the disk fails."""
+
+
+class MediaTakenOverError(TransientError):
+    """Another load uses the receiver's media folder, or the journal of the load was removed."""
 
 
 class MediaContentError(TerminalError):

@@ -20,7 +20,7 @@ from uuid import UUID
 from ar_sync_pipeline.files import HeldFolder, create_file, open_file, status_of
 from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
 from ar_sync_pipeline.media.folded_names import PROBE
-from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
+from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal, taken_over
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, OpenParent, open_parent
 from ar_sync_pipeline.media.stage import MediaStage, explained
 
@@ -34,7 +34,7 @@ _MOST_FOLDERS = 64
 Blaming = Callable[[UUID], AbstractContextManager[None]]
 
 
-def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
+def rename_into_place(stage: MediaStage, blaming: Blaming, check_lock: Callable[[], None]) -> None:
     """Rename every staged file to its final name; a reader sees the old file or the new one.
 
     A folder that has the name of a file, or a file that has the name of a folder, is renamed to a
@@ -43,8 +43,11 @@ def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
     Args:
         stage: The staged files of the load.
         blaming: Context manager that assigns an error to an archive.
+        check_lock: Function that raises an error if this load has lost its lock, which it may have
+            while its files became durable.
 
     Raises:
+        MediaTakenOverError: The journal is gone, or that of another load.
         MediaSpaceError: The disk has too little free space.
         MediaFolderError: A link or missing permissions block a rename; `finish_or_undo` undoes the
             others.
@@ -53,9 +56,12 @@ def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
     with explained(folder):
         stage.durability.flush()
         stage.journal.sync()
-    journal = read_journal(folder, stage.owner)
-    if journal is None:
+    if not stage.journal.has_files:
         return
+    check_lock()
+    journal = read_journal(folder, stage.owner)
+    if journal is None or journal.load != stage.journal.load:
+        raise taken_over(folder)
     stage.is_renamed_into_place = True
     with closing(OpenParent()) as parents:
         for step in (_prepare, _put) if stage.needs_preparation else (_put,):
@@ -70,7 +76,10 @@ def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
 
 
 def finish_or_undo(
-    folder: Path, owner: str, is_committed: Callable[[frozenset[UUID]], bool]
+    folder: Path,
+    owner: str,
+    is_committed: Callable[[frozenset[UUID]], bool],
+    load: str | None = None,
 ) -> None:
     """Finish what `rename_into_place` did, or undo all of it, and remove staged files.
 
@@ -78,6 +87,7 @@ def finish_or_undo(
         folder: The media folder.
         owner: Digits that mark the temporary names of this ledger.
         is_committed: Function that returns whether the load of these archives was committed.
+        load: Digits of the load whose files are meant; None: of any load.
 
     Raises:
         MediaFolderError: A file cannot be renamed or removed, or the journal is not a file; the
@@ -85,7 +95,7 @@ def finish_or_undo(
     """
     with explained(folder):
         journal = read_journal(folder, owner)
-        if journal is None:
+        if journal is None or load not in {None, journal.load}:
             return
         if journal.archives and is_committed(journal.archives):
             for file in journal:

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 
 from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.files import HeldFolder, create_file, open_file, sync_folder
-from ar_sync_pipeline.media.errors import MediaFolderError
+from ar_sync_pipeline.media.errors import MediaFolderError, MediaTakenOverError
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, media_name_problem
 
 _MOVED_ASIDE = ".moved-aside-"
@@ -109,10 +109,23 @@ class JournalWriter:
         self._archives = {archive: number for number, archive in enumerate(archives)}
         self._file: IO[str] | None = None
 
+    @property
+    def has_files(self) -> bool:
+        """Whether a file was staged."""
+        return self._file is not None
+
     def add(self, file: StagedFile) -> None:
-        """Record a staged file; `sync` makes the record durable."""
+        """Record a staged file; `sync` makes the record durable.
+
+        Raises:
+            MediaTakenOverError: There is another load's journal.
+        """
         if self._file is None:
-            self._file = os.fdopen(create_file(self._path, 0o600), "w", encoding="utf-8")
+            try:
+                fd = create_file(self._path, 0o600)
+            except FileExistsError as error:
+                raise taken_over(self._path.parent) from error
+            self._file = os.fdopen(fd, "w", encoding="utf-8")
             _write(self._file, [self.load, *map(str, self._archives)])
         number = self._archives[file.archive_id]
         _write(self._file, [number, file.path, file.depth, file.replaces, file.inode])
@@ -140,13 +153,15 @@ class Journal:
     write to the media folder.
 
     Attributes:
+        load: Digits that mark the temporary names of the load; empty if the first line is
+            incomplete.
         archives: Ids of all archives that the load applies; empty if the first line is incomplete.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._open() as file:
-            self._load, self._archives = _head(_parsed(file.readline()))
+            self.load, self._archives = _head(_parsed(file.readline()))
 
     @property
     def archives(self) -> frozenset[UUID]:
@@ -154,9 +169,10 @@ class Journal:
         return frozenset(self._archives)
 
     def __iter__(self) -> Iterator[StagedFile]:
-        """Yield the staged files in order."""
+        """Yield the staged files in order; none if it is the journal of another load by now."""
         with self._open() as file:
-            file.readline()
+            if _head(_parsed(file.readline()))[0] != self.load:
+                return
             for number, line in enumerate(file):
                 staged = self._staged(_parsed(line), number)
                 if staged is None:
@@ -164,8 +180,13 @@ class Journal:
                 yield staged
 
     def remove(self) -> None:
-        """Delete the journal durably, after all its files were finished or undone."""
-        self._path.unlink(missing_ok=True)
+        """Delete the journal durably, after all its files were finished or undone.
+
+        The journal of another load stays.
+        """
+        with suppress(FileNotFoundError):
+            if Journal(self._path).load == self.load:
+                self._path.unlink()
         sync_folder(self._path.parent)
 
     def _staged(self, fields: list[Any] | None, number: int) -> StagedFile | None:
@@ -177,7 +198,7 @@ class Journal:
                 and 0 <= depth <= path.count("/")
             ):
                 archive_id = self._archives[archive]
-                return StagedFile(archive_id, path, depth, replaces, inode, self._load, number)
+                return StagedFile(archive_id, path, depth, replaces, inode, self.load, number)
         return None
 
     def _open(self) -> IO[str]:
@@ -204,6 +225,14 @@ def read_journal(folder: Path, owner: str) -> Journal | None:
         return Journal(_path(folder, owner))
     except FileNotFoundError:
         return None
+
+
+def taken_over(folder: Path) -> MediaTakenOverError:
+    """Return the error for a journal that is not that of this load."""
+    return MediaTakenOverError(
+        f"another load uses {folder}, or somebody has removed the journal of this load from it",
+        remedy="it is tried again by itself; leave files that begin with .ar-sync- to the loads",
+    )
 
 
 def _path(folder: Path, owner: str) -> Path:

@@ -21,6 +21,7 @@ from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.violated_tables import violated_tables
 from ar_sync_pipeline.merge.written_merge import MergeResult, write_rows
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 
@@ -53,8 +54,9 @@ def apply(
     """
     found: FoundChanges | None = None
     try:
-        found = find_changes(connection, references, archive, effects)
-        written = write_rows(plan_merge(found, later or {}, preserved))
+        later = later or {}
+        found = find_changes(connection, references, archive, effects, later)
+        written = write_rows(plan_merge(found, later, preserved))
         lap("merge")
         result = written.verify()
         lap("verify")
@@ -64,5 +66,6 @@ def apply(
         if found is not None:
             found.refuse_key_of_the_receiver(error)
         fired = found.fired() if found else ()
-        raise refusal(error, fired=fired, suppressed=effects.suppressed) from error
+        between = violated_tables(error, found.references if found else references)
+        raise refusal(error, fired=fired, suppressed=effects.suppressed, between=between) from error
     return result

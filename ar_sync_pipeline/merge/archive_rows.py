@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ar_sync_pipeline.merge.filling import Filling
 from ar_sync_pipeline.merge.staging import StagedTable
@@ -24,6 +24,7 @@ class ArchiveRows:
         rebuilds: Whether indexes and foreign keys of empty tables may be created after their rows.
         filling: What was already dropped from empty tables; None: nothing so far.
         truncated_times: Whether its times have lost their microseconds, as in the old system.
+        uncovered: Tables of which a partial may lack changes; None: unknown.
     """
 
     tables: Sequence[StagedTable]
@@ -35,3 +36,21 @@ class ArchiveRows:
     rebuilds: bool = True
     filling: Filling | None = None
     truncated_times: bool = False
+    uncovered: frozenset[str] | None = None
+
+    def has_every_change(self, table: str) -> bool:
+        """Return whether the receiver's rows of a table that it lacks are unchanged or deleted."""
+        for staged in self.tables:
+            if staged.target.name == table:
+                covers = staged.manifest.covers_since and not self.after_gap
+                return staged.complete or staged.manifest.whole or covers
+        known = self.uncovered is not None and table not in self.uncovered
+        return known and not self.after_gap
+
+    def keeping_absent_rows(self) -> ArchiveRows:
+        """Return a copy that leaves rows of tables with a key that it carries whole and lacks."""
+        tables = [
+            replace(staged, keeps_absent=bool(staged.manifest.whole and staged.target.key))
+            for staged in self.tables
+        ]
+        return replace(self, tables=tables)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import psycopg
 
 from ar_sync_pipeline.archive.errors import printable
-from ar_sync_pipeline.postgres.connect import names_function
+from ar_sync_pipeline.postgres.connect import SET_THE_PATH, lacks_name, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 
 _MOST_NAMES = 5
@@ -23,8 +23,27 @@ _CORRECT = (
     "correct the function at the receiver, or what calls it for these rows, such as a CHECK"
     " constraint, a generated column or an index"
 )
+_SET_THE_PATH = SET_THE_PATH.format("... (the role of the receiver's URL)", "receiver")
 VERIFY = "run ar-sync verify on the archive and look at the sender's version"
 """Remedy for an archive whose rows are not those that it describes."""
+
+
+class UnprovenDeletionError(LoadRefusedError):
+    """A partial would delete a row of which it does not say that the sender deleted it.
+
+    Attributes:
+        table: Table of the row.
+        after_gap: Whether an archive before the partial is missing, which may say it.
+    """
+
+    def __init__(self, problem: str, table: str, *, after_gap: bool) -> None:
+        or_missing = ", or with the missing one" if after_gap else ""
+        super().__init__(
+            f"{problem}, and what became of that row is not in this archive",
+            remedy=f"no action is needed: it comes with the next complete archive{or_missing}",
+        )
+        self.table = table
+        self.after_gap = after_gap
 
 
 def refusal(
@@ -33,6 +52,7 @@ def refusal(
     fired: Sequence[str] = (),
     table: str | None = None,
     suppressed: bool = False,
+    between: Iterable[str] = (),
 ) -> LoadRefusedError:
     """Return the message for an error that the archive's rows caused.
 
@@ -42,6 +62,7 @@ def refusal(
         fired: Triggers and rules that fired for the rows; each may be the cause.
         table: Name of the written table, for errors that do not name it.
         suppressed: Whether nothing fired that the role could suppress with a grant.
+        between: As in `LoadRefusedError`.
     """
     where = _where(error, table)
     if fired:
@@ -50,6 +71,7 @@ def refusal(
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({primary}{where})",
         remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),
+        between=between,
     )
 
 
@@ -83,28 +105,12 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
     hint = error.diag.message_hint
     if isinstance(error, psycopg.IntegrityError):
         action = _remedy_of_constraint(error, or_grant)
-    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "row-level" in str(error):
-        action = "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
     elif isinstance(error, psycopg.NotSupportedError):
         action = f"drop the rule at the receiver{or_grant}"
-    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and names_function(
-        error.diag.context
-    ):
-        action = f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
-    elif (
-        isinstance(error, psycopg.errors.InsufficientPrivilege)
-        and (object_ := re.search("schema|function", str(error))) is not None
-    ):
-        right = {"schema": "USAGE ON that schema", "function": "EXECUTE ON that function"}
-        action = (
-            f"GRANT {right[object_[0]]} to the role of the receiver's URL, or run the output of"
-            " `ar-sync grants receiver`"
-        )
+    elif lacks_name(error):
+        action = f"{_SET_THE_PATH}; or {_CORRECT}{or_grant}"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
-        action = (
-            "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if"
-            " its rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
-        )
+        action = _remedy_of_right(error, or_grant)
     elif isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState) and hint:
         # Such as a table of a publication that has no replica identity.
         action = f"do what the server says ({printable(hint.rstrip('.'))})"
@@ -115,6 +121,23 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
     if fires and GRANT not in action:
         action += or_grant
     return f"{action}; the archive is tried again by itself"
+
+
+def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str) -> str:
+    if "row-level" in str(error):
+        return "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
+    if names_function(error.diag.context):
+        return f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
+    if (denied := re.search("schema|function", str(error))) is not None:
+        right = {"schema": "USAGE ON that schema", "function": "EXECUTE ON that function"}
+        return (
+            f"GRANT {right[denied[0]]} to the role of the receiver's URL, or run the output of"
+            " `ar-sync grants receiver`"
+        )
+    return (
+        "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if its"
+        " rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
+    )
 
 
 def _remedy_of_constraint(error: psycopg.IntegrityError, or_grant: str) -> str:

@@ -29,6 +29,7 @@ from ar_sync_pipeline.merge.droppable_parts import DroppablePart, droppable_part
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
+from ar_sync_pipeline.postgres.errors import BlockingEndedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_texts, built_in_search_path
 
@@ -165,9 +166,21 @@ def _begin(
     return Filling(connection, parts, direct)
 
 
+def slow_because(ended: BlockingEndedError) -> str:
+    """Return the obstacle after a load that filled tables directly was ended."""
+    return _slower(
+        ended.problem,
+        "keep other sessions away from the empty tables during the next load into them, or raise"
+        " AR_SYNC_MAX_BLOCKING_SECONDS",
+    )
+
+
 def _obstacle(error: psycopg.Error, remedy: str) -> str:
-    primary = printable(error.diag.message_primary or str(error))
-    return f"rows were written with all indexes in place, which is slower ({primary}): {remedy}"
+    return _slower(printable(error.diag.message_primary or str(error)), remedy)
+
+
+def _slower(reason: str, remedy: str) -> str:
+    return f"rows were written with all indexes in place, which is slower ({reason}): {remedy}"
 
 
 def _truncated(

@@ -15,11 +15,13 @@ from ar_sync_pipeline.merge.differences import (
     find_differences,
     is_staged,
 )
-from ar_sync_pipeline.merge.errors import GRANT
+from ar_sync_pipeline.merge.errors import GRANT, UnprovenDeletionError
 from ar_sync_pipeline.merge.parent_resets import ParentResets, find_parents_to_reset
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.spared_rows import SparedRows
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.unique_values import follows, holders
 from ar_sync_pipeline.postgres.connect import Connection
@@ -36,6 +38,7 @@ class FoundChanges:
         references: Every table of the receiver, and those that the archive replicates.
         differences: Rows to add and to change, by table.
         to_delete: Rows to delete, with those that depend on them.
+        spared: Rows that the archive lacks and that stay, in temporary tables by table name.
         resets: Unchanged rows that are marked for the transform, since their children change.
     """
 
@@ -45,6 +48,7 @@ class FoundChanges:
     references: References
     differences: Mapping[str, TableDifference]
     to_delete: RowsToDelete
+    spared: Mapping[str, sql.Identifier]
     resets: ParentResets
 
     @property
@@ -102,17 +106,41 @@ class FoundChanges:
 
 
 def find_changes(
-    connection: Connection, references: References, archive: ArchiveRows, effects: SideEffects
+    connection: Connection,
+    references: References,
+    archive: ArchiveRows,
+    effects: SideEffects,
+    later: Mapping[str, Sequence[StagedTable]],
 ) -> FoundChanges:
     """Compare a staged archive with the receiver's rows.
 
     Args:
         references: Every table of the receiver, and the replicated ones.
+        later: Staged tables of the archives that are applied after this one, by name.
+
+    Rows that a partial lacks of a table that it carries whole are deleted at the sender. If what
+    became of their children is not in the archive, they stay until the next complete.
 
     Raises:
         LoadRefusedError: The rows depend on what a missing archive may contain, or on a unique key
             that only the receiver has.
     """
+    if any(staged.manifest.whole for staged in archive.tables):
+        try:
+            with connection.transaction():
+                return _find_changes(connection, references, archive, effects, later)
+        except UnprovenDeletionError:
+            archive = archive.keeping_absent_rows()
+    return _find_changes(connection, references, archive, effects, later)
+
+
+def _find_changes(
+    connection: Connection,
+    references: References,
+    archive: ArchiveRows,
+    effects: SideEffects,
+    later: Mapping[str, Sequence[StagedTable]],
+) -> FoundChanges:
     if archive.complete:
         # A complete contains all replicated tables. Others that match a pattern are receiver-only.
         references = References(references.tables, {})
@@ -124,13 +152,7 @@ def find_changes(
         staged.target.name: find_differences(connection, staged, f"{_prefix(archive)}_{number}")
         for number, staged in enumerate(archive.tables)
     }
-    to_delete = RowsToDelete(
-        connection,
-        references,
-        {staged.target.name: staged for staged in archive.tables},
-        archive.complete,
-        f"{_prefix(archive)}_delete",
-    )
+    to_delete = RowsToDelete(connection, references, archive, f"{_prefix(archive)}_delete")
     for table, difference in differences.items():
         if difference.fills:
             continue  # no row can be absent or conflict
@@ -139,10 +161,22 @@ def find_changes(
             to_delete.add(table, absent_rows(staged))
         elif not difference.empty:
             for unique in difference.target.unique_keys():
-                _add_displaced_rows(to_delete, difference, unique, after_gap=archive.after_gap)
+                _add_displaced_rows(to_delete, difference, unique)
+    spared = SparedRows(to_delete, later)
+    if archive.complete:
+        spared.find(differences)
     to_delete.add_dependents()
     resets = find_parents_to_reset(connection, references, differences, to_delete, _prefix(archive))
-    return FoundChanges(connection, archive, effects, references, differences, to_delete, resets)
+    return FoundChanges(
+        connection,
+        archive,
+        effects,
+        references,
+        differences,
+        to_delete,
+        spared.relations,
+        resets,
+    )
 
 
 def _check_key_is_filled(connection: Connection, target: TargetTable) -> None:
@@ -166,7 +200,7 @@ def _prefix(archive: ArchiveRows) -> str:
 
 
 def _add_displaced_rows(
-    to_delete: RowsToDelete, difference: TableDifference, unique: UniqueKey, *, after_gap: bool
+    to_delete: RowsToDelete, difference: TableDifference, unique: UniqueKey
 ) -> None:
     """Add rows that are not in the archive and have a unique value of one of its rows.
 
@@ -177,16 +211,15 @@ def _add_displaced_rows(
         holders(difference, unique), is_staged(difference.staged, "h")
     )
     table = difference.target.name
-    proven = difference.staged.manifest.covers_since and not after_gap
     displaced = to_delete.add(table, query)
     definitions = difference.staged.manifest.unique_keys
     if displaced and definitions is not None:
         _refuse_unless_shared(table, unique, definitions)
-    if displaced and not proven:
-        raise LoadRefusedError(
-            f"a row of {table} gets a value of {unique.name} that another row has here, and"
-            " what became of that row is not in this archive",
-            remedy="no action is needed: the next complete archive brings both",
+    if displaced and not to_delete.archive.has_every_change(table):
+        raise UnprovenDeletionError(
+            f"a row of {table} gets a value of {unique.name} that another row has here",
+            table,
+            after_gap=to_delete.archive.after_gap,
         )
 
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.schema_queries import COLLATES_OF_REFERENCE
 from ar_sync_pipeline.postgres.session_settings import built_in_search_path
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
@@ -28,8 +29,12 @@ def check_leaf_references(connection: Connection, written: Collection[TableFacts
     names = [facts.relation.as_string(connection) for facts in written]
     with built_in_search_path(connection):
         keys = connection.execute(_KEYS, {"written": names}).fetchall()
-    for child, parent, *key in keys:
-        _check(connection, _Relation(**child), _Relation(**parent), *key)
+    for child, parent, name, *shape, period, collates in keys:
+        columns, referenced, operators = map(tuple, shape)
+        key = ForeignKey(
+            name, "", columns, "", referenced, operators, period=period, collates=tuple(collates)
+        )
+        _check(connection, key, _Relation(**child), _Relation(**parent))
 
 
 @dataclass(frozen=True)
@@ -58,36 +63,27 @@ class _Relation:
         return only.format(sql.Identifier(*self.name))
 
 
-def _check(
-    connection: Connection,
-    child: _Relation,
-    parent: _Relation,
-    name: str,
-    columns: list[str],
-    referenced: list[str],
-    operators: list[str],
-) -> None:
-    key = ForeignKey(name, "", tuple(columns), "", tuple(referenced), tuple(operators))
+def _check(connection: Connection, key: ForeignKey, child: _Relation, parent: _Relation) -> None:
     given = sql.SQL(" AND ").join(
-        sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in columns
+        sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in key.columns
     )
-    orphans = sql.SQL("{} AS c WHERE {} AND NOT EXISTS (SELECT FROM {} AS p WHERE {})").format(
-        child.rows, given, parent.rows, key.refers("c", "p")
+    orphans = sql.SQL("{} AS c WHERE {} AND NOT {}").format(
+        child.rows, given, key.has_parent("c", parent.rows)
     )
     if exists(connection, orphans):
         here, there = (
             printable(sql.Identifier(*one.name).as_string(connection)) for one in (child, parent)
         )
         raise LoadRefusedError(
-            f"rows of {here} would refer by {printable(name)} to rows that {there} does not have;"
-            " a load does not follow foreign keys of single partitions",
+            f"rows of {here} would refer by {printable(key.name)} to rows that {there} does not"
+            " have; a load does not follow foreign keys of single partitions",
             remedy="wait for the next complete archive, which has the rows if the sender has them;"
             " otherwise declare this foreign key between the partitioned tables, or delete these"
             " rows; the archive is tried again by itself",
         )
 
 
-_KEYS = """
+_KEYS = sql.SQL("""
 WITH relation AS NOT MATERIALIZED (
   SELECT c.oid, c.relispartition, pg_partition_root(c.oid) AS root,
          json_build_object(
@@ -113,7 +109,9 @@ SELECT c.facts, p.facts, k.conname,
                FROM unnest(k.conpfeqop) WITH ORDINALITY AS x (operator, place)
                JOIN pg_operator o ON o.oid = x.operator
                JOIN pg_namespace n ON n.oid = o.oprnamespace
-              ORDER BY x.place)
+              ORDER BY x.place),
+       coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false),
+       {collates}
   FROM pg_constraint k
   JOIN relation c ON c.oid = k.conrelid
   JOIN relation p ON p.oid = k.confrelid
@@ -122,4 +120,4 @@ SELECT c.facts, p.facts, k.conname,
    AND (c.relispartition OR p.relispartition)
    AND (coalesce(c.root, c.oid) = ANY (%(written)s::regclass[]::oid[])
         OR coalesce(p.root, p.oid) = ANY (%(written)s::regclass[]::oid[]))
-"""
+""").format(collates=sql.SQL(COLLATES_OF_REFERENCE))

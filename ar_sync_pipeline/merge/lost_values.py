@@ -124,13 +124,7 @@ class LostValues:
 
     def refers(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the child ``c`` refers to the old value of ``l``."""
-        operators = key.operators or ("=",) * len(key.columns)
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} {} {}").format(
-                sql.Identifier("l", f"o{number}"), sql.SQL(operator), sql.Identifier("c", name)
-            )
-            for number, (name, operator) in enumerate(zip(key.columns, operators, strict=True), 1)
-        )
+        return key.compared("c", [("l", f"o{number}") for number, _ in enumerate(key.columns, 1)])
 
 
 def named(alias: str, columns: Sequence[str], prefix: str) -> sql.Composed:

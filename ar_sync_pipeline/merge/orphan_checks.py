@@ -57,9 +57,7 @@ class OrphanChecks:
         ]
 
     def _has_parent(self, key: ForeignKey, child: str) -> sql.Composed:
-        return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(
-            self.lost.references.tables[key.referenced_table].rows, key.refers(child, "p")
-        )
+        return key.has_parent(child, self.lost.references.tables[key.referenced_table].rows)
 
     def _lost_orphans(self, key: ForeignKey, lost: sql.Identifier) -> sql.Composed:
         """Return a query whether children that referred to a lost value are orphans.
@@ -106,10 +104,12 @@ class OrphanChecks:
         if (*facts.place, key.name) in self.checked_by_server:
             return
         if scalar(self.lost.connection, query):
+            own = self.lost.references.receiver_only_columns(key)
             raise LoadRefusedError(
                 f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
                 f" there, which the receiver's constraint {key.name} forbids",
                 remedy=self._remedy(key),
+                between=() if own else (key.table, key.referenced_table),
             )
 
     def _remedy(self, key: ForeignKey) -> str:

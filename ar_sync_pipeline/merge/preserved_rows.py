@@ -23,6 +23,7 @@ from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
+from ar_sync_pipeline.merge.violated_tables import violated_tables
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -86,7 +87,8 @@ class PreservedRows:
                 self._update(key.table, columns, relation, self._parent_is_there(key))
             self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.IntegrityError as error:
-            raise refusal(error) from error
+            between = violated_tables(error, self._references)
+            raise refusal(error, between=between) from error
 
     def refuse_lost_references(self, number: int) -> None:
         """Refuse the load if rows without a key have lost references to rows that exist again.
@@ -172,8 +174,7 @@ class PreservedRows:
 
     def _parent_is_there(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the row of a preserved reference exists, or it is NULL."""
-        return sql.SQL("({} OR EXISTS (SELECT FROM {} AS p WHERE {}))").format(
-            any_null("k", key.columns),
-            self._references.tables[key.referenced_table].rows,
-            key.refers("k", "p"),
+        parents = self._references.tables[key.referenced_table].rows
+        return sql.SQL("({} OR {})").format(
+            any_null("k", key.columns), key.has_parent("k", parents)
         )

@@ -152,10 +152,7 @@ class RestoredRows:
         parents: list[sql.Composable] = [self._references.tables[key.referenced_table].rows]
         if key.referenced_table in self._copies:
             parents.append(self._copies[key.referenced_table])
-        conditions += [
-            sql.SQL("NOT EXISTS (SELECT FROM {} AS p WHERE {})").format(
-                parent, key.refers("k", "p")
-            )
-            for parent in parents
-        ]
+        # Parents of a period count together; of other keys the planner looks up each relation.
+        groups = [parents] if key.period else [[parent] for parent in parents]
+        conditions += [sql.SQL("NOT {}").format(key.has_parent("k", *group)) for group in groups]
         return sql.SQL(" AND ").join(conditions)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.merge.archive_rows import ArchiveRows
 from ar_sync_pipeline.merge.differences import is_staged
+from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.merge.side_effects import SideEffects
@@ -31,20 +34,22 @@ class RowsToDelete:
     """Identities of rows, in temporary tables by table name.
 
     Attributes:
-        staged: Tables of this archive, by name.
-        complete: Whether the archive contains all rows of its tables.
         prefix: Prefix of the names of temporary tables.
         counts: Number of rows to delete, by table.
     """
 
     connection: Connection
     references: References
-    staged: Mapping[str, StagedTable]
-    complete: bool
+    archive: ArchiveRows
     prefix: str
     counts: dict[str, int] = field(default_factory=dict)
     _relations: dict[str, sql.Identifier] = field(default_factory=dict)
     _to_clear: list[ForeignKey] = field(default_factory=list)
+
+    @cached_property
+    def staged(self) -> Mapping[str, StagedTable]:
+        """Tables of the archive, by name."""
+        return {staged.target.name: staged for staged in self.archive.tables}
 
     def add(self, table: str, identities: sql.Composable) -> int:
         """Add the rows that a query yields, and return how many were new."""
@@ -58,6 +63,7 @@ class RowsToDelete:
 
         Raises:
             LoadRefusedError: A dependent row still exists, or may exist, at the sender.
+            UnprovenDeletionError: The partial does not say whether it does.
         """
         pending = self.tables()
         while pending:
@@ -90,7 +96,7 @@ class RowsToDelete:
             return
         columns = ", ".join(self.references.receiver_only_columns(key))
         gone, wait = "that the sender deleted", ""
-        if self.complete:
+        if self.archive.complete:
             gone = "that this archive lacks, because the sender deleted them or added them later"
             wait = "wait for the next complete archive, which has what was added later; otherwise "
         raise LoadRefusedError(
@@ -105,7 +111,7 @@ class RowsToDelete:
         count = self.add(key.table, self._dependents(key))
         receiver_only = self.references.receiver_only_columns(key)
         known = self.references.sender_has(key)
-        if count and not receiver_only and (self.complete or not known):
+        if count and not receiver_only and (self.archive.complete or not known):
             raise LoadRefusedError(
                 f"rows of {key.table} exist at the sender and refer to deleted rows of"
                 f" {key.referenced_table}, which the receiver's constraint {key.name}"
@@ -113,6 +119,14 @@ class RowsToDelete:
                 remedy=f"if {key.table} is the receiver's only, name it under `receiver_tables` of"
                 f" the catalog; otherwise drop {key.name} at the receiver, or add it at the sender;"
                 " the archive is then loaded by itself",
+                between=(key.table, key.referenced_table) if known else (),
+            )
+        if count and not receiver_only and not self.archive.has_every_change(key.table):
+            raise UnprovenDeletionError(
+                f"a row of {key.table} refers here by {key.name} to a row of"
+                f" {key.referenced_table} that the sender deleted",
+                key.table,
+                after_gap=self.archive.after_gap,
             )
         return count
 
@@ -201,6 +215,23 @@ class RowsToDelete:
             self.relation(table), self.identity(table).matches(alias, "g")
         )
 
+    def is_written_or_deleted(self, table: str, alias: str) -> sql.Composed:
+        """Return the condition that the row ``alias`` of a table with a key does not stay."""
+        staged = self.staged.get(table)
+        deleted = self.is_deleted(table, alias)
+        if staged is None:
+            return deleted
+        return sql.SQL("(EXISTS (SELECT FROM {} AS o WHERE {}) OR {})").format(
+            staged.relation, staged.target.same_row("o", alias), deleted
+        )
+
+    def leave(self, table: str, identities: sql.Composable) -> None:
+        """Take rows of a table out of those to delete."""
+        statement = sql.SQL("DELETE FROM {} AS d USING {} AS s WHERE {}").format(
+            self.relation(table), identities, self.identity(table).same("d", "s")
+        )
+        self.counts[table] -= self.connection.execute(statement).rowcount
+
     def movable(self) -> set[str]:
         """Return the tables whose rows to delete are lost if they are updated before."""
         return {table for table in self.tables() if self.identity(table) is PLACE}
@@ -214,9 +245,21 @@ class RowsToDelete:
         sent = {*staged.target.shared} - {*staged.target.transformed} if staged else set[str]()
         if staged is None or not sent.issuperset(key.referenced_columns):
             return sql.Composed([sql.SQL("false")])
-        return sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(
-            staged.relation, key.refers("c", "n")
-        )
+        parents: list[sql.Composable] = [staged.relation]
+        if key.period and staged.target.key:
+            # A row that stays may contain the rest of the child's period.
+            parents.append(
+                sql.SQL(
+                    "(SELECT * FROM {} AS r WHERE NOT {} AND NOT EXISTS"
+                    " (SELECT FROM {} AS o WHERE {}))"
+                ).format(
+                    staged.target.rows,
+                    self.is_deleted(key.referenced_table, "r"),
+                    staged.relation,
+                    staged.target.same_row("o", "r"),
+                )
+            )
+        return key.has_parent("c", *parents)
 
     def statements(self, tables: set[str]) -> list[sql.Composed]:
         """Return the statements that delete the rows of some tables."""

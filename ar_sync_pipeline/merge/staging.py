@@ -62,6 +62,7 @@ class StagedTable:
         absent_keys: Temporary table of ranges of keys that no row of the changed chunks has; None:
             no chunk is carried as a change.
         held: Content of the receiver's chunks, by member, as far as the receiver has rows of them.
+        keeps_absent: Whether rows that a partial lacks stay although it has all rows of the table.
         unconfirmed: Members of chunks that are carried as changes, which do not lead from the
             receiver's rows to the sender's.
     """
@@ -77,6 +78,7 @@ class StagedTable:
     absent_keys: sql.Identifier | None = None
     held: Mapping[str, ChunkDigest] = field(default_factory=dict)
     unconfirmed: frozenset[str] = frozenset()
+    keeps_absent: bool = False
 
     @property
     def lacking(self) -> tuple[Chunk, ...]:
@@ -105,7 +107,7 @@ class StagedTable:
     @property
     def speaks_for_all_rows(self) -> bool:
         """Whether the archive has every row of the table, so that others are deleted."""
-        return self.complete or self.manifest.whole
+        return self.complete or (self.manifest.whole and not self.keeps_absent)
 
     @property
     def wholly_unchanged(self) -> bool:

@@ -17,8 +17,17 @@ from ar_sync_pipeline.postgres.session_settings import parallel_workers
 from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 
-def verify_table(connection: Connection, staged: StagedTable, *, comparable: bool) -> None:
+def verify_table(
+    connection: Connection,
+    staged: StagedTable,
+    spared: sql.Identifier | None = None,
+    *,
+    comparable: bool,
+) -> None:
     """Compare a table with the archive, by digests if both servers compute the same ones.
+
+    Args:
+        spared: Identities of rows that the archive lacks and that stay; None: there are none.
 
     Raises:
         DigestMismatchError: They differ; the caller's transaction must not commit.
@@ -28,17 +37,19 @@ def verify_table(connection: Connection, staged: StagedTable, *, comparable: boo
     if staged.direct and holds_exactly(connection, staged.target, staged.manifest):
         return
     if comparable and staged.has_every_column:
-        _verify_digests(connection, staged)
+        _verify_digests(connection, staged, spared)
     else:
         _verify_rows(connection, staged)
-    _verify_row_count(connection, staged)
+    _verify_row_count(connection, staged, spared)
 
 
-def _verify_digests(connection: Connection, staged: StagedTable) -> None:
+def _verify_digests(
+    connection: Connection, staged: StagedTable, spared: sql.Identifier | None
+) -> None:
     for chunk in staged.differing:
         if chunk.member in staged.unverified:
             continue
-        held = _held(connection, staged, chunk)
+        held = _held(connection, staged, chunk, spared)
         if held == ChunkDigest.of(chunk):
             continue
         if not chunk.is_change and _staged(connection, staged, chunk) != ChunkDigest.of(chunk):
@@ -66,7 +77,9 @@ def _meaning_differs(staged: StagedTable, columns: list[str]) -> SchemaMismatchE
     )
 
 
-def _verify_row_count(connection: Connection, staged: StagedTable) -> None:
+def _verify_row_count(
+    connection: Connection, staged: StagedTable, spared: sql.Identifier | None
+) -> None:
     """Check the row count of a table with all rows; it includes unchanged chunks."""
     unverified = [c for c in staged.manifest.chunks if c.member in staged.unverified]
     if not staged.speaks_for_all_rows or any(c.key_range is None for c in unverified):
@@ -74,7 +87,9 @@ def _verify_row_count(connection: Connection, staged: StagedTable) -> None:
     others = sql.SQL("").join(
         sql.SQL(" AND NOT ({})").format(_in_range(staged, chunk)) for chunk in unverified
     )
-    query = sql.SQL("SELECT count(*) FROM {} AS t WHERE true{}").format(staged.target.rows, others)
+    query = sql.SQL("SELECT count(*) FROM {} AS t WHERE {}{}").format(
+        staged.target.rows, _not_spared(staged, spared), others
+    )
     expected = staged.manifest.row_count - sum(chunk.row_count for chunk in unverified)
     with parallel_workers(connection):
         found = scalar(connection, query)
@@ -105,18 +120,21 @@ def _remedy(staged: StagedTable) -> str:
     )
 
 
-def _held(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDigest:
+def _held(
+    connection: Connection, staged: StagedTable, chunk: Chunk, spared: sql.Identifier | None
+) -> ChunkDigest:
     target = staged.target
     source, values = held_digest_source(target)
     query = sql.SQL("SELECT count(*), {} FROM {}").format(
         digest_of(connection, target.columns, values, alias="t"), source
     )
-    if chunk.key_range is not None:
-        query = sql.SQL("{} WHERE {}").format(query, _in_range(staged, chunk))
-    elif not staged.speaks_for_all_rows:
+    if not staged.speaks_for_all_rows:
         query = sql.SQL("{} JOIN {} AS n ON {}").format(
             query, staged.relation, target.same_row("t", "n")
         )
+    query = sql.SQL("{} WHERE {} AND {}").format(
+        query, _in_range(staged, chunk), _not_spared(staged, spared)
+    )
     return _digest(connection, query)
 
 
@@ -136,6 +154,14 @@ def _in_range(staged: StagedTable, chunk: Chunk) -> sql.Composable:
     key = sql.Identifier("t", staged.target.key[0])
     return sql.SQL("{} >= {} AND {} < {}").format(
         key, sql.Literal(chunk.key_range.low), key, sql.Literal(chunk.key_range.high)
+    )
+
+
+def _not_spared(staged: StagedTable, spared: sql.Identifier | None) -> sql.Composable:
+    if spared is None:
+        return sql.SQL("true")
+    return sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
+        spared, staged.target.identity.matches("t", "s")
     )
 
 

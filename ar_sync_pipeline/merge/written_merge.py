@@ -75,7 +75,8 @@ class WrittenMerge:
                 _verify_deferrable(found.connection, difference)
         comparable = found.archive.comparable
         for difference in found.differences.values():
-            verify_table(found.connection, difference.staged, comparable=comparable)
+            spared = found.spared.get(difference.target.name)
+            verify_table(found.connection, difference.staged, spared, comparable=comparable)
         return MergeResult(self.planned.plans, self.planned.rows_before, found.fired())
 
 
@@ -191,4 +192,5 @@ def _verify_deferrable(connection: Connection, difference: TableDifference) -> N
                 f"rows of {difference.target.name} would have a value of {unique.name} twice",
                 remedy=f"compare {unique.name} with the sender's schema and alter it at the"
                 " receiver; the archive is then loaded by itself",
+                between=(difference.target.name,),
             )

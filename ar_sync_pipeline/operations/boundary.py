@@ -19,7 +19,7 @@ RETRY_DELAY_SECONDS = 30
 
 @contextmanager
 def operator_errors(
-    *, retry_delay_seconds: float | None = None, not_again: tuple[type[TransientError], ...] = ()
+    *, pauses: int = 1, not_again: tuple[type[TransientError], ...] = ()
 ) -> Iterator[None]:
     """Convert an error of the engine to a failed or retried step with a short message.
 
@@ -27,7 +27,7 @@ def operator_errors(
     The failure has no traceback: it would hide the message, and the cause is not in this code.
 
     Args:
-        retry_delay_seconds: Seconds between two attempts of the step; half a minute by default.
+        pauses: Number of half minutes between two attempts of the step.
         not_again: Transient errors that the engine has already retried long enough.
     """
     try:
@@ -37,7 +37,7 @@ def operator_errors(
         failure = _failure(error)
         if isinstance(error, not_again):
             raise failure from None
-        delay = RETRY_DELAY_SECONDS if retry_delay_seconds is None else retry_delay_seconds
+        delay = RETRY_DELAY_SECONDS * pauses
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=delay) from failure
     except ArSyncError as error:
         raise _failure(error) from None

@@ -25,6 +25,9 @@ PAGE = "runbook_page"
 UNCHANGED_SINCE = "unchanged_since"
 """Metadata of an evaluation that repeats a finding: when it was first made, and counts once."""
 
+EXAMINED_AT = "examined_at"
+"""Metadata of an evaluation that may be recorded again without an examination: its own time."""
+
 CAUSE = "incident"
 """Metadata of a failed evaluation that needs a mail of its own, whatever else the check found."""
 
@@ -33,7 +36,16 @@ _EXPLAINED_BY = "explained_by"
 
 def unchanged_since(evaluation: dg.AssetCheckEvaluation) -> datetime | None:
     """Return when the finding of an evaluation was first made; None if it repeats none."""
-    value = evaluation.metadata.get(UNCHANGED_SINCE)
+    return _time(evaluation, UNCHANGED_SINCE)
+
+
+def examined_at(evaluation: dg.AssetCheckEvaluation) -> datetime | None:
+    """Return when an evaluation was found; None if that is when it was recorded."""
+    return _time(evaluation, EXAMINED_AT)
+
+
+def _time(evaluation: dg.AssetCheckEvaluation, name: str) -> datetime | None:
+    value = evaluation.metadata.get(name)
     if not isinstance(value, dg.TimestampMetadataValue):
         return None
     return datetime.fromtimestamp(value.value, UTC)

@@ -4,7 +4,7 @@ A sensor that writes an evaluation every minute would add half a million rows a 
 log. Dagster deletes evaluations only with their runs, and those of a sensor have no run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import takewhile
 
@@ -52,6 +52,17 @@ def last_evaluation(
     summaries = instance.event_log_storage.get_asset_check_summary_records([key])
     record = summaries[key].last_completed_check_execution_record
     return record.evaluation if record else None
+
+
+def failed_evaluations(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield the newest evaluations of a check back to its last success, the newest first."""
+    history = instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=_LOOK_BACK, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+    )
+    found = (record.evaluation for record in history if record.evaluation is not None)
+    return takewhile(lambda one: not one.passed, found)
 
 
 def stays_shown(instance: dg.DagsterInstance, result: dg.AssetCheckResult) -> bool:

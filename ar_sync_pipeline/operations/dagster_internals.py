@@ -10,6 +10,7 @@ from __future__ import annotations
 # Runs: their states, retries and backfills have no public query.
 from dagster._core.errors import (
     DagsterAssetCheckFailedError,
+    DagsterLaunchFailedError,
     DagsterUserCodeProcessError,
     DagsterUserCodeUnreachableError,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "ROOT_RUN_ID_TAG",
     "RUNLESS_RUN_ID",
     "RUN_FAILURE_REASON_TAG",
+    "SHUTTING_DOWN_MESSAGE",
     "TOO_LONG_MESSAGE",
     "UNREACHABLE_MESSAGE",
     "WILL_RETRY_TAG",
@@ -100,6 +102,7 @@ __all__ = [
     "ConfigurableClassData",
     "DagsterAssetCheckFailedError",
     "DagsterGrpcClient",
+    "DagsterLaunchFailedError",
     "DagsterUserCodeProcessError",
     "DagsterUserCodeUnreachableError",
     "ErrorSource",
@@ -123,6 +126,9 @@ __all__ = [
     "auto_reexecution_should_retry_run",
     "current_execution_context",
 ]
+
+SHUTTING_DOWN_MESSAGE = "after telling it to shut down"
+"""Part of the message with which a code server that waits for its runs to end starts no other."""
 
 TOO_LONG_MESSAGE = "maximum runtime"
 """Part of the message with which the run monitor cancels a run that takes too long."""

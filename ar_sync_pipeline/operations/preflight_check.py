@@ -26,6 +26,7 @@ from ar_sync_pipeline.operations.alerts.problem_areas import (
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import (
     ERROR,
+    EXAMINED_AT,
     UNCHANGED_SINCE,
     evaluation_of,
     result_of,
@@ -177,10 +178,11 @@ class _Process:
         by_hand = shown is not None and last is not None and shown != last.result.passed
         if last is None or is_new or last.is_old or by_hand:
             before = last.result if last else None
+            now = self.clock()
             found = self.examine(_TICK_SECONDS)
             events += self.further(context.instance, found)
             found = replace(found, findings=(*conflicts, *found.findings))
-            result = _with_since(_result(self.key, found), before, self.clock())
+            result = _with_times(_result(self.key, found), before, now)
             self.last = last = _Examined(time.monotonic(), result, conflicts)
             is_same = before is not None and before.description == result.description
             is_new = is_new or not is_same or not result.passed
@@ -224,14 +226,16 @@ def shown_preflight(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetC
     return None if shown is None else result_of(shown)
 
 
-def _with_since(
+def _with_times(
     result: dg.AssetCheckResult, before: dg.AssetCheckResult | None, now: datetime
 ) -> dg.AssetCheckResult:
-    """Return the result with when this process first found it, so that it counts once."""
-    since: Any = dg.MetadataValue.timestamp(now)
+    """Return the result with when this process found it, and first found it: it counts once."""
+    examined: Any = dg.MetadataValue.timestamp(now)
+    since = examined
     if before is not None and before.description == result.description:
         since = (before.metadata or {}).get(UNCHANGED_SINCE, since)
-    return result._replace(metadata={**(result.metadata or {}), UNCHANGED_SINCE: since})
+    times = {EXAMINED_AT: examined, UNCHANGED_SINCE: since}
+    return result._replace(metadata={**(result.metadata or {}), **times})
 
 
 def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:

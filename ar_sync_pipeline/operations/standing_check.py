@@ -148,7 +148,8 @@ def standing_check_sensor(
 
     Args:
         specs: Specifications of the checks.
-        evaluate: Returns one finding for each specification, in their order.
+        evaluate: Returns one finding for each specification, in their order; none while work is
+            under way that keeps it from finding out, however long.
         clock: Returns the current time.
         name: Name of the sensor.
         description: Beginning of its description.
@@ -198,7 +199,8 @@ def _found(
         found = [_cannot_tell(spec, error) for spec in specs]
     else:
         memory.seen_at = memory.ticked_at
-    return found, " ".join(one.result.description or "All is well." for one in found)
+    said = " ".join(one.result.description or "All is well." for one in found)
+    return found, said or "The checks are not evaluated while work is under way."
 
 
 def _evaluations(

@@ -212,24 +212,31 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 _OWN_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 # A session that waits for a row, or for the lock of another run of the product, blocks no others.
+# `CREATE INDEX CONCURRENTLY` and its like wait for older snapshots (a lock of type virtualxid) and
+# let every statement of the application through, so that only what waits for them counts.
 # `waitstart` exists from PostgreSQL 14 on, and is filled shortly after the wait began.
 _WAITING = sql.SQL(
     """
 WITH waiting AS MATERIALIZED (
   SELECT l.pid, l.pid = ANY (%(ours)s::int[]) AS ours, pg_blocking_pids(l.pid) AS blockers,
-         to_jsonb(l) ->> 'waitstart' AS since, l.locktype AS kind,
+         to_jsonb(l) ->> 'waitstart' AS since, l.locktype AS kind, l.mode,
          CASE WHEN l.locktype = 'relation' AND l.database IN (0,
                 (SELECT oid FROM pg_database WHERE datname = current_database()))
               THEN l.relation::regclass::text ELSE 'a ' || l.locktype END AS what
     FROM pg_locks l
-   WHERE NOT l.granted)
+   WHERE NOT l.granted),
+concurrent AS (
+  SELECT pid FROM waiting WHERE kind = 'virtualxid' AND blockers && %(ours)s::int[])
 SELECT w.ours, w.pid, w.what, concat_ws(' ', w.what, w.since),
        coalesce(extract(epoch from clock_timestamp() - w.since::timestamptz), 0)::float8,
        CASE WHEN w.ours THEN w.blockers[1] ELSE w.pid END, {activity}
   FROM waiting w
   LEFT JOIN pg_stat_activity a ON a.pid = CASE WHEN w.ours THEN w.blockers[1] ELSE w.pid END
  WHERE w.ours
-    OR (w.blockers && %(ours)s::int[] AND w.kind NOT IN ('advisory', 'transactionid', 'tuple'))
+    OR (w.kind NOT IN ('advisory', 'transactionid', 'tuple', 'virtualxid')
+        AND (w.blockers && %(ours)s::int[]
+             OR w.mode <> 'ShareUpdateExclusiveLock'
+                AND w.blockers && ARRAY(SELECT pid FROM concurrent)))
 """
 ).format(activity=activity("a"))
 

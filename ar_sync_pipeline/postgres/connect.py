@@ -80,6 +80,8 @@ _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
 _SERVER_STATES = frozenset({"53100", "53200", "53300", "53400", "55P03", "25P03", "25P04"})
 # The server's C functions that end a statement wherever it is: a cancel, a timeout, a deadlock.
 _INTERRUPTS = frozenset({"ProcessInterrupts", "DeadLockReport"})
+# The C function of RAISE in PL/pgSQL.
+_RAISE = "exec_stmt_raise"
 # An error at connecting has no SQLSTATE, only the text: libpq's own is English, the server's in the
 # language of its `lc_messages`.
 _REFUSED = re.compile(
@@ -100,6 +102,25 @@ _NOT_YET = re.compile(
     r"the database system is (starting up|shutting down|in recovery mode|not yet)"
 )
 
+
+_WITH_MESSAGE = (
+    psycopg.OperationalError,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+_UNKNOWN_NAMES = (
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedTable,
+)
+SET_THE_PATH = (
+    "let ALTER ROLE {} SET search_path = ... name each schema that the application's functions use,"
+    " as the search_path of the application's sessions does, and run the output of"
+    " `ar-sync grants {}`"
+)
+"""What lets functions of the application find their names in the sessions of a role."""
 
 OLDEST_SERVER = 140000
 """The first version with ``hash_record_extended``."""
@@ -134,7 +155,8 @@ def connect(url: str, *, application: str) -> Iterator[Connection]:
         DatabaseFailedError: The server cancelled a statement inside the block.
         DatabaseRefusedError: The server refused the role, password or database; it is too old, or
             it is a standby and the block writes; the role lacks a right for a statement inside the
-            block; or a pooler in between does not assign whole sessions.
+            block, or a search path that the application's functions need; or a pooler in between
+            does not assign whole sessions.
     """
     label = database_label(url)
     connection = _open(url, application)
@@ -144,12 +166,9 @@ def connect(url: str, *, application: str) -> Iterator[Connection]:
             set_up_session(connection)
             refuse_transaction_pooling(connection, lambda: _open(url, application), label)
             yield connection
-        except (
-            psycopg.OperationalError,
-            psycopg.errors.InsufficientPrivilege,
-            psycopg.errors.ReadOnlySqlTransaction,
-        ) as error:
-            if _RAISED_ON.get(error, connection) is not connection:
+        except psycopg.Error as error:
+            has_message = isinstance(error, _WITH_MESSAGE) or lacks_name(error)
+            if not has_message or _RAISED_ON.get(error, connection) is not connection:
                 raise
             # Checked before the connection is closed: afterwards every error looks like a broken
             # connection.
@@ -189,9 +208,11 @@ def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> boo
         connection: Connection on which it was raised; None: it is already closed.
     """
     state = error.sqlstate or ""
-    own_code = names_function(error.diag.context) and error.diag.source_function not in _INTERRUPTS
-    if own_code and not _is_closed(connection):
-        # The receiver's own code, such as a trigger, may raise any state.
+    source = error.diag.source_function
+    own_code = names_function(error.diag.context) and source not in _INTERRUPTS
+    lacks_space = state.startswith("53") and source != _RAISE
+    if own_code and not lacks_space and not _is_closed(connection):
+        # The application's own code, such as a trigger, may raise any state.
         return False
     if connection is None:
         is_broken = not state and isinstance(error, psycopg.OperationalError)
@@ -212,6 +233,24 @@ def names_function(context: str | None) -> bool:
     )
 
 
+def lacks_name(error: psycopg.Error) -> bool:
+    """Return whether a function of the application does not find a name, or may not use its schema.
+
+    PostgreSQL skips a schema of the search path that the role may not use.
+    """
+    unknown = isinstance(error, _UNKNOWN_NAMES) or (
+        isinstance(error, psycopg.errors.InsufficientPrivilege)
+        and "schema" in (error.diag.message_primary or "").lower()
+    )
+    return unknown and names_function(error.diag.context)
+
+
+def lacking_name(error: psycopg.Error) -> str:
+    """Return the message of such an error with the function, without values."""
+    lines = [line for line in (error.diag.context or "").splitlines() if names_function(line)]
+    return "; ".join([error.diag.message_primary or "", *lines[:1]])
+
+
 def _is_closed(connection: Connection | None) -> bool:
     return connection is not None and (connection.closed or connection.broken)
 
@@ -223,6 +262,11 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
             remedy="it is tried again; look at the server's log if it repeats",
         )
     message = error.diag.message_primary or _first_line(error)
+    if lacks_name(error):
+        return DatabaseRefusedError(
+            f"a function of the database {label} does not find a name ({lacking_name(error)})",
+            remedy=SET_THE_PATH.format(connection.info.user, "sender|receiver"),
+        )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         hidden = HIDDEN_ROWS in message
         return DatabaseRefusedError(

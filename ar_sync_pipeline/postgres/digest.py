@@ -41,11 +41,14 @@ _HASHED_AS_THEY_ARE = re.compile(
     r"(smallint|integer|boolean|uuid|bytea|date"
     r"|timestamp(\(\d\))? with(out)? time zone|time(\(\d\))? without time zone|oid)\Z"
 )
+_INTERVAL = re.compile(r"interval( [a-z ]+)?(\(\d\))?\Z")
 _WIRE_FORMS = {
     "real": "pg_catalog.float4send({})",
     "double precision": "pg_catalog.float8send({})",
     "bpchar": "pg_catalog.bpcharsend({})",
     "money": "pg_catalog.cash_send({})",
+    # Before version 17 infinity is printed as a number of years.
+    "interval": "pg_catalog.interval_send({})",
     # `xml_send` leaves out one line end at the beginning of a value without a prolog, so each
     # server that a value passes has one less. Within arrays and own types that still counts.
     "xml": r"pg_catalog.ltrim(pg_catalog.xml_send({}), '\x0a'::bytea)",
@@ -168,8 +171,9 @@ def _hashable(
         return sql.SQL(halves).format(value)
     if _HASHED_AS_THEY_ARE.match(column.type):
         return value
-    if column.type in _WIRE_FORMS:
-        return sql.SQL(_WIRE_FORMS[column.type]).format(value)
+    wire_form = _WIRE_FORMS.get("interval" if _INTERVAL.match(column.type) else column.type)
+    if wire_form is not None:
+        return sql.SQL(wire_form).format(value)
     # Only the names of a database's own types have a schema. A cast to text may lose bytes: that of
     # a domain over bpchar loses blanks, and a type may have a cast of its own. A row's text has the
     # text that COPY prints.
@@ -187,5 +191,5 @@ _PROBE = """
     'v'::character varying, 'c0ffee00-0000-4000-8000-000000000001'::uuid, '\\x00ff'::bytea,
     '2024-02-29'::date, '2017-05-14 03:59:59.999999+00'::timestamptz,
     '2017-05-14 03:59:59.999999'::timestamp, '23:59:59.999999'::time,
-    pg_catalog.float8send(-33.45), pg_catalog.float4send(0.1), NULL::integer, 3::smallint
+    pg_catalog.float8send(-33.45), pg_catalog.float4send(0.1), NULL::integer, 4::smallint
 """

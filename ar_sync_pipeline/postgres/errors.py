@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import psycopg
 
 from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
@@ -59,7 +61,16 @@ class LoadInProgressError(TransientError):
 
 
 class LoadRefusedError(ParkedError):
-    """The receiver's constraints refuse the rows; another archive may contain the missing ones."""
+    """The receiver's constraints refuse the rows; another archive may contain the missing ones.
+
+    Attributes:
+        between: Tables whose rows contradict each other, as the sender's never do at one time;
+            empty: that is not the reason.
+    """
+
+    def __init__(self, problem: str, *, remedy: str, between: Iterable[str] = ()) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.between = frozenset(between)
 
 
 class DigestMismatchError(ParkedError):

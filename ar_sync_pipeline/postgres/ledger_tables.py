@@ -10,7 +10,9 @@ import psycopg
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError, LoadInProgressError
+from ar_sync_pipeline.postgres.other_sessions import advisory_lock_holder, holds_advisory_lock
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import end_with_the_host
 
 LEDGER_SCHEMA = "ar_sync"
 
@@ -105,28 +107,52 @@ def check_catalog(connection: Connection, catalog_name: str) -> None:
 
 
 @contextmanager
-def load_lock(connection: Connection) -> Iterator[None]:
+def load_lock(connection: Connection, *, wait: str = _LOCK_WAIT) -> Iterator[None]:
     """Exclude every other load for the length of the block; the end of a session releases it too.
 
     It waits a few seconds, since the server may still be ending the session of a killed load.
 
+    Args:
+        wait: Longest wait, as a ``lock_timeout``.
+
     Raises:
         LoadInProgressError: Another load holds the lock.
     """
+    end_with_the_host(connection)
     try:
         with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [wait])
             connection.execute("SELECT pg_advisory_lock(%s)", [_LOAD_LOCK])
     except psycopg.errors.LockNotAvailable as error:
-        raise LoadInProgressError(
-            "another load is working on this receiver",
-            remedy="wait for it, or end its run; it is tried again",
-        ) from error
+        raise _in_progress(connection) from error
     try:
         yield
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s)", [_LOAD_LOCK])
+
+
+def check_load_lock(connection: Connection) -> None:
+    """Check that this session holds the load lock; a session that was ended has lost it.
+
+    Raises:
+        LoadInProgressError: It does not.
+    """
+    if not holds_advisory_lock(connection, _LOAD_LOCK):
+        raise LoadInProgressError(
+            "this load has lost its lock, and another one may be working on this receiver",
+            remedy="it is tried again; let no function of a trigger call pg_advisory_unlock_all",
+        )
+
+
+def _in_progress(connection: Connection) -> LoadInProgressError:
+    holder = advisory_lock_holder(connection, _LOAD_LOCK)
+    problem = "another load is working on this receiver"
+    remedy = "wait for it, or end its run; it is tried again"
+    if holder is not None:
+        problem += f": {holder}"
+        remedy += f"; if there is no such run, SELECT pg_terminate_backend({holder.pid})"
+    return LoadInProgressError(problem, remedy=remedy)
 
 
 _ANY_APPLIED = "SELECT EXISTS (SELECT FROM ar_sync.applied_archive)"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 
 _COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 # Words and names up to the first value, operator or parenthesis.
@@ -33,6 +34,8 @@ class OtherSession:
             it.
         statement: First words of its newest statement; empty if the role may not see it.
         state_seconds: Seconds since its last change of state.
+        client: Host of its client; empty if it is not asked for or the role may not see it.
+        connected_seconds: Seconds since it was opened.
     """
 
     pid: int
@@ -40,6 +43,8 @@ class OtherSession:
     state: str = ""
     statement: str = ""
     state_seconds: float = 0.0
+    client: str = ""
+    connected_seconds: float = 0.0
 
     def __str__(self) -> str:
         """Return the session as text.
@@ -54,6 +59,8 @@ class OtherSession:
         known = [part for part in (self.application, self.statement, state) if part]
         if not self.statement:
             known.append("its statement is shown to members of pg_read_all_stats")
+        if self.client:
+            known.append(f"connected from {self.client} for {_duration(self.connected_seconds)}")
         return f"process {self.pid} ({', '.join(known)})"
 
 
@@ -121,6 +128,23 @@ def exclusive_lock(
     return ExclusiveLock(row[0], other_session(*row[2:7]), blocked_by)
 
 
+def advisory_lock_holder(connection: Connection, key: int) -> OtherSession | None:
+    """Return the session that holds an advisory lock exclusively; None: it has released it."""
+    row = connection.execute(_ADVISORY_LOCK, {"key": key}).fetchone()
+    if row is None:
+        return None
+    *session, client, connected_seconds = row
+    return replace(
+        other_session(*session), client=client or "", connected_seconds=connected_seconds or 0.0
+    )
+
+
+def holds_advisory_lock(connection: Connection, key: int) -> bool:
+    """Return whether this session holds an advisory lock exclusively."""
+    holder = advisory_lock_holder(connection, key)
+    return holder is not None and holder.pid == scalar(connection, "SELECT pg_backend_pid()")
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 2 * _MINUTE else f"{seconds / _MINUTE:.0f} min"
 
@@ -146,3 +170,19 @@ SELECT l.relation::regclass::text, l.granted, l.pid, {holder}, w.pid, {waited_fo
  LIMIT 1
 """
 ).format(holder=activity("a"), waited_for=activity("b"))
+
+# The key's halves are in two columns (PostgreSQL manual, 54.12 "pg_locks"). A role that may not see
+# the client sees no port either; a socket file has the port -1.
+_ADVISORY_LOCK = sql.SQL(
+    """
+SELECT l.pid, {holder},
+       CASE a.client_port WHEN -1 THEN 'the same host'
+            ELSE coalesce(a.client_hostname, host(a.client_addr)) END,
+       extract(epoch from clock_timestamp() - a.backend_start)::float8
+  FROM pg_locks l
+  LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+   AND (l.classid::bigint << 32) | l.objid::bigint = %(key)s
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+).format(holder=activity("a"))

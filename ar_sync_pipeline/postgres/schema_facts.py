@@ -187,4 +187,6 @@ def _foreign_key(row: dict[str, Any]) -> ForeignKey:
         row["match_full"],
         tuple(row["cleared"] or ()),
         row["validated"],
+        row["period"],
+        tuple(row["collates"]),
     )

@@ -204,6 +204,20 @@ SELECT i.root::bigint AS table,
  ORDER BY c.relname
 """
 
+COLLATES_OF_REFERENCE = """(
+  SELECT json_agg(CASE WHEN l.oid IS NULL THEN ''
+                       ELSE format('%%I.%%I', ln.nspname, l.collname) END ORDER BY x.position)
+    FROM unnest(k.conkey, k.confkey) WITH ORDINALITY AS x (child, parent, position)
+    JOIN pg_attribute here ON here.attrelid = k.conrelid AND here.attnum = x.child
+    JOIN pg_attribute there ON there.attrelid = k.confrelid AND there.attnum = x.parent
+    LEFT JOIN pg_collation l ON l.oid = there.attcollation
+     AND here.attcollation NOT IN (0, there.attcollation)
+    LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace)"""
+"""The collation of each referenced column of the foreign key ``k`` that its column differs from.
+
+It is an array, with empty texts for the others.
+"""
+
 FOREIGN_KEYS = f"""
 SELECT k.conrelid::bigint AS table,
        k.conname AS name,
@@ -214,6 +228,7 @@ SELECT k.conrelid::bigint AS table,
        k.condeferrable AS deferrable,
        k.convalidated AS validated,
        k.confmatchtype = 'f' AS match_full,
+       coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false) AS period,
        (SELECT json_agg(a.attname ORDER BY a.attnum)
           FROM jsonb_array_elements_text(nullif(to_jsonb(k) -> 'confdelsetcols', 'null')) AS x(n)
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n::int2) AS cleared,
@@ -226,7 +241,8 @@ SELECT k.conrelid::bigint AS table,
           AS referenced_columns,
        (SELECT json_agg({_OPERATOR.format(o="o")} ORDER BY x.position)
           FROM unnest(k.conpfeqop) WITH ORDINALITY AS x(operator, position)
-          JOIN pg_operator o ON o.oid = x.operator) AS operators
+          JOIN pg_operator o ON o.oid = x.operator) AS operators,
+       {COLLATES_OF_REFERENCE} AS collates
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -7,7 +7,7 @@ set after connecting, not by the startup parameter ``options``, which PgBouncer 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -36,11 +36,30 @@ _ALWAYS = {
     "quote_all_identifiers": "off",
     "row_security": "off",
     "standard_conforming_strings": "on",
+    "tcp_user_timeout": "0",
     "TimeZone": "UTC",
     "transaction_timeout": "0",
     "transform_null_equals": "off",
     "xmloption": "content",
 }
+# By these the server notices that a client is gone, and releases its locks: without answers within
+# half a minute, not after two hours, and also during a statement (PostgreSQL manual, 20.3.2 "TCP
+# Settings"). Not `tcp_user_timeout`: it also ends the session of a dump that does not read for a
+# while since its disk is slow (tcp(7)). Connections without TCP ignore the keepalives. A server
+# refuses the check on platforms that cannot do it, such as Windows.
+_OF_THE_CLIENT = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "client_connection_check_interval": "5s",
+}
+_REFUSALS = (
+    psycopg.DataError,
+    psycopg.ProgrammingError,
+    psycopg.errors.lookup("55P02"),  # a parameter that cannot be changed now
+)
+# As long as the client waits for the server.
+_UNANSWERED = "60s"
 # The end of every wait for a lock. The `options` of the URL may set another value.
 _LOCK_TIMEOUT = "60s"
 
@@ -93,8 +112,21 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
     connection.execute("SET statement_timeout = 0")
     connection.execute(_KEEP)
     connection.execute(_SET_ALL)
+    for name, value in _OF_THE_CLIENT.items():
+        with suppress(*_REFUSALS):
+            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     if "lock_timeout" not in connection.info.options:
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'".encode())
+
+
+def end_with_the_host(connection: psycopg.Connection[Any]) -> None:
+    """Let the server end a session whose client acknowledges nothing for a minute.
+
+    Keepalives do not notice that a host is gone while an answer is on its way to it; Linux tries to
+    deliver that for a quarter of an hour. It is for sessions that hold locks and read each answer
+    at once, not for dumps.
+    """
+    connection.execute("SELECT set_config('tcp_user_timeout', %s, false)", [_UNANSWERED])
 
 
 @contextmanager

@@ -87,6 +87,10 @@ class ForeignKey:
         match_full: Whether either all columns or none must be NULL (``MATCH FULL``).
         cleared: Columns that ``ON DELETE SET NULL (...)`` or ``SET DEFAULT (...)`` names.
         validated: Whether it holds for all rows; one that is ``NOT VALID`` may not.
+        period: Whether the last column is a ``PERIOD`` (PostgreSQL 18): several parents together
+            may contain the child's.
+        collates: Collation of each referenced column, as SQL, if it is not that of the column, else
+            empty.
     """
 
     name: str
@@ -101,6 +105,8 @@ class ForeignKey:
     match_full: bool = False
     cleared: tuple[str, ...] = ()
     validated: bool = True
+    period: bool = False
+    collates: tuple[str, ...] = ()
 
     @property
     def definition(self) -> str:
@@ -118,16 +124,55 @@ class ForeignKey:
         return f"{self.definition} NOT VALID"
 
     def refers(self, child: str, parent: str) -> sql.Composed:
-        """Return the condition that the child row ``child`` refers to the parent row ``parent``."""
+        """Return the condition that the child row ``child`` refers to the parent row ``parent``.
+
+        A ``PERIOD`` refers to each parent that it overlaps.
+        """
+        return self.compared(child, [(parent, name) for name in self.referenced_columns])
+
+    def compared(self, child: str, values: Iterable[tuple[str, str]]) -> sql.Composed:
+        """Return the condition that the row ``child`` refers to values, each an alias and a name.
+
+        PostgreSQL compares by the parent's collation (``ri_GenerateQualCollation``).
+        """
         operators = self.operators or ("=",) * len(self.columns)
+        collates = self.collates or ("",) * len(self.columns)
         return sql.SQL(" AND ").join(
-            sql.SQL("{} {} {}").format(
-                sql.Identifier(parent, there), sql.SQL(operator), sql.Identifier(child, here)
+            sql.SQL("{} {} {}{}").format(
+                sql.Identifier(*value),
+                sql.SQL(operator),
+                sql.Identifier(child, name),
+                sql.SQL(f" COLLATE {collation}" if collation else ""),
             )
-            for here, there, operator in zip(
-                self.columns, self.referenced_columns, operators, strict=True
+            for name, value, operator, collation in zip(
+                self.columns, values, operators, collates, strict=True
             )
         )
+
+    def has_parent(self, child: str, *parents: sql.Composable) -> sql.Composed:
+        """Return the condition that the row ``child`` has its parent among some relations.
+
+        Of a ``PERIOD`` as PostgreSQL checks it (``RI_FKey_check``).
+        """
+        if not self.period:
+            return sql.SQL("({})").format(
+                sql.SQL(" OR ").join(
+                    sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(
+                        parent, self.refers(child, "p")
+                    )
+                    for parent in parents
+                )
+            )
+        periods = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {} AS period FROM {} AS p WHERE {}").format(
+                sql.Identifier("p", self.referenced_columns[-1]), parent, self.refers(child, "p")
+            )
+            for parent in parents
+        )
+        return sql.SQL(
+            "coalesce({} OPERATOR(pg_catalog.<@)"
+            " (SELECT pg_catalog.range_agg(r.period) FROM ({}) AS r), false)"
+        ).format(sql.Identifier(child, self.columns[-1]), periods)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import (
     CAUSE,
@@ -35,6 +36,8 @@ GUARD_CAUSE = "delete guard"
 _COMPLETE = "newest_complete"
 # The next archives contain what a lost one or the receiver lacks: only what lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
+# The sender's next complete replaces the archive, at once and by itself.
+_REPLACED = {ContentLackingError.code, UnprovenDeletionError.code}
 
 LOADED, DIGESTS, _NO_GAPS, _NO_DRIFT, _ALL_SENT = (
     "archives_loaded",
@@ -163,8 +166,7 @@ def _archives_loaded(
     )
     if guarded:
         return with_page(result, _GUARD_PAGE)
-    if rejected and all(one.code == ContentLackingError.code for one in rejected):
-        # The sender's next complete replaces them, at once and by itself.
+    if rejected and all(one.code in _REPLACED for one in rejected):
         since = min((one.since for one in rejected if one.since), default=None)
         return _mailed_if_it_lasts(
             result._replace(severity=dg.AssetCheckSeverity.WARN), since, window_minutes

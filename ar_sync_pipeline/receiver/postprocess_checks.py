@@ -46,9 +46,20 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
     ]
 
 
-def check_results(site: ReceiverSite) -> list[dg.AssetCheckResult]:
-    """Return the results of both checks from the database now."""
-    return results_of(postprocess_state(site.settings, site.catalog, site.clock), site)
+def check_results(
+    site: ReceiverSite, *, lock_timeout: str | None = None
+) -> list[dg.AssetCheckResult]:
+    """Return the results of both checks from the database now.
+
+    Args:
+        site: The receiver.
+        lock_timeout: Longest wait for a lock, as PostgreSQL writes it; None: that of all sessions.
+
+    Raises:
+        LockWaitError: Another session locks one of the tables.
+    """
+    state = postprocess_state(site.settings, site.catalog, site.clock, lock_timeout=lock_timeout)
+    return results_of(state, site)
 
 
 def results_of(state: PostprocessState, site: ReceiverSite) -> list[dg.AssetCheckResult]:

@@ -4,13 +4,15 @@ A run evaluates the checks after the transform. If the transform fails, its rows
 nothing runs.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, postprocessed_key
 from ar_sync_pipeline.operations.runs.run_state import at_work_since
 from ar_sync_pipeline.operations.standing_check import Evaluation, standing_check_sensor
+from ar_sync_pipeline.postgres.errors import LockWaitError
 from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.postprocess_checks import WAITING, check_results, check_specs
 from ar_sync_pipeline.receiver.site import ReceiverSite
@@ -18,6 +20,9 @@ from ar_sync_pipeline.receiver.site import ReceiverSite
 INTERVAL_SECONDS = 300
 # Rows that waited while the receiver was off are transformed as soon as it is back.
 _SETTLES = timedelta(minutes=10)
+# A first load locks the tables that it fills, and is ended if anybody waits for them for long
+# (AR_SYNC_MAX_BLOCKING_SECONDS, at least one second).
+_LONGEST_LOCK_WAIT = "500ms"
 _NEXT_TICKS = timedelta(seconds=2 * INTERVAL_SECONDS)
 
 
@@ -25,21 +30,32 @@ def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Return a sensor that evaluates both checks every five minutes."""
     return standing_check_sensor(
         check_specs(site),
-        lambda instance, _repository: [
-            Evaluation(
-                result,
-                result.description or "",
-                mail_from=_end_of_work(instance, site) if _is_late(result) else None,
-                settles=_SETTLES,
-            )
-            for result in check_results(site)
-        ],
+        lambda instance, _repository: _evaluations(instance, site),
         site.clock,
         name=site.names.name("untransformed_rows"),
         description="Looks for rows that the transform has left for too long or rejected, and"
         " shows them in the checks of `postprocessed_rows`.",
         interval_seconds=INTERVAL_SECONDS,
     )
+
+
+def _evaluations(instance: dg.DagsterInstance, site: ReceiverSite) -> Sequence[Evaluation]:
+    """Return the findings; none while a load locks the tables."""
+    try:
+        results = check_results(site, lock_timeout=_LONGEST_LOCK_WAIT)
+    except LockWaitError:
+        if at_work_since(instance, load_jobs(site.names), applied_archives_key(site.names)) is None:
+            raise
+        return []
+    return [
+        Evaluation(
+            result,
+            result.description or "",
+            mail_from=_end_of_work(instance, site) if _is_late(result) else None,
+            settles=_SETTLES,
+        )
+        for result in results
+    ]
 
 
 def _is_late(result: dg.AssetCheckResult) -> bool:

@@ -31,6 +31,7 @@ from ar_sync_pipeline.sync.load.acknowledge import (
     acknowledge_by_hand,
     report_load_at_work,
 )
+from ar_sync_pipeline.sync.load.media_of_load import recover_by_itself
 from ar_sync_pipeline.sync.watch.arrived_archives import complete_due_within
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
@@ -91,6 +92,7 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
 
 def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
     found = check_lag(site, instance)
+    recover_by_itself(site.settings, site.catalog.name)
     try:
         _report(site, instance)
     except ArSyncError as error:

@@ -1,15 +1,17 @@
 """The check that the receiver answers: an archive that was sent without any answer is a failure."""
 
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, with_page
+from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, with_page
 from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 
 _PAGE = "not_acknowledged"
@@ -54,14 +56,15 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
             metadata={
                 "not_acknowledged": len(late),
                 "not_believed": len(problems),
-                **({} if problems else _mailed_later(start, site)),
+                # What is not believed is not heard either: one cause, which other checks find, too.
+                **({ERROR: ReceiptError.code} if problems else _mailed_later(start, site)),
             },
         ),
         _PAGE,
     )
 
 
-def _mailed_later(start: StartingPoint, site: SenderSite) -> dict[str, dg.MetadataValue]:
+def _mailed_later(start: StartingPoint, site: SenderSite) -> dict[str, Any]:
     """Return metadata that delays the mail during a load, and after a pause like a power failure.
 
     A load answers when it ends. After a pause the receiver gets the same time again to answer. A

@@ -45,8 +45,11 @@ from ar_sync_pipeline.visible_text import visible
 _LONGEST_SHOWN = 2000
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"
-# The archive is built and the next complete is a day away: wait for a receiver that restarts.
-UPLOAD_RETRY_DELAY_SECONDS = 300
+PAUSES = 10
+"""Half minutes between two attempts of a step: three times five minutes in all.
+
+The next complete is a day away, so it waits for a receiver or a database that restarts.
+"""
 
 
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
@@ -110,12 +113,12 @@ def _work_of(
 
 
 def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
-    with operator_errors():
+    with operator_errors(pauses=PAUSES):
         yield materialize_media(site, KIND, site.build(context))
 
 
 def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
-    with operator_errors(retry_delay_seconds=UPLOAD_RETRY_DELAY_SECONDS):
+    with operator_errors(pauses=PAUSES):
         build = site.build(context)
         dump = build.read(TableDump)
         result = materialize_archive(context, site, KIND, build)
@@ -129,7 +132,7 @@ def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
 
 
 def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
-    with operator_errors():
+    with operator_errors(pauses=PAUSES):
         clean_build_folders(site, context, KIND)
         with record_failed_link(context, site):
             start = starting_point(site.settings, site.clock())

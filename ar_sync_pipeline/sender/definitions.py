@@ -10,7 +10,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
-from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, MEDIA_REFERENCES
+from ar_sync_pipeline.operations.alerts.problem_areas import DATABASE, ENDPOINT, MEDIA_REFERENCES
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
@@ -39,6 +39,8 @@ from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedul
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import no_gap_check, no_gap_sensor, no_gap_spec
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
+
+_READ_THE_DATABASE = ("complete_tables", "partial_archive")
 
 
 def definitions_of(environ: Mapping[str, str]) -> dg.Definitions:
@@ -105,6 +107,7 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
         checks_of_areas={dg.AssetCheckKey(endpoint, CHECK): ENDPOINT}
         | {references_check(site, kind).key: MEDIA_REFERENCES for kind in ArchiveKind},
         muted=dict.fromkeys(_consequences_of_the_link(names), ENDPOINT.cause),
+        proofs=dict.fromkeys(map(names.name, _READ_THE_DATABASE), DATABASE.cause),
     )
 
 

@@ -10,13 +10,16 @@ from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, area_of_l
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import (
     ERROR,
+    EXAMINED_AT,
     REMEDY,
     evaluation_of,
     explained_by,
+    result_of,
     with_page,
 )
 from ar_sync_pipeline.operations.check_history import (
     delete_overtaken,
+    failed_evaluations,
     newest_target,
     shown_evaluation,
 )
@@ -74,7 +77,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         keep_preflight_shown(log, key)
         log.log_event(_event(site, found))
         delete_overtaken(context.instance, dg.AssetCheckKey(key, CHECK), context.run.run_id)
-        yield _verdict(key, found)
+        yield _verdict(site, found)
         failed = found.failed
         if failed is not None:
             raise dg.Failure(
@@ -98,7 +101,7 @@ def first_check(
     key = endpoint_key(site.names)
     if found is None or found.failed or instance.get_latest_materialization_event(key) is not None:
         return []
-    return [_event(site, found), evaluation_of(_verdict(key, found))]
+    return [_event(site, found), evaluation_of(_verdict(site, found))]
 
 
 def _event(site: SenderSite, found: EndpointCheck) -> dg.AssetMaterialization | dg.AssetObservation:
@@ -112,14 +115,22 @@ def _event(site: SenderSite, found: EndpointCheck) -> dg.AssetMaterialization | 
 def record_publication(context: dg.AssetExecutionContext, site: SenderSite) -> Iterator[None]:
     """Record in the check that an upload has failed, or that one has succeeded after a failure.
 
-    A failure of a test stays if it is in a step that no upload proves: only a test ends it.
+    A failure of a test stays if it is in a step that no upload proves: only a test ends it. It is
+    recorded again if uploads that failed since have replaced it.
     """
     with record_failed_link(context, site):
         yield
-    key = endpoint_key(site.names)
-    shown = shown_evaluation(context.instance, dg.AssetCheckKey(key, CHECK))
-    if shown is not None and not shown.passed and _failed_step(shown) not in NOT_OF_UPLOADS:
+    key, instance = endpoint_key(site.names), context.instance
+    check = dg.AssetCheckKey(key, CHECK)
+    shown = shown_evaluation(instance, check)
+    if shown is None or shown.passed or _is_not_of_uploads(shown):
+        return
+    failed_test = next(filter(_is_not_of_uploads, failed_evaluations(instance, check)), None)
+    if failed_test is None:
         _record(context, key, passed=True, description="An archive was published.")
+    else:
+        again = evaluation_of(result_of(failed_test), target=newest_target(instance, key))
+        context.log_event(again)
 
 
 @contextmanager
@@ -133,10 +144,10 @@ def record_failed_link(context: dg.AssetExecutionContext, site: SenderSite) -> I
         raise
 
 
-def _failed_step(evaluation: dg.AssetCheckEvaluation) -> str:
-    """Return the step of a test that failed; empty if an upload failed."""
-    step = evaluation.metadata.get(_STEP)
-    return "" if step is None else str(step.value)
+def _is_not_of_uploads(failed: dg.AssetCheckEvaluation) -> bool:
+    """Return whether a test failed in a step that no upload proves."""
+    step = failed.metadata.get(_STEP)
+    return step is not None and step.value in NOT_OF_UPLOADS
 
 
 def _record(context: dg.AssetExecutionContext, key: dg.AssetKey, **found: Any) -> None:  # noqa: ANN401  of a result
@@ -144,17 +155,18 @@ def _record(context: dg.AssetExecutionContext, key: dg.AssetKey, **found: Any) -
     context.log_event(evaluation_of(result, target=newest_target(context.instance, key)))
 
 
-def _verdict(key: dg.AssetKey, found: EndpointCheck) -> dg.AssetCheckResult:
+def _verdict(site: SenderSite, found: EndpointCheck) -> dg.AssetCheckResult:
     failed = found.failed
     area = ENDPOINT if failed is None else area_of_link(failed.code)
     metadata: dict[str, Any] = {"steps_passed": sum(step.ok for step in found.steps)}
     if failed is not None:
         metadata |= {_STEP: failed.name, REMEDY: failed.remedy or ""}
+        metadata[EXAMINED_AT] = dg.MetadataValue.timestamp(site.clock())
     if failed is not None and area is not ENDPOINT:
         metadata[ERROR] = failed.code
     return with_page(
         dg.AssetCheckResult(
-            asset_key=key,
+            asset_key=endpoint_key(site.names),
             check_name=CHECK,
             passed=failed is None,
             description=f"{failed.name}: {visible(failed.detail)}"

@@ -50,8 +50,9 @@ def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
         description="Requests a complete when the receiver lacks rows or files that the last one"
         " did not carry: it was restored from a backup, or somebody changed it. The new one carries"
         " them; if the receiver still lacks something, the next one carries everything. It also"
-        " requests one when DDL at the receiver has changed replicated rows, and when the receiver"
-        " has quarantined the last one.",
+        " requests one when DDL at the receiver has changed replicated rows, when a partial there"
+        " waits for what only a complete brings, and when the receiver has quarantined the last"
+        " one.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def complete_for_receiver(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:

@@ -16,6 +16,7 @@ from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
     is_stopped,
     last_canceled,
+    last_end_by_hand,
     last_success,
     work_under_way,
 )
@@ -160,9 +161,15 @@ class _Gaps:
         last = last_success(instance, key, now, job_names=[job])
         failures = failures_in_a_row(instance, job, last, now)
         filled_by = work_under_way(instance, job, key, now)
+        if filled_by is not None and not stopped:
+            # A backfill may be at work on other windows.
+            filled_by += " or the next one"
         if filled_by is None and not failures:
-            # A person who cancels a run leaves its windows to the next one.
-            ends = [last, None if stopped else last_canceled(instance, job, now)]
+            # A person who cancels a run leaves its windows to the next one. So does a run by hand,
+            # whatever becomes of it: none is started beside it.
+            ends = [last]
+            if not stopped:
+                ends += [last_canceled(instance, job, now), last_end_by_hand(instance, key, now)]
             if any(end is not None and abs(now - end) <= grace for end in ends):
                 filled_by = "The next run"
             elif last is None and not stopped:

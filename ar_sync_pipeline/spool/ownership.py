@@ -7,18 +7,23 @@ copied, so that it belongs to the receiver's account: only root may change the o
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from ar_sync_pipeline.disk_errors import NO_SPACE
-from ar_sync_pipeline.files import HeldFolder, free_space, open_file
+from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder, free_space, open_file
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
 from ar_sync_pipeline.spool.layout import PARKED, folder_of, open_folder, spool_of
 
 _BLOCK_BYTES = 1024 * 1024
 _READABLE = 0o644
+_COPY = "copy-"
+# Its process locks a new copy in less time.
+_LOCKED_SECONDS = 5
 
 
 def take_ownership(path: Path) -> None:
@@ -47,6 +52,32 @@ def take_ownership(path: Path) -> None:
                     raise
 
 
+def remove_dead_copies(spool: Path) -> None:
+    """Remove the copies that killed processes left unfinished; each may be as large as an archive.
+
+    The process that makes a copy holds a lock on it, which ends with the process (flock(2)).
+
+    Raises:
+        SpoolAccessError: The operating system refuses.
+    """
+    locked_by_now = time.time() - _LOCKED_SECONDS
+    with open_folder(spool, PARKED) as private:
+        for entry in private.regular_files():
+            is_copy = entry.name.startswith(TEMPORARY_PREFIX + _COPY)
+            if is_copy and entry.facts.st_mtime < locked_by_now:
+                with suppress(OSError):  # it is locked, or was renamed meanwhile
+                    _remove_unless_locked(private, entry.name)
+
+
+def _remove_unless_locked(private: HeldFolder, name: str) -> None:
+    fd = open_file(private.fd, name)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        private.remove(name)
+    finally:
+        os.close(fd)
+
+
 def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None:
     try:
         source = open_file(folder.fd, name)
@@ -57,7 +88,9 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
         if not stat.S_ISREG(facts.st_mode):
             raise ArchiveGoneError(folder.path / name)
         _check_space(facts.st_size, private)
-        with private.new_file() as (copy, temporary):
+        with private.new_file(_COPY) as (copy, temporary):
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remaining = facts.st_size
             # Not to the end of the file: its owner may still append to it.
             while remaining and (block := os.read(source, min(_BLOCK_BYTES, remaining))):

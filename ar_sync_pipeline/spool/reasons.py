@@ -56,7 +56,8 @@ class Reason(BaseModel):
         since: Time when the archive was first parked or quarantined.
         at: Time when the reason was last confirmed.
         verified: Metadata of the file if all its bytes were verified; None if not.
-        lacking: What the receiver lacks of a differential complete; None: not the reason.
+        lacking: What the receiver lacks of a differential complete, or in order to apply a partial;
+            None: not the reason.
     """
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)

@@ -45,7 +45,8 @@ class Receipt(SignedJson):
         reason: Reason why the archive is parked or quarantined; empty otherwise.
         at: Time when the archive reached the state.
         lacking: What the receiver lacks of a parked differential complete, or what an applied one
-            could not verify: the next complete carries it whole. None otherwise.
+            could not verify: the next complete carries it whole. Of a parked partial, the table
+            of which only a complete tells what became of its rows. None otherwise.
     """
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lacking"})

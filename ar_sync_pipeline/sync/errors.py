@@ -114,12 +114,18 @@ class ContentLackingError(ParkedError):
 
     Attributes:
         lacking: What the sender has to carry with its next complete.
+
+    Args:
+        fault: What fails without it; None: the lack itself is found.
     """
 
-    def __init__(self, archive: str, lacking: Lacking) -> None:
+    def __init__(self, archive: str, lacking: Lacking, fault: ArSyncError | None = None) -> None:
+        why = f"; without it, {fault.problem}" if fault else ""
+        else_ = f"; if that changes nothing: {fault.remedy}" if fault else ""
         super().__init__(
-            f"{archive} does not carry what this receiver lacks ({lacking.in_words})",
-            remedy="no action is needed: the sender carries it with its next complete, by itself",
+            f"{archive} does not carry what this receiver lacks ({lacking.in_words}){why}",
+            remedy="no action is needed: the sender carries it with its next complete, by itself"
+            + else_,
         )
         self.lacking = lacking
 

@@ -9,7 +9,9 @@ from typing import Self
 
 from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY, ArSyncError, RetryPolicy
+from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.lacking import Lacking, LackingTable
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, park, quarantine
 from ar_sync_pipeline.sync.errors import ContentLackingError
@@ -94,6 +96,12 @@ def reject(
             rejection = replace(rejection, waits=True)
         else:
             return rejection
-    lacking = error.lacking if isinstance(error, ContentLackingError) else None
-    parked = park(spool, archive, error, at=at, verified=verified, lacking=lacking)
+    parked = park(spool, archive, error, at=at, verified=verified, lacking=_lacking(error))
     return rejection if parked.state is SpoolState.PARKED else Rejection.read(parked)
+
+
+def _lacking(error: ArSyncError) -> Lacking | None:
+    """Return what only a complete brings; None: the archive waits for something else."""
+    if isinstance(error, UnprovenDeletionError) and not error.after_gap:
+        return Lacking(tables=(LackingTable(name=error.table),))
+    return error.lacking if isinstance(error, ContentLackingError) else None

@@ -7,9 +7,12 @@ from typing import Final
 import psycopg
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.other_sessions import advisory_lock_holder
+from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import end_with_the_host
 from ar_sync_pipeline.transform.errors import TransformRunningError
 
-_LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('ar_sync.transform', 0))"
+_KEY: Final = "SELECT hashtextextended('ar_sync.transform', 0)"
 # Longer than a command whose step was killed may take to end.
 _LOCK_WAIT: Final = "20s"
 
@@ -22,12 +25,15 @@ def lock_out_other_transforms(connection: Connection) -> None:
     Raises:
         TransformRunningError: Another transform holds the lock.
     """
+    end_with_the_host(connection)
+    key = scalar(connection, _KEY)
     try:
         with connection.transaction():
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
-            connection.execute(_LOCK)
+            connection.execute("SELECT pg_advisory_lock(%s)", [key])
     except psycopg.errors.LockNotAvailable as error:
+        holder = advisory_lock_holder(connection, key)
         raise TransformRunningError(
-            "another transform runs on the receiver's database",
+            "another transform runs on the receiver's database" + (f": {holder}" if holder else ""),
             remedy="wait for it to end; this one is tried again",
         ) from error

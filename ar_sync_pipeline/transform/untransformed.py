@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LockWaitError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.session_settings import default_search_path
+from ar_sync_pipeline.postgres.session_settings import application_settings, default_search_path
 
 _SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
 _CREATE_TABLE = """
@@ -85,12 +87,20 @@ def count_waiting_rows(
             are ignored.
         now: Current time, aware.
         limit: Longest wait of a row.
+
+    Raises:
+        LockWaitError: Another session locks one of the tables.
     """
     with connection.transaction():
         old_snapshot = _move_marks(connection, now, limit)
     counts = []
     conditions = tuple(_conditions(connection, catalog))
-    with default_search_path(connection):
+    # A load writes these values with the settings of the application.
+    with (
+        connection.transaction(),
+        application_settings(connection),
+        default_search_path(connection),
+    ):
         for table, waits in conditions:
             query = sql.SQL(_COUNT).format(
                 table=sql.Identifier(*catalog.locate(table)),
@@ -99,9 +109,20 @@ def count_waiting_rows(
                 old=sql.Literal(old_snapshot),
             )
             # Without parameters: a name may contain the sign of a placeholder.
-            ((rows, too_old),) = connection.execute(query).fetchall()
+            try:
+                ((rows, too_old),) = connection.execute(query).fetchall()
+            except psycopg.errors.LockNotAvailable as error:
+                raise _locked(table) from error
             counts.append(WaitingRows(table, rows, too_old))
     return tuple(counts)
+
+
+def _locked(table: str) -> LockWaitError:
+    return LockWaitError(
+        f"the rows that wait for the transform cannot be counted, since another session locks"
+        f" {table}",
+        remedy="it is tried again; end that session if it was forgotten",
+    )
 
 
 def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 import time_machine
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
@@ -95,10 +96,11 @@ def test_windows_that_a_run_is_about_to_fill_are_no_gap(operation: Operation, ho
     found = operation.found(NO_GAP)
     assert found.passed
     assert "windows have no archive" in str(found.description)
-    assert "takes them along" in str(found.description)
+    assert " or the next one takes them along" in str(found.description)
     assert gaps(operation) == []
 
 
+@pytest.mark.long
 def test_windows_that_passed_during_a_long_run_are_left_to_the_next_one(
     operation: Operation,
 ) -> None:
@@ -109,7 +111,14 @@ def test_windows_that_passed_during_a_long_run_are_left_to_the_next_one(
     assert "The next run takes them along" in str(operation.found(NO_GAP).description)
 
 
-def end_run(operation: Operation, job: str, status: dg.DagsterRunStatus, **tags: str) -> None:
+def end_run(
+    operation: Operation,
+    job: str,
+    status: dg.DagsterRunStatus,
+    of_assets: frozenset[dg.AssetKey] | None = None,
+    /,
+    **tags: str,
+) -> None:
     """A run of a job of any pair ends now."""
     ends = {
         dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.RUN_SUCCESS,
@@ -118,13 +127,18 @@ def end_run(operation: Operation, job: str, status: dg.DagsterRunStatus, **tags:
     }
     with time_machine.travel(operation.now, tick=False), operation.watched.instance() as instance:
         run = create_run_for_test(
-            instance, job_name=job, status=dg.DagsterRunStatus.STARTED, tags=tags
+            instance,
+            job_name=job,
+            status=dg.DagsterRunStatus.STARTED,
+            tags=tags,
+            asset_selection=of_assets,
         )
         event = dg.DagsterEvent(ends[status].value, job_name=job)
         instance.report_dagster_event(event, run.run_id)
 
 
 @pytest.mark.parametrize("job", OF_OTHERS)
+@pytest.mark.long
 def test_success_of_another_job_fills_no_window_of_a_stopped_schedule(
     operation: Operation, job: str
 ) -> None:
@@ -144,6 +158,7 @@ def test_success_of_the_job_itself_leaves_later_windows_to_the_next_run(
     assert operation.found(NO_GAP).passed
 
 
+@pytest.mark.long
 def test_run_that_a_person_has_just_canceled_leaves_its_windows_to_the_next_run(
     operation: Operation,
 ) -> None:
@@ -156,6 +171,42 @@ def test_run_that_a_person_has_just_canceled_leaves_its_windows_to_the_next_run(
     assert not operation.found(NO_GAP).passed
 
 
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE])
+def test_backfill_that_has_just_ended_leaves_the_windows_of_its_time_to_the_next_run(
+    operation: Operation, status: dg.DagsterRunStatus
+) -> None:
+    """The schedule starts nothing while it is at work, for twenty minutes over a slow link."""
+    operation.dumped(50 * MINUTES)
+    end_run(operation, IMPLICIT_ASSET_JOB_NAME, status, frozenset({NO_GAP.asset_key}))
+    operation.tick(3 * MINUTES)
+    assert operation.found(NO_GAP).passed
+    assert "The next run takes them along" in str(operation.found(NO_GAP).description)
+    operation.tick(8 * MINUTES)
+    assert not operation.found(NO_GAP).passed
+
+
+def test_run_by_hand_of_other_assets_fills_no_window(operation: Operation) -> None:
+    operation.dumped(50 * MINUTES)
+    other = frozenset({dg.AssetKey("receiver_endpoint")})
+    for status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS):
+        end_run(operation, IMPLICIT_ASSET_JOB_NAME, status, other)
+    operation.tick(3 * MINUTES)
+    assert not operation.found(NO_GAP).passed
+
+
+def test_backfill_that_was_canceled_with_the_schedule_stopped_leaves_a_gap(
+    operation: Operation,
+) -> None:
+    operation.dumped(50 * MINUTES)
+    windows = frozenset({NO_GAP.asset_key})
+    end_run(operation, IMPLICIT_ASSET_JOB_NAME, dg.DagsterRunStatus.CANCELED, windows)
+    with operation.watched.instance() as instance:
+        stop_schedule(instance, "partial_dump_schedule")
+    operation.tick(MINUTES)
+    assert not operation.found(NO_GAP).passed
+
+
+@pytest.mark.long
 def test_run_that_was_canceled_with_its_schedule_stopped_leaves_a_gap(
     operation: Operation,
 ) -> None:
@@ -168,6 +219,7 @@ def test_run_that_was_canceled_with_its_schedule_stopped_leaves_a_gap(
 
 
 @pytest.mark.parametrize("job", OF_OTHERS)
+@pytest.mark.long
 def test_success_of_another_job_does_not_hide_that_runs_have_failed(
     operation: Operation, job: str
 ) -> None:

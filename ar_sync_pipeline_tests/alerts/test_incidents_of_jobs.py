@@ -196,6 +196,23 @@ def by_hand(watched: Watched) -> None:
 
 
 @pytest.mark.long
+def test_database_that_only_a_complete_did_not_reach_recovers_with_the_next_partial(
+    watched: Watched,
+) -> None:
+    """`ar-sync status` said for a day that the database cannot be reached."""
+    watched.deployment.succeed("partial_dump")
+    changes = watched.deployment.sender_changes
+    changes["AR_SYNC_SENDER_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nowhere"
+    assert not watched.run("complete_dump").succeeded
+    watched.tick_both()
+    del changes["AR_SYNC_SENDER_DATABASE_URL"]
+    assert watched.run("partial_dump").succeeded
+    watched.tick_both()
+    assert [one.split()[2] for one in watched.subjects] == ["Failing:", "Recovered:"]
+    assert "not seen to work since: job complete_dump, step complete_tables;" in watched.text(1)
+
+
+@pytest.mark.long
 def test_d34_run_is_none_the_worse_for_a_mail_server_that_is_down(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

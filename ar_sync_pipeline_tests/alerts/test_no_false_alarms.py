@@ -384,14 +384,36 @@ def test_receipts_that_are_not_believed_are_one_incident_until_a_test_reads_them
         operation.run("partial_dump")
         assert "receipts readable" in str(operation.found(ENDPOINT).description)
         operation.watched.tick_both()
-    receipts = [one for one in operation.subjects if "acknowledged" not in one]
-    assert len(receipts) == 1
-    assert "Failing: the receiver's receipts: receipts readable: " in receipts[0]
+    (subject,) = operation.subjects
+    assert "Failing: the receiver's receipts: receipts readable: " in subject
     assert "not_acknowledged" in operation.watched.text(0)
     del changes["AR_SYNC_SIGNING_KEY"]
-    operation.run("ssh_sftp_checker")
+    operation.run("ssh_sftp_checker", "partial_dump")
     operation.watched.tick_both()
-    assert "[ar_sync sender] Recovered: the receiver's receipts" in operation.subjects
+    assert operation.subjects[1:] == ["[ar_sync sender] Recovered: the receiver's receipts"]
+
+
+@pytest.mark.long
+def test_upload_after_a_failed_one_proves_nothing_about_receipts_that_are_not_believed(
+    operation: Operation,
+) -> None:
+    operation.run("complete_dump", "complete_loaddata")
+    changes = operation.watched.deployment.sender_changes
+    changes["AR_SYNC_SIGNING_KEY"] = "8f1c6bb0e2d94f57a3c0d1e6b7a29f48"
+    assert not operation.watched.run("ssh_sftp_checker").succeeded
+    operation.watched.tick_both()
+    faults = operation.watched.deployment.faults
+    for _ in range(2):
+        faults.read_only = True
+        assert not operation.watched.run("partial_dump").succeeded
+        assert "receipts readable" not in str(operation.found(ENDPOINT).description)
+        faults.read_only = False
+    operation.run("partial_dump")
+    found = operation.found(ENDPOINT)
+    assert not found.passed
+    assert "receipts readable" in str(found.description)
+    operation.watched.tick_both()
+    assert [one for one in operation.subjects if "Recovered: the receiver's receipts" in one] == []
 
 
 @pytest.mark.long

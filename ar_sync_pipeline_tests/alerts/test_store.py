@@ -152,6 +152,41 @@ def test_lasting_failure_that_a_person_closed_stays_closed(side: Side) -> None:
     assert side.store.open_incidents() == []
 
 
+def test_lasting_failure_that_is_found_after_the_recovery_is_a_new_incident(side: Side) -> None:
+    """Another source of its cause has worked, once, and will not fail again."""
+    lasting = replace(problem(0, source="check:preflight"), occurrence="finding of noon")
+    side.store.failed(lasting, at(0))
+    side.store.failed(problem(10, source="step:load"), at(10))
+    side.store.succeeded(success(20, "step:load"), at(20))
+    side.store.failed(replace(lasting, at=at(15)), at(21))  # reported late
+    assert side.store.open_incidents() == []
+    for minutes in (25, 30):
+        side.store.failed(replace(lasting, at=at(minutes)), at(minutes))
+    (one,) = side.store.open_incidents()
+    assert (list(one.incident.sources), one.incident.count) == (["check:preflight"], 1)
+    side.now = at(30)
+    side.send()
+    assert side.kinds == ["opened", "recovered", "opened"]
+
+
+@pytest.mark.parametrize("is_outage", [True, False])
+def test_outage_is_over_when_other_work_with_the_same_thing_succeeds(
+    side: Side, is_outage: bool
+) -> None:
+    """The next nightly complete is a day away; whether its role lacks a right only it can tell."""
+    failed = problem(0, cause="database", source="step:complete")
+    side.store.failed(replace(failed, is_outage=is_outage), at(0))
+    side.store.succeeded(replace(success(4, "step:checker"), proves=None), at(4))
+    assert len(side.store.open_incidents()) == 1
+    side.store.succeeded(replace(success(5, "step:partial"), proves="database"), at(5))
+    assert len(side.store.open_incidents()) == (0 if is_outage else 1)
+    side.now = at(5)
+    side.send()
+    if is_outage:
+        message = write_message(side.channels[0].notices[1], PLACE)
+        assert "not seen to work since: job of step:complete;" in message.text
+
+
 def test_failure_of_another_cause_ends_what_only_its_source_could_end(side: Side) -> None:
     check, step = "check:archives_loaded", "step:load"
     side.store.failed(problem(0, cause="guard", source=check), at(0))

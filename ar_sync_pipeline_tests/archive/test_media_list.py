@@ -284,6 +284,7 @@ class TestHostileLists:
         path = forged(tmp_path, (line("a") + line("b")).encode())
         assert "more than 1:" in refusal(path, ReadLimits(**{limit: 1}))
 
+    @pytest.mark.long
     def test_flipped_bit_and_truncation_are_refused_anywhere(self, tmp_path: Path) -> None:
         source = make_source(tmp_path / "files", media=PICTURES, listed=True)
         path = write_archive(tmp_path, source)
@@ -316,9 +317,9 @@ class TestHostileLists:
 class TestManifest:
     def test_list_needs_its_own_format_number_and_no_other_list(self, tmp_path: Path) -> None:
         listed = write_media_list(tmp_path / "list", lines("a"))
-        with pytest.raises(ValueError, match="in format 3 or 4, and in no other"):
+        with pytest.raises(ValueError, match="in format 3, 4 or 5, and in no other"):
             make_manifest(media_list=listed)
-        with pytest.raises(ValueError, match="in format 3 or 4, and in no other"):
+        with pytest.raises(ValueError, match="in format 3, 4 or 5, and in no other"):
             make_manifest(format=3)
         with pytest.raises(ValueError, match="the manifest and a member list media"):
             make_manifest(format=3, media_list=listed, media=(make_entry("a", b""),))
@@ -355,6 +356,7 @@ class TestWriter:
         with pytest.raises(ValueError, match="without it, or it without them"):
             ArchiveSource(source.manifest, members)
 
+    @pytest.mark.long
     def test_memory_does_not_grow_with_the_number_of_files(self, tmp_path: Path) -> None:
         peaks = {count: self._peak(tmp_path, count) for count in (3_000, 30_000)}
         assert peaks[30_000] < peaks[3_000] + 1024**2

@@ -42,6 +42,7 @@ def test_same_seed_and_instant_give_the_same_city(
     assert all(each.equal for each in prove_equal_tables(city_url, again))
 
 
+@pytest.mark.long
 def test_a_corrected_city_gives_a_receiver_nothing_to_warn_of(sender_db: str) -> None:
     with psycopg.connect(sender_db) as connection:
         fill_city(connection, now=NOW)
@@ -57,6 +58,7 @@ def test_a_corrected_city_gives_a_receiver_nothing_to_warn_of(sender_db: str) ->
     assert count[1:] == (0, 0)
 
 
+@pytest.mark.long
 def test_another_seed_gives_another_city(city_url: str, sender_db: str) -> None:
     with psycopg.connect(sender_db) as connection:
         fill_city(connection, now=NOW, seed=2)

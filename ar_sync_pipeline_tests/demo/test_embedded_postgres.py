@@ -68,6 +68,7 @@ def test_stopped_server_has_no_url(tmp_path: Path) -> None:
         EmbeddedPostgres(tmp_path).url()
 
 
+@pytest.mark.long
 def test_stop_breaks_open_connections(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "cluster")
     try:
@@ -80,6 +81,7 @@ def test_stop_breaks_open_connections(tmp_path: Path) -> None:
         server.destroy()
 
 
+@pytest.mark.long
 def test_leftover_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "cluster"
     killed = subprocess.run(
@@ -100,6 +102,7 @@ def test_leftover_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
         server.destroy()
 
 
+@pytest.mark.long
 def test_leftover_is_stopped_by_destroy_alone(tmp_path: Path) -> None:
     folder = tmp_path / "cluster"
     killed = subprocess.run(
@@ -150,6 +153,7 @@ def test_password_is_asked_for_and_carried_by_the_url(tmp_path: Path) -> None:
         server.destroy()
 
 
+@pytest.mark.long
 def test_wheel_binaries_serve_too(tmp_path: Path) -> None:
     binaries = wheel_postgres_binaries()
     assert binaries is not None
@@ -213,6 +217,7 @@ def test_programs_in_a_closed_folder_are_reached_by_a_copy(tmp_path: Path) -> No
 
 
 @as_root
+@pytest.mark.long
 def test_normal_user_serves_in_the_very_folder() -> None:
     account = pwd.getpwnam("nobody")
     folder = Path("/tmp") / f"ar-sync-normal-user-{os.getpid()}"  # noqa: S108 needs a folder that others can enter

@@ -30,6 +30,7 @@ def _change(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
+@pytest.mark.long
 def test_copies_are_equal(city_url: str, copied_db: str) -> None:
     tables = prove_equal_tables(city_url, copied_db)
     assert len(tables) == 24

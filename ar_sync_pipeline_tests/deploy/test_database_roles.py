@@ -173,6 +173,7 @@ def test_receiver_role_may_call_what_its_rows_call_where_the_public_may_not(
     assert sites.load().refused == ()
 
 
+@pytest.mark.long
 def test_receiver_role_may_suppress_side_effects_unless_the_administrator_says_no(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:
@@ -184,6 +185,7 @@ def test_receiver_role_may_suppress_side_effects_unless_the_administrator_says_n
     assert not refused(sites.receiver, suppress)
 
 
+@pytest.mark.long
 def test_roles_reach_the_tables_of_several_schemas_and_no_others(
     filled: TwoSites, role_script: RoleScript
 ) -> None:
@@ -245,6 +247,7 @@ def test_tables_of_other_schemas_that_refer_to_the_catalogs_are_looked_at(
     ]
 
 
+@pytest.mark.long
 def test_complete_partial_and_deletions_are_replicated_by_the_roles(
     sites: TwoSites, filled: TwoSites
 ) -> None:
@@ -355,6 +358,7 @@ def test_table_that_is_made_later_is_read_only_where_the_administrator_says_so(
     assert allowed(sites.sender, ["SELECT FROM app_new", "SELECT FROM payroll"]) == []
 
 
+@pytest.mark.long
 def test_new_table_waits_at_the_receiver_for_the_role(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:
@@ -372,6 +376,7 @@ def test_new_table_waits_at_the_receiver_for_the_role(
     assert rows(filled.receiver, "SELECT word FROM app_new") == [("first",)]
 
 
+@pytest.mark.long
 def test_both_roles_are_ready_for_new_tables_where_the_administrator_says_so(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:
@@ -428,6 +433,7 @@ def test_script_takes_what_the_catalog_no_longer_names(
 
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])
+@pytest.mark.long
 def test_script_names_the_tables_that_another_catalog_loses(
     filled: TwoSites, role_script: RoleScript, side: str
 ) -> None:
@@ -438,6 +444,7 @@ def test_script_names_the_tables_that_another_catalog_loses(
     role_script(side, url, tables="crm_*", warning="no longer: public.app_child, public.app_")
 
 
+@pytest.mark.long
 def test_script_warns_of_rights_that_others_gave(filled: TwoSites, role_script: RoleScript) -> None:
     for url in (filled.sender, filled.receiver):
         execute(url, *OUTSIDE, "GRANT INSERT ON accounts TO PUBLIC")
@@ -463,6 +470,7 @@ def test_script_calls_no_function_of_those_who_may_create_some_in_public(
     assert hostile_calls(url) == 0
 
 
+@pytest.mark.long
 def test_ledger_that_another_role_has_made_is_taken_over(
     filled: TwoSites, role_script: RoleScript
 ) -> None:

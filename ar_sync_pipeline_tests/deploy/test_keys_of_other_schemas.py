@@ -10,7 +10,7 @@ import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
-from ar_sync_pipeline.sync.watch.database_findings import check_receiver
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_window, watermark_of
@@ -82,6 +82,26 @@ KINDS = {
         ),
     ),
 }
+# The type is in schema public, and its operators are not.
+MAIL = (
+    'CREATE SCHEMA "Util"',
+    'CREATE EXTENSION citext SCHEMA "Util"',
+    'CREATE DOMAIN mail AS "Util".citext',
+)
+COMPARED = {
+    "key": (
+        *MAIL,
+        "CREATE TABLE t_a (email mail PRIMARY KEY, v int)",
+        "INSERT INTO t_a VALUES ('a@b')",
+    ),
+    "reference": (
+        *MAIL,
+        "CREATE TABLE t_a (id int PRIMARY KEY, email mail UNIQUE, v int)",
+        "CREATE TABLE t_b (id int PRIMARY KEY, email mail REFERENCES t_a (email))",
+        "INSERT INTO t_a VALUES (1, 'a@b')",
+        "INSERT INTO t_b VALUES (1, 'a@b')",
+    ),
+}
 
 
 @pytest.fixture(
@@ -106,6 +126,7 @@ def errors(sites: TwoSites) -> list[Finding]:
     return [one for one in found if one.level is Level.ERROR]
 
 
+@pytest.mark.long
 def test_role_may_use_what_its_keys_are_made_of_or_is_told_the_grant(
     owner: TwoSites, role_script: RoleScript
 ) -> None:
@@ -126,3 +147,27 @@ def test_role_may_use_what_its_keys_are_made_of_or_is_told_the_grant(
     assert errors(sites) == []
     assert sites.load().refused == ()
     assert equal(owner, "SELECT id, email FROM t_a ORDER BY id")
+
+
+@pytest.mark.parametrize("statements", COMPARED.values(), ids=COMPARED)
+def test_sender_s_role_may_use_what_compares_keys_and_references_or_is_told_the_grant(
+    database_factory: DatabaseFactory,
+    role_script: RoleScript,
+    tmp_path: Path,
+    statements: tuple[str, ...],
+) -> None:
+    catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"]})
+    url = database_factory()
+    execute(url, *statements)
+    role = role_script("sender", url, tables="t_*")
+    sites = TwoSites(role, url, catalog, tmp_path)
+    assert check_sender(role, catalog) == ()
+    since = watermark_of(sites.complete())
+    execute(url, "UPDATE t_a SET v = 1")
+    sites.partial(recent_window(), since=since)
+
+    execute(url, f'REVOKE USAGE ON SCHEMA "Util" FROM "{unquote(str(urlsplit(role).username))}"')
+    (found,) = check_sender(role, catalog)
+    assert found.problem == "schema Util gives this role no USAGE"
+    execute(url, found.sql)
+    sites.partial(recent_window(), since=since)

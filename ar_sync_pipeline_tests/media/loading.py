@@ -29,7 +29,7 @@ def stage_files(stage: MediaStage, files: Mapping[str, bytes]) -> list[Outcome]:
 
 def show(stage: MediaStage) -> None:
     """As just before the commit."""
-    rename_into_place(stage, lambda _: nullcontext())
+    rename_into_place(stage, lambda _: nullcontext(), lambda: None)
 
 
 def end(folder: Path, *, committed: bool) -> None:

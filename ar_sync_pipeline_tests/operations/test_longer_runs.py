@@ -42,6 +42,7 @@ def limit(instance: dg.DagsterInstance, run_id: str) -> float | None:
 
 
 @pytest.mark.parametrize("tags", [{LIMIT: str(6 * HOUR)}, {}], ids=["of its job", "by hand"])
+@pytest.mark.long
 def test_run_that_reports_progress_always_has_an_hour_left(
     instance: dg.DagsterInstance, tags: dict[str, str]
 ) -> None:
@@ -142,6 +143,7 @@ def test_upload_of_a_dump_reports_progress(
     assert float(run.tags[LIMIT]) > 2 * HOUR - 60
 
 
+@pytest.mark.long
 def test_run_of_a_load_has_the_whole_time_of_its_transform(deployment: Deployment) -> None:
     deployment.receiver_changes |= {
         "AR_SYNC_TRANSFORM": "command:/bin/true",

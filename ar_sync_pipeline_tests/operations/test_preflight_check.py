@@ -10,7 +10,11 @@ import pytest
 from ar_sync_pipeline.operations import preflight_check
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, SPOOL
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
-from ar_sync_pipeline.operations.check_evaluation import unchanged_since
+from ar_sync_pipeline.operations.check_evaluation import (
+    evaluation_of,
+    examined_at,
+    unchanged_since,
+)
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.preflight_check import CHECK
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
@@ -120,6 +124,7 @@ def test_failed_finding_is_written_at_each_examination_and_is_one_finding(
     found = [process.tick() for _ in range(3)]
     assert all(isinstance(one, dg.AssetCheckEvaluation) for one in found)
     assert len({unchanged_since(one) for one in found if not isinstance(one, str)}) == 1
+    assert len({examined_at(one) for one in found if not isinstance(one, str)}) == 3
     history = instance.event_log_storage.get_asset_check_execution_history(RECEIVER, limit=9)
     assert len(history) <= 2, "they replace each other"
 
@@ -219,8 +224,14 @@ def test_finding_that_something_else_hides_is_recorded_again(
     process.tick()
     assert dg.materialize([made_by_a_run], instance=instance).success
     assert not is_shown(instance, RECEIVER)
-    assert isinstance(process.tick(), dg.AssetCheckEvaluation)
+    again = process.tick()
+    assert isinstance(again, dg.AssetCheckEvaluation)
     assert is_shown(instance, RECEIVER)
+    shown = preflight_check.shown_preflight(instance, RECEIVER.asset_key)
+    assert shown is not None
+    first = examined_at(again)
+    assert first is not None
+    assert examined_at(evaluation_of(shown)) == first, "it was not examined again"
 
 
 def test_operator_can_execute_the_check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,15 +15,19 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimitsCounter
+from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunOpConcurrency
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget, GrpcServerTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
+    QueuedRunCoordinatorDaemon,
+)
 from dagster_shared.yaml_utils import load_yaml_from_path
 
-from ar_sync_pipeline.demo.dagster_process import HOST
+from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess
 from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.runs import own_process, watched_launcher
 from ar_sync_pipeline.operations.runs.celery_launcher import WatchedCeleryRunLauncher
@@ -30,7 +35,7 @@ from ar_sync_pipeline.operations.runs.kubernetes_launcher import WatchedK8sRunLa
 from ar_sync_pipeline.operations.runs.own_process import PROCESS_TAG, name_process
 from ar_sync_pipeline.operations.runs.watched_launcher import WatchedRunLauncher
 from ar_sync_pipeline_tests.alerts.watched import ORIGIN
-from ar_sync_pipeline_tests.operations import unresponsive_run
+from ar_sync_pipeline_tests.operations import draining_server, unresponsive_run
 from ar_sync_pipeline_tests.waiting import until
 
 
@@ -101,6 +106,7 @@ def here(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return newest(instance, run)
 
 
+@pytest.mark.long
 def test_run_of_a_command_line_is_gone_as_soon_as_its_process_is(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, unresponsive_run.__file__, str(tmp_path)])
     try:
@@ -236,6 +242,7 @@ def is_blocked(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return counter.is_blocked(run)
 
 
+@pytest.mark.long
 def test_code_host_that_is_gone_frees_its_pool_slot_in_minutes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,3 +266,80 @@ def test_code_host_that_is_gone_frees_its_pool_slot_in_minutes(
         assert not is_blocked(instance, waiting)
         # Minutes: the silence, and how often the daemon looks.
         assert instance.run_monitoring_poll_interval_seconds <= 60
+
+
+@pytest.fixture
+def draining(home: Path) -> Iterator[WorkspaceProcessContext]:
+    """Yield the workspace of a code server that ends as soon as its only run has ended."""
+    held, port = home / "held", free_port()
+    held.touch()
+    server = DagsterProcess(
+        ["dagster", "api", "grpc", "-f", draining_server.__file__, "-h", HOST, "-p", str(port)],
+        {**os.environ, "DAGSTER_HOME": str(home), "HELD_BY": str(held)},
+        home / "server.log",
+        port,
+    )
+    server.start()
+    server.wait_until_ready()
+    target = GrpcServerTarget(host=HOST, port=port, socket=None, location_name="sender")
+    try:
+        with (
+            dg.DagsterInstance.from_config(str(home)) as instance,
+            WorkspaceProcessContext(instance, target) as workspace,
+        ):
+            submit(workspace)
+            dequeue(workspace)
+            at_work(instance)
+            # What SIGTERM asks for as well, but this has an answer.
+            location = workspace.create_request_context().get_code_location("sender")
+            assert isinstance(location, GrpcServerCodeLocation)
+            location.client.shutdown_server()
+            yield workspace
+            held.unlink()
+    finally:
+        server.stop()
+
+
+def submit(workspace: WorkspaceProcessContext) -> str:
+    """Let a run of the server's job wait in the queue."""
+    request = workspace.create_request_context()
+    location = request.get_code_location("sender")
+    job = location.get_repository("__repository__").get_full_job("held_job")
+    run = create_run_for_test(
+        workspace.instance,
+        job_name="held_job",
+        status=dg.DagsterRunStatus.NOT_STARTED,
+        remote_job_origin=job.get_remote_origin(),
+        job_code_origin=job.get_python_origin(),
+    )
+    workspace.instance.submit_run(run.run_id, request)
+    return str(run.run_id)
+
+
+def dequeue(workspace: WorkspaceProcessContext) -> None:
+    """Let the daemon launch the runs of the queue, if it waits for no code server."""
+    daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+    errors = [error for error in daemon.run_iteration(workspace) if error]
+    assert errors == []
+
+
+def test_run_waits_in_the_queue_while_its_code_server_ends_after_its_last_run(
+    draining: WorkspaceProcessContext,
+) -> None:
+    """As `systemctl restart` while a complete is at work: the server answers and starts no run."""
+    run_id = submit(draining)
+    dequeue(draining)
+    run = draining.instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.QUEUED
+
+
+def test_queue_waits_as_long_as_systemd_lets_a_code_server_drain() -> None:
+    unit = (ROOT / "deploy/systemd/ar-sync-sender.service").read_text()
+    (minutes,) = re.findall(r"^TimeoutStopSec=(\d+)min$", unit, re.MULTILINE)
+    for name in ("dagster.yaml", "dagster.postgres.yaml"):
+        loaded = load_yaml_from_path(str(ROOT / name))
+        assert isinstance(loaded, dict)
+        queue = loaded["run_queue"]
+        waits = queue["max_user_code_failure_retries"] * queue["user_code_failure_retry_delay"]
+        assert waits > 60 * int(minutes)

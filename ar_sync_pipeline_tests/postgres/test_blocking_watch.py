@@ -16,6 +16,7 @@ from ar_sync_pipeline.postgres.errors import (
     LockWaitError,
 )
 from ar_sync_pipeline_tests.postgres.scratch import Scratch
+from ar_sync_pipeline_tests.waiting import until
 
 
 @pytest.fixture
@@ -132,6 +133,53 @@ def test_waits_that_are_not_for_us_do_not_count(scratch: Scratch) -> None:
             done.wait(30)
             assert connection.execute("SELECT 1").fetchone() == (1,)
         thread.join()
+
+
+BUILDS = "SELECT FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted"
+
+
+@pytest.mark.long
+def test_index_that_is_built_concurrently_waits_for_our_snapshot_and_keeps_nobody_waiting(
+    scratch: Scratch,
+) -> None:
+    scratch.run("CREATE TABLE other (v int)")
+    build = threading.Thread(target=scratch.run, args=("CREATE INDEX CONCURRENTLY ON other (v)",))
+    with (
+        end_when_blocking(scratch.url, 0.5, work="the dump") as watch,
+        connect(scratch.url, application="dump") as connection,
+        watch.over(connection),
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute(f"SELECT * FROM {scratch.schema}.t".encode())
+        build.start()
+        until(lambda: scratch.rows(BUILDS), "the build waits for our snapshot")
+        connection.execute("SELECT pg_sleep(3)")
+    build.join()
+
+
+@pytest.mark.long
+def test_statement_that_waits_for_an_index_build_that_waits_for_us_counts(
+    scratch: Scratch,
+) -> None:
+    scratch.run("CREATE TABLE other (v int)")
+    build = threading.Thread(target=scratch.run, args=("CREATE INDEX CONCURRENTLY ON other (v)",))
+    alter = threading.Thread(target=scratch.run, args=("ALTER TABLE other ADD word text",))
+    with (
+        pytest.raises(BlockingEndedError, match="ALTER TABLE other ADD word text"),
+        end_when_blocking(scratch.url, 0.5, work="the dump") as watch,
+        connect(scratch.url, application="dump") as connection,
+        watch.over(connection),
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute(f"SELECT * FROM {scratch.schema}.t".encode())
+        build.start()
+        until(lambda: scratch.rows(BUILDS), "the build waits for our snapshot")
+        alter.start()
+        connection.execute("SELECT pg_sleep(30)")
+    build.join()
+    alter.join()
 
 
 def test_watch_that_loses_its_connection_watches_again(scratch: Scratch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Column
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.export.table_export import chunk_whole_table
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import (
@@ -58,6 +59,9 @@ DIFFERENT = [
     ("time without time zone", "'23:59:59.999999'", "'24:00'"),
     ("time with time zone", "'10:00+00'", "'11:00+01'"),
     ("interval", "'1 month'", "'30 days'"),
+    ("interval", "'1 day'", "'24:00'"),
+    ("interval day to second(3)", "'1 day'", "'24:00'"),
+    ('"char"', "'a'", "'b'"),
     ("date", "'infinity'", "'9999-12-31'"),
     ("uuid", "'c0ffee00-0000-4000-8000-000000000001'", "'c0ffee00-0000-4000-8000-000000000002'"),
     ("bytea", r"'\x00'", r"'\x0000'"),
@@ -94,6 +98,26 @@ def test_spellings_that_are_stored_as_the_same_bits_have_equal_digests(
     connection: Connection, kind: str, one: str, other: str
 ) -> None:
     assert digest_of_value(connection, kind, one) == digest_of_value(connection, kind, other)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "older", "newer"),
+    [
+        # All bits of the longest interval mean infinity since version 17.
+        (
+            "interval",
+            "'178956970 years 7 mons 2147483647 days 2562047788:00:54.775807'",
+            "'infinity'",
+        ),
+        ("interval(3)", "'1 day 00:00:00.5'", "'1 day 00:00:00.5'"),
+    ],
+)
+def test_bits_that_versions_print_differently_have_one_digest(
+    connection: Connection, postgres_18: EmbeddedPostgres, kind: str, older: str, newer: str
+) -> None:
+    with connect(postgres_18.url(), application="test") as other:
+        assert digest_of_value(connection, kind, older) == digest_of_value(other, kind, newer)
 
 
 def test_two_rows_that_exchange_a_columns_value_change_the_digest(connection: Connection) -> None:

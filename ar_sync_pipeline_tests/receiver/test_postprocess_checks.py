@@ -11,6 +11,8 @@ import time_machine
 from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
+from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.receiver.postprocess_checks import check_results
 from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -221,6 +223,38 @@ class TestSensor:
         assert not failed.passed
         due = datetime.fromtimestamp(float(str(failed.metadata[NO_MAIL_BEFORE].value)), UTC)
         assert (due <= looks.sites.clock()) is mailed
+
+    def test_a_tick_ends_no_first_load_and_says_nothing_while_that_locks_the_tables(
+        self, looks: Looks
+    ) -> None:
+        """It holds the locks of the empty tables that it fills until its commit."""
+        url = looks.sites.two.receiver
+        with dg.DagsterInstance.ephemeral() as self.instance:
+            begin_run(self.instance, "complete_loaddata", START)
+            cursor = None
+            with (
+                end_when_blocking(url, 1.0, work="the load") as watch,
+                connect(url, application="load") as load,
+                watch.over(load),
+                load.transaction(),
+            ):
+                load.execute('LOCK TABLE public."AndroidRequests_report"')
+                for minute in (0, 5, 10, 15, 20):
+                    assert self.tick(looks, minute, cursor) is None
+                    cursor = self.skipped_at
+                load.execute("SELECT 1")
+
+    def test_tables_that_another_session_locks_for_long_fail_the_checks(self, looks: Looks) -> None:
+        with (
+            psycopg.connect(looks.sites.two.receiver) as other,
+            dg.DagsterInstance.ephemeral() as self.instance,
+        ):
+            other.execute('LOCK TABLE "AndroidRequests_report"')
+            assert self.tick(looks, 0, None) is None
+            failed = self.tick(looks, 11, self.skipped_at)
+        assert failed
+        assert [event.passed for event in _evaluations(failed)] == [False, False]
+        assert "another session locks AndroidRequests_report" in str(failed.asset_events[0])
 
 
 def begin_run(instance: dg.DagsterInstance, job: str, at: datetime) -> None:

@@ -93,6 +93,7 @@ def kind(request: pytest.FixtureRequest, sites: PostprocessedSites) -> Kind:
     return made
 
 
+@pytest.mark.long
 def test_all_waiting_rows_are_transformed_and_a_second_run_finds_nothing(kind: Kind) -> None:
     kind.sites.load_some_rows()
     assert kind.sites.waiting() == 10

@@ -37,6 +37,7 @@ def test_every_later_process_finds_the_same(settings: SenderSettings) -> None:
     assert grid_start(settings, NOW + timedelta(days=3)) == INSTALLED
 
 
+@pytest.mark.long
 def test_an_installation_that_has_sent_archives_keeps_all_its_windows(
     settings: SenderSettings, deployment: Deployment
 ) -> None:
@@ -47,6 +48,7 @@ def test_an_installation_that_has_sent_archives_keeps_all_its_windows(
 
 
 @pytest.mark.parametrize("has_sent", [False, True])
+@pytest.mark.long
 def test_start_by_a_clock_that_was_ahead_is_replaced(
     settings: SenderSettings, deployment: Deployment, has_sent: bool
 ) -> None:

@@ -99,6 +99,7 @@ def ticks(instance: dg.DagsterInstance) -> Ticks:
 @pytest.mark.parametrize(
     ("failures", "minutes"), [(1, 1), (2, 2), (3, 4), (5, 16), (6, 30), (12, 30)]
 )
+@pytest.mark.long
 def test_pause_grows_with_failures_in_a_row_and_is_said(
     ticks: Ticks, failures: int, minutes: int
 ) -> None:
@@ -114,6 +115,7 @@ def test_pause_grows_with_failures_in_a_row_and_is_said(
 
 
 @pytest.mark.parametrize("job", ["complete_dump", "ssh_sftp_checker", "partial_dump"])
+@pytest.mark.long
 def test_success_of_the_sender_ends_the_pause(ticks: Ticks, job: str) -> None:
     ticks.fails(6)
     succeeding = ticks.run(dg.DagsterRunStatus.STARTED, job, tags=SENDER)

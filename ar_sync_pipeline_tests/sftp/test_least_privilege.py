@@ -135,6 +135,7 @@ def test_chroot_below_a_folder_that_others_may_write_is_found_out(
 
 
 @pytest.mark.parametrize("kind", [("ed25519",), ("ecdsa",), ("rsa", "-b", "2048")])
+@pytest.mark.long
 def test_it_logs_in_with_keys_of_every_kind_and_a_passphrase(
     chrooted_server: ChrootedTestServer, tmp_path: Path, kind: tuple[str, ...]
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     EVERY_MODE,
@@ -144,6 +146,7 @@ GENERATED = (
 
 
 @cases(GENERATED)
+@pytest.mark.long
 def test_values_that_the_server_makes_are_the_senders(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:

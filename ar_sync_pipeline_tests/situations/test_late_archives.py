@@ -101,6 +101,7 @@ both_modes = pytest.mark.parametrize("mode", MODES)
 
 @every_action
 @both_modes
+@pytest.mark.long
 def test_late_complete_that_lacks_newer_rows_takes_no_note_of_theirs(
     late_sites: LateSites, action: str, mode: Mode
 ) -> None:
@@ -121,6 +122,7 @@ def test_late_complete_that_lacks_newer_rows_takes_no_note_of_theirs(
 
 @every_action
 @both_modes
+@pytest.mark.long
 def test_late_complete_from_before_a_swap_is_followed_by_the_swap(
     late_sites: LateSites, action: str, mode: Mode
 ) -> None:
@@ -140,6 +142,7 @@ def test_late_complete_from_before_a_swap_is_followed_by_the_swap(
 
 @every_action
 @both_modes
+@pytest.mark.long
 def test_late_complete_with_rows_that_were_taken_over_since(
     late_sites: LateSites, action: str, mode: Mode
 ) -> None:
@@ -164,6 +167,7 @@ def test_late_complete_with_rows_that_were_taken_over_since(
 
 @every_action
 @both_modes
+@pytest.mark.long
 def test_late_partial_between_two_others_gives_rows_back_nothing_that_is_old(
     late_sites: LateSites, action: str, mode: Mode
 ) -> None:
@@ -186,6 +190,7 @@ def test_late_partial_between_two_others_gives_rows_back_nothing_that_is_old(
 
 
 @both_modes
+@pytest.mark.long
 def test_two_late_completes_and_the_partials_between_them(
     late_sites: LateSites, mode: Mode
 ) -> None:

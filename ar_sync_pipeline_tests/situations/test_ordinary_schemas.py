@@ -302,6 +302,7 @@ REMEDIES = (
 
 
 @cases(VALUES)
+@pytest.mark.long
 def test_changes_of_common_values_arrive(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:
@@ -309,6 +310,7 @@ def test_changes_of_common_values_arrive(
 
 
 @cases(PLACEHOLDERS)
+@pytest.mark.long
 def test_values_move_where_every_placeholder_is_refused(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:

@@ -344,6 +344,7 @@ QUIET = (
 
 
 @cases(MEDDLERS)
+@pytest.mark.long
 def test_code_at_the_receiver_alters_nothing_or_is_named(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:
@@ -359,6 +360,7 @@ def test_audits_of_the_receiver_stop_no_load(
 
 
 @cases(QUIET)
+@pytest.mark.long
 def test_functions_find_what_they_name_and_triggers_stay_quiet(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:

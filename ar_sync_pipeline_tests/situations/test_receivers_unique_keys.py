@@ -193,6 +193,31 @@ OF_THE_RECEIVER = (
         },
         modes=(Mode.SUPERUSER, Mode.LEAST),
     ),
+    Situation(
+        "columns_of_types_other_than_text_are_reset_within_a_key",
+        "CREATE TABLE t_a (id int PRIMARY KEY, u text)",
+        receiver="CREATE TYPE state AS ENUM ('new', 'done'); ALTER TABLE t_a ADD state state,"
+        " ADD due date, ADD left_at timestamptz, ADD UNIQUE (u, state, due),"
+        " ADD EXCLUDE (u WITH =) WHERE (left_at IS NULL) DEFERRABLE",
+        rows="INSERT INTO t_a SELECT n, 'u' || n FROM generate_series(1, 5) n",
+        own="UPDATE t_a SET state = 'done' WHERE id = 2",
+        steps=(
+            partial(
+                rotate(5),
+                finds=[
+                    ask("SELECT DISTINCT state::text, due::text FROM t_a", ("new", "2026-01-01"))
+                ],
+            ),
+        ),
+        rules={
+            "t_a": {
+                "receiver_columns": ["state", "due", "left_at"],
+                "reset_on_change": {"state": "new", "due": "2026-01-01"},
+                "clear_on_change": ["left_at"],
+            }
+        },
+        modes=(Mode.SUPERUSER, Mode.LEAST),
+    ),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     EVERY_MODE,
@@ -192,6 +194,7 @@ NAMES = (
 
 
 @cases(NAMES)
+@pytest.mark.long
 def test_names_are_only_names(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:

@@ -362,6 +362,7 @@ SHAPES = (
 
 
 @cases(PARTITIONS)
+@pytest.mark.long
 def test_partitions_hold_the_senders_rows(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:

@@ -373,6 +373,7 @@ TYPED = (
 
 
 @cases(COLLATIONS)
+@pytest.mark.long
 def test_bytes_count_and_not_what_a_collation_calls_equal(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.spool.errors import SpoolAccessError
-from ar_sync_pipeline.spool.ownership import take_ownership
+from ar_sync_pipeline.spool.ownership import remove_dead_copies, take_ownership
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     list_applied,
@@ -104,6 +107,55 @@ def test_larger_archive_than_the_free_space_is_not_copied(
     os.truncate(published.path, 2**43)
     take_ownership(published.path)
     assert published.path.stat().st_uid == NOBODY
+
+
+# The first block is on the disk when it waits for the second.
+COPIER = """
+import os, sys, time
+from itertools import count
+from pathlib import Path
+from ar_sync_pipeline.spool import ownership
+read, calls = os.read, count()
+def slow(fd, size):
+    if next(calls):
+        print("copies", flush=True)
+        time.sleep(600)
+    return read(fd, size)
+os.read = slow
+ownership.take_ownership(Path(sys.argv[1]))
+"""
+
+
+def test_copy_of_a_killed_process_is_removed_and_that_of_a_running_one_is_not(
+    spool: Path, published: SpooledArchive
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", COPIER, published.path],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"copies\n"
+        (copy,) = (spool / "parked").iterdir()
+        # The disk has been slow for ten seconds.
+        os.utime(copy, (time.time() - 10,) * 2)
+        remove_dead_copies(spool)
+        assert copy.exists()
+    finally:
+        process.kill()
+        process.communicate()
+    remove_dead_copies(spool)
+    assert not copy.exists()
+    assert unpark(spool, published).path.read_bytes() == CONTENT
+
+
+def test_reason_that_another_process_writes_stays(spool: Path) -> None:
+    reason = spool / "parked" / ".writing-0123456789abcdef"
+    reason.write_bytes(b"reason")
+    os.utime(reason, (0, 0))
+    remove_dead_copies(spool)
+    assert reason.exists()
 
 
 def test_disk_that_fails_is_one_sentence_and_leaves_the_archive(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
+from ar_sync_pipeline.postgres.errors import DatabaseFailedError, DatabaseRefusedError
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_roles import RoleScript
@@ -27,6 +27,15 @@ TRIGGER = (
 )
 AUDITS = "INSERT INTO ddl_history VALUES (tg_tag);"
 FORBIDS = "RAISE EXCEPTION 'DDL is forbidden';"
+
+
+OF_THE_SERVER = {
+    "cancel": "PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(5);",
+    "full_disk": (
+        "SET LOCAL work_mem = '64kB'; SET LOCAL temp_file_limit = '64kB';"
+        " PERFORM n FROM generate_series(1, 100000) n ORDER BY n DESC;"
+    ),
+}
 
 
 @pytest.fixture
@@ -67,6 +76,16 @@ def test_trigger_of_the_sender_that_fails_is_named(sites: TwoSites) -> None:
     )
 
 
+@pytest.mark.parametrize("body", OF_THE_SERVER.values(), ids=OF_THE_SERVER)
+def test_failure_of_the_server_inside_a_trigger_of_the_sender_is_retried(
+    sites: TwoSites, body: str
+) -> None:
+    watch(sites.sender, body)
+    since = watermark_of(sites.complete())
+    with pytest.raises(DatabaseFailedError, match="gave up a statement"):
+        sites.partial(recent_window(), since=since)
+
+
 def test_trigger_of_the_sender_that_the_role_may_not_run_is_named(
     sites: TwoSites, role_script: RoleScript
 ) -> None:
@@ -92,6 +111,7 @@ def test_trigger_of_the_receiver_does_not_fire_for_a_role_that_may_suppress_it(
     assert equal(sites, "TABLE t_a")
 
 
+@pytest.mark.long
 def test_trigger_of_the_receiver_that_fires_is_told(
     sites: TwoSites, role_script: RoleScript
 ) -> None:

@@ -5,12 +5,16 @@ Defaults, checks, triggers, generated columns, indexes on expressions and domain
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.merge import filling
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver
+from ar_sync_pipeline.transform.untransformed import count_waiting_rows
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
@@ -82,6 +86,21 @@ def test_rows_get_the_defaults_and_pass_the_checks_of_the_database(sites: TwoSit
     sites.complete()
     assert sites.load().refused == ()
     assert equal(sites, SHARED)
+
+
+def test_value_of_reset_on_change_is_read_as_the_application_reads_it(sites: TwoSites) -> None:
+    sites.at_receiver("ALTER TABLE t_a ADD due date")
+    rules = {"t_a": {"receiver_columns": ["due"], "reset_on_change": {"due": "13/05/2026"}}}
+    catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"], "table": rules})
+    sites.catalog = catalog
+    assert [one for one in check_receiver(sites.receiver, catalog) if "due" in one.problem] == []
+    sites.complete()
+    assert sites.load().refused == ()
+    assert rows(sites.receiver, "SELECT DISTINCT due - '2026-05-13'::date FROM t_a") == [(0,)]
+    now, limit = datetime.now(UTC), timedelta(hours=1)
+    with connect(sites.receiver, application="test") as connection:
+        (waiting,) = count_waiting_rows(connection, catalog, now=now, limit=limit)
+    assert waiting.rows == 2
 
 
 def test_index_is_created_again_as_it_was_printed(sites: TwoSites) -> None:

@@ -37,6 +37,7 @@ def test_sample_gets_the_results_that_the_rules_give_row_by_row(sample_receiver:
     assert all(row["transformed"] for row in facts["report"])
 
 
+@pytest.mark.long
 def test_postgis_and_wkb_give_the_sample_the_same_results(
     sample_receiver: Receiver, sample_postgis_receiver: Receiver
 ) -> None:

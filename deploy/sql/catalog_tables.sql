@@ -87,6 +87,95 @@ SELECT c.oid
    AND EXISTS (SELECT FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
                 WHERE r.rolname = :'role' AND a.grantee <> c.relowner);
 
--- The catalog's schema is one of them also where it has no such table.
+-- The catalog's schema is one of them also where it has no such table. Functions of the application name
+-- others by the search path, of which PostgreSQL skips a schema that the role may not use. The settings
+-- are in the order of their priority (PostgreSQL manual, ALTER ROLE).
 CREATE TEMP TABLE ar_sync_schemas AS
-SELECT schema FROM ar_sync_tables UNION SELECT format('%I', :'schema')::regnamespace;
+WITH setting AS (
+  SELECT substr(c, length('search_path=') + 1) AS path
+    FROM pg_db_role_setting s
+    LEFT JOIN pg_roles r ON r.oid = s.setrole
+    LEFT JOIN pg_database d ON d.oid = s.setdatabase
+   CROSS JOIN unnest(s.setconfig) AS c
+   WHERE (s.setrole = 0 OR r.rolname = :'role')
+     AND (s.setdatabase = 0 OR d.datname = current_database()) AND starts_with(c, 'search_path=')
+   ORDER BY s.setrole = 0, s.setdatabase = 0
+   LIMIT 1
+), resolved AS MATERIALIZED (
+  SELECT set_config('search_path', replace(
+           coalesce((SELECT path FROM setting),
+                    (SELECT reset_val FROM pg_settings WHERE name = 'search_path')),
+           '"$user"', quote_ident(:'role')), true),
+         current_schemas(false) AS schemas,
+         set_config('search_path', 'pg_catalog, pg_temp', true)
+)
+SELECT schema FROM ar_sync_tables
+UNION
+SELECT format('%I', :'schema')::regnamespace
+UNION
+SELECT format('%I', name)::regnamespace
+  FROM resolved, unnest(schemas) AS name
+ WHERE name !~ '^pg_' AND name NOT IN ('information_schema', 'ar_sync');
+
+-- A load computes the keys' expressions, and loads and dumps compare by their operators (the same query
+-- as in ar_sync_pipeline/postgres/checks/named_schemas.py).
+INSERT INTO ar_sync_schemas
+WITH RECURSIVE relation AS (
+  SELECT name::oid AS oid FROM ar_sync_tables
+   UNION
+  SELECT h.inhrelid
+    FROM relation r
+    JOIN pg_class c ON c.oid = r.oid AND c.relkind = 'p'
+    JOIN pg_inherits h ON h.inhparent = r.oid),
+index AS (
+  SELECT i.* FROM relation r JOIN pg_index i ON i.indrelid = r.oid
+   WHERE i.indisunique OR i.indisexclusion),
+used AS (
+  SELECT d.refclassid AS class, d.refobjid AS oid
+    FROM index i
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+   UNION ALL
+  SELECT d.refclassid, d.refobjid
+    FROM relation r
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid
+     AND d.refclassid IN ('pg_proc'::regclass, 'pg_collation'::regclass)
+   UNION ALL
+  SELECT d.refclassid, d.refobjid
+    FROM index i
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attgenerated <> ''
+     AND (a.attnum = ANY (i.indkey::int2[])
+          OR EXISTS (SELECT FROM pg_depend d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
+                        AND d.refobjsubid = a.attnum))
+    JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+   UNION ALL
+  SELECT 'pg_operator'::regclass, o.oid
+    FROM index i
+    JOIN pg_constraint k ON k.conindid = i.indexrelid
+   CROSS JOIN unnest(k.conexclop) AS o(oid)
+   UNION ALL
+  SELECT 'pg_operator'::regclass, o.oid
+    FROM relation r
+    JOIN pg_constraint k ON k.conrelid = r.oid
+   CROSS JOIN unnest(k.conpfeqop) AS o(oid))
+SELECT format('%I', n.nspname)::regnamespace
+  FROM used u
+ CROSS JOIN LATERAL (
+    SELECT pronamespace FROM pg_proc WHERE u.class = 'pg_proc'::regclass AND oid = u.oid
+     UNION ALL
+    SELECT oprnamespace FROM pg_operator WHERE u.class = 'pg_operator'::regclass AND oid = u.oid
+     UNION ALL
+    SELECT typnamespace FROM pg_type WHERE u.class = 'pg_type'::regclass AND oid = u.oid
+     UNION ALL
+    SELECT collnamespace FROM pg_collation WHERE u.class = 'pg_collation'::regclass AND oid = u.oid
+     UNION ALL
+    SELECT q.oprnamespace
+      FROM pg_opclass c
+      JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+       AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+      JOIN pg_operator q ON q.oid = m.amopopr
+     WHERE u.class = 'pg_opclass'::regclass AND c.oid = u.oid) AS x (namespace)
+  JOIN pg_namespace n ON n.oid = x.namespace AND n.nspname <> 'pg_catalog'
+EXCEPT SELECT schema FROM ar_sync_schemas;

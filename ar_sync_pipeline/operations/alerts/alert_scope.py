@@ -24,6 +24,7 @@ class AlertScope:
         areas: Areas by the code of an error.
         checks_of_areas: Checks that evaluate an area; their failures belong to the area.
         muted: Checks that fail as a consequence of another problem, with the key of that cause.
+        proofs: Steps that succeed only if a cause works, with the key of that cause.
         docs_url: Address under which the folder ``docs`` is published; None: it is not.
     """
 
@@ -36,6 +37,7 @@ class AlertScope:
     areas: Mapping[str, Area]
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] = field(default_factory=dict)
     muted: Mapping[dg.AssetCheckKey, str] = field(default_factory=dict)
+    proofs: Mapping[str, str] = field(default_factory=dict)
     docs_url: str | None = None
 
     def page(self, name: str) -> str:
@@ -69,6 +71,7 @@ def scope_of(
     *,
     checks_of_areas: Mapping[dg.AssetCheckKey, Area],
     muted: Mapping[dg.AssetCheckKey, str],
+    proofs: Mapping[str, str],
     docs_url: str | None,
 ) -> AlertScope:
     """Return everything that a code location defines.
@@ -94,6 +97,7 @@ def scope_of(
         areas_by_error(areas),
         checks_of_areas,
         muted,
+        proofs,
         docs_url,
     )
 

@@ -25,6 +25,7 @@ def with_alerts(
     *,
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] | None = None,
     muted: Mapping[dg.AssetCheckKey, str] | None = None,
+    proofs: Mapping[str, str] | None = None,
 ) -> dg.Definitions:
     """Return the same definitions, with the hooks and the alert sensor.
 
@@ -37,6 +38,7 @@ def with_alerts(
         clock: Returns the current time.
         checks_of_areas: Checks that evaluate what several jobs depend on.
         muted: Checks that also fail because of another problem, with the key of that cause.
+        proofs: Steps that succeed only if a cause works, with the key of that cause.
     """
     alerts = open_alerts(settings, clock)
     areas = SENDER_AREAS if isinstance(settings, SenderSettings) else RECEIVER_AREAS
@@ -46,6 +48,7 @@ def with_alerts(
         areas,
         checks_of_areas=checks_of_areas or {},
         muted=muted or {},
+        proofs=proofs or {},
         docs_url=settings.docs_url,
     )
     hooks = step_hooks(scope, alerts)

@@ -16,6 +16,7 @@ from ar_sync_pipeline.operations.check_evaluation import (
     PAGE,
     REMEDY,
     check_label,
+    examined_at,
     unchanged_since,
 )
 from ar_sync_pipeline.operations.check_specs import meaning_of, page_of, remedy_of
@@ -154,7 +155,9 @@ def _of_records(
         evaluation = record.evaluation
         if record.event is None or evaluation is None:
             continue
-        at = datetime.fromtimestamp(record.event.timestamp, UTC)
+        recorded_at = datetime.fromtimestamp(record.event.timestamp, UTC)
+        # What is recorded again to stay shown was not found again.
+        at = min(recorded_at, examined_at(evaluation) or recorded_at)
         if evaluation.passed:
             yield Success(check_source(evaluation.asset_check_key), at)
         elif is_to_be_mailed(evaluation, at):

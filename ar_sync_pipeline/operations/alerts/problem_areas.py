@@ -18,12 +18,18 @@ class Area:
         title: Name in messages.
         errors: Errors of the engine that say it is broken.
         page: Page of the runbook.
+        outages: Those errors that say that it is broken for everyone who uses it.
     """
 
     cause: str
     title: str
     errors: tuple[type[ArSyncError], ...]
     page: str
+    outages: tuple[type[ArSyncError], ...] = ()
+
+    def is_outage(self, code: str) -> bool:
+        """Return whether an error of this code says that it is broken for everyone."""
+        return any(error.code == code for error in self.outages)
 
 
 ENDPOINT = Area(
@@ -75,6 +81,7 @@ DATABASE = Area(
     "the sender's database",
     (DatabaseUnreachableError, DatabaseRefusedError),
     "database_refuses",
+    outages=(DatabaseUnreachableError,),
 )
 SENDER_AREAS = (ENDPOINT, RECEIVER_DISK, RECEIPTS, DATABASE)
 RECEIVER_AREAS = (SPOOL, replace(DATABASE, title="the receiver's database"))

@@ -53,7 +53,9 @@ def failed_steps(
     return list(_step_problems(scope, run, _failures(events), events))
 
 
-def successes_of_step(instance: dg.DagsterInstance, run_id: str, step: str) -> list[Success]:
+def successes_of_step(
+    instance: dg.DagsterInstance, scope: AlertScope, run_id: str, step: str
+) -> list[Success]:
     """Return the success of a step that has just ended, and of the checks that it has passed."""
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     now = datetime.now(UTC)
@@ -63,7 +65,7 @@ def successes_of_step(instance: dg.DagsterInstance, run_id: str, step: str) -> l
         if entry.step_key == step
     )
     checks = (Success(check_source(one.asset_check_key), now) for one in passed if one.passed)
-    return [Success(_step_source(step), now), *checks]
+    return [_step_success(scope, step, now), *checks]
 
 
 def run_findings(
@@ -81,7 +83,7 @@ def run_findings(
     failures = _failures(events)
     at = _moment(end.timestamp)
     findings: list[Problem | Success] = [
-        Success(_step_source(event.step_key), _moment(event.timestamp))
+        _step_success(scope, event.step_key, _moment(event.timestamp))
         for event in events
         if event.dagster_event_type is dg.DagsterEventType.STEP_SUCCESS
         and event.step_key
@@ -126,6 +128,7 @@ def _step_problems(
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
             runbook=scope.page(area.page) if area else "",
+            is_outage=area is not None and area.is_outage(sentence.error),
         )
 
 
@@ -244,6 +247,10 @@ def run_name(run: dg.DagsterRun) -> str:
 def run_source(run: dg.DagsterRun) -> str:
     """Return a run as the source of a problem that none of its steps reports."""
     return f"job:{run.job_name}"
+
+
+def _step_success(scope: AlertScope, step: str, at: datetime) -> Success:
+    return Success(_step_source(step), at, scope.proofs.get(step))
 
 
 def _step_source(step_key: str | None) -> str:

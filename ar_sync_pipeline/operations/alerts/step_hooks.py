@@ -35,7 +35,8 @@ def step_hooks(scope: AlertScope, alerts: Alerts) -> set[dg.HookDefinition]:
         try:
             if not alerts.store.open_incidents():
                 return
-            for success in successes_of_step(context.instance, context.run_id, context.step_key):
+            run_id, step = context.run_id, context.step_key
+            for success in successes_of_step(context.instance, scope, run_id, step):
                 alerts.note(success)
         except ArSyncError as error:
             context.log.warning("This success does not end an incident yet. %s", error)

@@ -22,6 +22,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 # The daemon retries a lost run some seconds after it detects the loss.
 _RETRIED_WITHIN = timedelta(minutes=2)
 _MANY = 100
@@ -85,6 +86,15 @@ def last_canceled(instance: dg.DagsterInstance, job_name: str, now: datetime) ->
     return max(not_ahead(times, now), default=None)
 
 
+def last_end_by_hand(
+    instance: dg.DagsterInstance, key: dg.AssetKey, now: datetime
+) -> datetime | None:
+    """Return when the newest run by hand of an asset ended; not by a clock that was ahead."""
+    newest = _last_by_hand(instance, key, [*_FINISHED, dg.DagsterRunStatus.CANCELED])
+    times = [datetime.fromtimestamp(one.end_time, UTC) for one in newest if one.end_time]
+    return max(not_ahead(times, now), default=None)
+
+
 def is_stopped(instance: dg.DagsterInstance, name: str, repository_id: str | None) -> bool:
     """Return whether a user has stopped the schedule or sensor of this name.
 
@@ -106,9 +116,7 @@ def failures_in_a_row(
 
     Failures that a clock recorded that was ahead do not count.
     """
-    finished = dg.RunsFilter(
-        job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
-    )
+    finished = dg.RunsFilter(job_name=job_name, statuses=_FINISHED)
     found: list[datetime] = []
     if since is not None and not not_ahead([since], now):
         since = None
@@ -138,10 +146,16 @@ def _last_finished(
     instance: dg.DagsterInstance, job_name: str, key: dg.AssetKey
 ) -> Sequence[dg.RunRecord]:
     """Return the newest finished run of a job; of runs by hand, which all pairs have, of a key."""
-    finished = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
-    filters = dg.RunsFilter(job_name=job_name, statuses=finished)
-    if job_name != IMPLICIT_ASSET_JOB_NAME:
-        return instance.get_run_records(filters, limit=1)
+    if job_name == IMPLICIT_ASSET_JOB_NAME:
+        return _last_by_hand(instance, key, _FINISHED)
+    filters = dg.RunsFilter(job_name=job_name, statuses=_FINISHED)
+    return instance.get_run_records(filters, limit=1)
+
+
+def _last_by_hand(
+    instance: dg.DagsterInstance, key: dg.AssetKey, statuses: Sequence[dg.DagsterRunStatus]
+) -> Sequence[dg.RunRecord]:
+    filters = dg.RunsFilter(job_name=IMPLICIT_ASSET_JOB_NAME, statuses=statuses)
     by_hand = instance.get_run_records(filters, limit=_MANY)
     return [one for one in by_hand if key in (one.dagster_run.asset_selection or ())][:1]
 

@@ -4,6 +4,9 @@ A code server reports at once that one of its workers was killed. If the server 
 workers (a reboot, a power failure), nothing reports it, and Dagster's own launcher cannot check.
 Such a run would count as started until its maximum runtime, and block all others of its pool. Run
 monitoring asks this launcher instead.
+
+A code server that is to end waits for its runs, answers and starts no other. Dagster's own launcher
+would fail those; this one leaves them in the queue.
 """
 
 import time
@@ -12,12 +15,15 @@ from typing import Any, Self
 import dagster as dg
 
 from ar_sync_pipeline.operations.dagster_internals import (
+    SHUTTING_DOWN_MESSAGE,
     CanCancelExecutionRequest,
     CanCancelExecutionResult,
     CheckRunHealthResult,
     ConfigurableClassData,
     DagsterGrpcClient,
+    DagsterLaunchFailedError,
     DagsterUserCodeUnreachableError,
+    LaunchRunContext,
     WorkerStatus,
 )
 from ar_sync_pipeline.operations.runs.own_process import health_of_process
@@ -41,6 +47,20 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         """Make the launcher; Dagster calls this. There is nothing to configure."""
         del config_value
         return cls(inst_data=inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch a run.
+
+        Raises:
+            DagsterUserCodeUnreachableError: The code server is to end and waits for its runs. The
+                queue keeps the run, as if the server were already down.
+        """
+        try:
+            super().launch_run(context)
+        except DagsterLaunchFailedError as error:
+            if SHUTTING_DOWN_MESSAGE not in str(error):
+                raise
+            raise DagsterUserCodeUnreachableError(str(error)) from error
 
     def terminate(self, run_id: str) -> bool:
         """Terminate a run, and wait up to 20 seconds until its worker has reported the end.

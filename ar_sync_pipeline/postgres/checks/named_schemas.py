@@ -1,16 +1,30 @@
-"""Schemas that the statements of a load name because of what the receiver's keys are made of.
+"""Schemas that the statements of a dump or a load name because of what keys are made of.
 
-A merge computes the elements of a unique index, and the generated columns in it, by their printed
-expressions, and compares them with the index's own operators. A staging table has the collations of
-its target.
+A partial compares keys and references with their own operators. A merge computes the elements of a
+unique index, and the generated columns in it, by their printed expressions, and compares them with
+the index's own operators. A staging table has the collations of its target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+_SCHEMA = re.compile(r'(?:OPERATOR\()?("(?:[^"]|"")+"|[^".(]+)\.')
+
+
+def compared_schemas(tables: Mapping[str, TableFacts]) -> set[str]:
+    """Return the schemas of what a dump names to compare keys and references."""
+    names = [operator for table in tables.values() for operator in table.key_operators]
+    for table in tables.values():
+        for key in table.foreign_keys:
+            if key.referenced_table in tables:
+                names += (*key.operators, *key.collates)
+    found = filter(None, map(_SCHEMA.match, names))
+    return {one[1].strip('"').replace('""', '"') for one in found}
 
 
 def named_schemas(connection: Connection, tables: Iterable[TableFacts]) -> tuple[str, ...]:
@@ -20,7 +34,7 @@ def named_schemas(connection: Connection, tables: Iterable[TableFacts]) -> tuple
     return tuple(row[0] for row in connection.execute(_NAMED, [schemas, names]))
 
 
-# The role script of the receiver has the same query. What is built in has no pg_depend entry.
+# The role scripts have the same query. What is built in has no pg_depend entry.
 # Until version 14 a column, not its expression, depends on what computes it.
 _NAMED = """
 WITH RECURSIVE relation AS (
@@ -60,7 +74,12 @@ used AS (
   SELECT 'pg_operator'::regclass, o.oid
     FROM index i
     JOIN pg_constraint k ON k.conindid = i.indexrelid
-   CROSS JOIN unnest(k.conexclop) AS o(oid))
+   CROSS JOIN unnest(k.conexclop) AS o(oid)
+   UNION ALL
+  SELECT 'pg_operator'::regclass, o.oid
+    FROM relation r
+    JOIN pg_constraint k ON k.conrelid = r.oid
+   CROSS JOIN unnest(k.conpfeqop) AS o(oid))
 SELECT DISTINCT n.nspname
   FROM used u
  CROSS JOIN LATERAL (

@@ -145,4 +145,4 @@ def _may_be(connection: Connection, column: ColumnFacts, value: object) -> bool:
     schema = column.type_schema
     if schema is not None and usage_grant(connection, schema) is not None:
         return True  # a load does not name the type, and may use it
-    return fits(connection, column, value)
+    return fits(connection, column, value, by_application=True)

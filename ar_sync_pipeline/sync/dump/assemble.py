@@ -12,6 +12,7 @@ import ar_sync_pipeline
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import (
     CHANGES_FORMAT,
+    COVERAGE_FORMAT,
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
     WHOLE_FORMAT,
@@ -65,7 +66,10 @@ def assemble(
     """
     media = build.read(MediaBundle)
     listing = _list_media(build, media, receiver_formats)
-    manifest = _describe(build.read(TableDump), listing, media.omitted_names, sender_name, pair)
+    dump = build.read(TableDump)
+    if receiver_formats is not None and COVERAGE_FORMAT not in receiver_formats:
+        dump = dump.model_copy(update={"uncovered": None})
+    manifest = _describe(dump, listing, media.omitted_names, sender_name, pair)
     if signing_key is not None:
         manifest = manifest.signed(signing_key)
     chunks = {
@@ -120,6 +124,7 @@ def _describe(
             product_version=ar_sync_pipeline.__version__,
             window=dump.window,
             since=dump.since,
+            uncovered=dump.uncovered,
             watermark=mark.model_copy(update={"archive_id": archive_id}),
             new_history=dump.new_history,
             snapshot_at=mark.snapshot_at,
@@ -179,6 +184,8 @@ def _format(dump: TableDump, listing: _Listing) -> int:
     """Return the lowest number of the format that describes the archive."""
     if any(table.changes for table in dump.tables):
         return CHANGES_FORMAT
+    if dump.uncovered is not None:
+        return COVERAGE_FORMAT
     if listing.member is not None:
         return MEDIA_LIST_FORMAT
     return WHOLE_FORMAT if _is_whole(dump, listing) else DIFFERENTIAL_FORMAT

@@ -66,19 +66,21 @@ def complete_to_repeat(scratch: Path, checkpoint: Checkpoint | None, now: dateti
 
 
 def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
-    """Return the newest complete if the receiver has tables that only another one compares.
+    """Return the newest complete if the receiver has rows that only another one compares.
 
-    None: no table is unverified, or a complete is on its way: it waits, is being loaded, or is
-    parked, which a later partial does not change. DDL at the receiver has changed rows after the
-    newest complete was applied; no partial carries them.
+    DDL at the receiver has changed them after the newest complete was applied, and no partial
+    carries them; or a parked partial would delete them and does not say whether the sender has.
+    None: there are none, or a complete is on its way: it waits, is being loaded, or is parked,
+    which a later partial does not change.
     """
     completes = _believable(scratch, checkpoint, now)
     reached = checkpoint.watermark if checkpoint else None
-    if not completes or checkpoint is None or reached is None or not checkpoint.unverified:
+    if not completes or checkpoint is None or reached is None:
         return None
     newest = completes[-1]
     is_over = _is_applied(newest, reached) or _is_superseded(newest, reached)
-    return newest.name if is_over else None
+    is_needed = checkpoint.unverified or _is_partial_lacking(scratch, newest, reached)
+    return newest.name if is_over and is_needed else None
 
 
 def complete_to_replace(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
@@ -104,6 +106,15 @@ def _believable(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> 
     """
     limit = latest_date(checkpoint, now)
     return [one for one in _completes(scratch) if one.watermark.snapshot_at <= limit]
+
+
+def _is_partial_lacking(scratch: Path, newest: SentArchive, reached: Watermark) -> bool:
+    """Return whether the receiver needs a complete after the newest one to apply a partial."""
+    after = max(newest.watermark.snapshot_at, reached.snapshot_at)
+    return any(
+        one.kind is ArchiveKind.PARTIAL and one.is_lacking and one.watermark.snapshot_at > after
+        for one in read_sent(scratch)
+    )
 
 
 def _lacking(completes: Sequence[SentArchive]) -> list[Lacking]:

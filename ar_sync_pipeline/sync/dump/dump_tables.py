@@ -147,7 +147,13 @@ def dump_partial(
     catalog, stopwatch = database.catalog, Stopwatch()
     with database.begin(build, request, stopwatch, with_keys=True) as reading:
         found = PartialRows(
-            reading.session, catalog, build, request, reading.since, reading.redefined()
+            reading.session,
+            catalog,
+            build,
+            request,
+            reading.since,
+            reading.redefined(),
+            reading.uncovered(),
         )
         found.select()
         stopwatch.lap("selection")
@@ -156,6 +162,7 @@ def dump_partial(
     stopwatch.lap("tables")
     dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
     reading.remember()
+    reading.remember_coverage(found.uncovered)
     build.save(dump)
     return dump
 

@@ -181,9 +181,10 @@ def _admission(
         files = ReceiverFiles(settings, now)
         files.waiting(session)
         files.receipt_names(session)
-        content = files.checkpoint_file(session)
+        known, content = read_points(scratch), files.checkpoint_file(session)
         if content is not None:
-            files.believed(content, read_points(scratch), now)
+            files.believed(content, known, now)
+        files.leave_out_quarantined(session, {point.snapshot_at for point in known}, dump.since)
         until = latest_date(last_checkpoint(scratch, now), now)
         if files.claimed or has_unknown(scratch, files.dates, dump.since, until):
             raise UnknownArchivesError(settings.remote_host)

@@ -17,9 +17,12 @@ from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
 from ar_sync_pipeline.sync.dump.sender_journal import (
+    CoverageFrom,
     own_points,
+    remember_coverage,
     remember_rules,
     rules_at,
+    uncovered_at,
 )
 from ar_sync_pipeline.sync.dump.table_dump import Reported
 
@@ -91,6 +94,17 @@ class Reading:
         moved = self.objects.tables_of_others(objects, self.session.tables) if objects else set()
         changed = (name for name, digest in self.rules.items() if rules.get(name) != digest)
         return frozenset(changed) | moved
+
+    def uncovered(self) -> frozenset[str] | None:
+        """Return tables of which the receiver may lack changes at the point; None: unknown."""
+        names = uncovered_at(self.scratch, self.since.snapshot_at) if self.since else None
+        return None if names is None else frozenset(names)
+
+    def remember_coverage(self, uncovered: Sequence[str] | None) -> None:
+        """Record which tables a partial does not cover, for those that follow it."""
+        at = self.session.snapshot.watermark.snapshot_at
+        names = None if uncovered is None else tuple(uncovered)
+        remember_coverage(self.scratch, CoverageFrom(snapshot_at=at, uncovered=names))
 
     def remember(self) -> None:
         """Record it for the dumps that follow."""

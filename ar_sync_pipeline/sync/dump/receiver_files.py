@@ -6,7 +6,7 @@ error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain
@@ -30,7 +30,7 @@ from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.load_at_work import LoadAtWork
-from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, Receipt, parse_receipt
+from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, Receipt, ReceiptState, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline.sync.dump.believed_checkpoint import (
     checkpoint_problem,
@@ -56,7 +56,6 @@ class ReceiverFiles:
     Attributes:
         problems: What is not accepted, one sentence each.
         claimed: Point of a checkpoint that is not accepted.
-        dates: Snapshots of the archives that are in the spool or have a receipt, by their names.
     """
 
     def __init__(self, settings: SenderSettings, now: datetime) -> None:
@@ -65,7 +64,13 @@ class ReceiverFiles:
         self._folder = self._spool / RECEIPTS
         self.problems: list[str] = []
         self.claimed: Watermark | None = None
-        self.dates = set[datetime]()
+        self._in_folders = set[datetime]()
+        self._with_receipts = dict[datetime, ArchiveName]()
+
+    @property
+    def dates(self) -> frozenset[datetime]:
+        """Snapshots of the archives that are in the spool or have a receipt, by their names."""
+        return frozenset(self._in_folders | self._with_receipts.keys())
 
     def checkpoint_file(self, session: SftpSession) -> bytes | None:
         """Return the bytes of the checkpoint in the spool."""
@@ -136,8 +141,33 @@ class ReceiverFiles:
     def receipt_names(self, session: SftpSession) -> set[str]:
         """Return the names of the files in the folder of the receipts."""
         there = set(self._names(session, self._folder))
-        self._note_dates(name.removesuffix(RECEIPT_SUFFIX) for name in there)
+        for archive in _archives(name.removesuffix(RECEIPT_SUFFIX) for name in there):
+            self._with_receipts[archive.snapshot_at] = archive
         return there
+
+    def leave_out_quarantined(
+        self, session: SftpSession, own: Collection[datetime], since: Watermark | None
+    ) -> None:
+        """Leave out of `dates` what the receiver refused for good, as of another sender.
+
+        It says nothing of what this sender has sent. Only receipts of unknown archives are read.
+
+        Args:
+            own: Snapshots of the archives that this sender knows.
+            since: Point of the receiver's checkpoint.
+        """
+        after = [at for at in self._with_receipts if since is None or at > since.snapshot_at]
+        with suppress(TransientError):
+            for at in sorted({*after}.difference(own), reverse=True)[:MOST_RECEIPTS]:
+                path = self._folder / (self._with_receipts[at].applied + RECEIPT_SUFFIX)
+                content = self._read(session, path)
+                with suppress(ReceiptError):
+                    if content is not None and self._is_quarantined(content):
+                        del self._with_receipts[at]
+
+    def _is_quarantined(self, content: bytes) -> bool:
+        receipt = parse_receipt(content, signing_keys=self._keys)
+        return receipt.state is ReceiptState.QUARANTINED
 
     def waiting(self, session: SftpSession) -> frozenset[str]:
         """Return the applied-form names of the waiting archives in folders that can be listed.
@@ -146,7 +176,7 @@ class ReceiverFiles:
         in the folder of the other kind, which old receivers do not load.
         """
         names = {folder: self._names(session, self._spool / folder) for folder in ARCHIVE_FOLDERS}
-        self._note_dates(chain.from_iterable(names.values()))
+        self._in_folders |= {a.snapshot_at for a in _archives(chain.from_iterable(names.values()))}
         found = (
             (folder, ArchiveName.parse(name))
             for folder in ARCHIVE_FOLDERS
@@ -156,10 +186,6 @@ class ReceiverFiles:
         return frozenset(
             name.applied for folder, name in found if name is not None and name.kind == folder
         )
-
-    def _note_dates(self, names: Iterable[str]) -> None:
-        archives = map(ArchiveName.parse, names)
-        self.dates.update(archive.snapshot_at for archive in archives if archive is not None)
 
     def _names(self, session: SftpSession, folder: PurePosixPath) -> list[str]:
         try:
@@ -194,6 +220,10 @@ class ReceiverFiles:
         except _REFUSED as error:
             self.problems.append(_clause(error))
             return None
+
+
+def _archives(names: Iterable[str]) -> Iterator[ArchiveName]:
+    return (name for name in map(ArchiveName.parse, names) if name is not None)
 
 
 def _clause(error: ArSyncError) -> str:

@@ -59,7 +59,8 @@ class ReceiverView:
         held_before: Last point that was accepted, whatever the receiver reports now.
         claimed: Point that it claims to have and that is not accepted; the database may have known
             it before it was restored, together with this side's journal.
-        dates: Snapshots of the archives that are in its spool or have a receipt.
+        dates: Snapshots of the archives that are in its spool or have a receipt, except for
+            quarantined ones.
         capabilities: What it can read; None: it is of an earlier version, or unknown.
         failure: Why the spool could not be read; None: it was.
         is_loading: Whether it says that a load is at work on what waits.
@@ -103,6 +104,8 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
             checkpoint = files.believed(content, known, clock()) if content is not None else None
             is_loading = bool(waiting) and files.is_loading(session, clock())
             new = files.receipts(session, unsettled(sent, checkpoint))
+            reached = checkpoint.watermark if checkpoint is not None else None
+            files.leave_out_quarantined(session, {point.snapshot_at for point in known}, reached)
     except TransientError as error:
         before = believed_before(cache, known, clock())
         said = current(capabilities_before(scratch), before)
@@ -123,7 +126,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
         tuple(files.problems),
         held_before=before.watermark if before else None,
         claimed=files.claimed,
-        dates=frozenset(files.dates),
+        dates=files.dates,
         capabilities=current(can_read, checkpoint or before),
         is_loading=is_loading,
     )

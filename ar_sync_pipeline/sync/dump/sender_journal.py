@@ -48,8 +48,8 @@ class SentArchive(BaseModel):
         since: Point from which a partial contains every change; None: unknown.
         heard: Whether a verified receipt reported its state.
         state: State in the newest verified receipt; None: unknown.
-        lacking: What the receiver lacks of a parked complete, or could not verify of an applied
-            one.
+        lacking: What the receiver lacks of a parked archive, or could not verify of an applied
+            complete.
         differential: Whether it is a complete that does not carry everything, so that the receiver
             may be unable to apply it.
     """
@@ -69,7 +69,7 @@ class SentArchive(BaseModel):
 
     @property
     def is_lacking(self) -> bool:
-        """Whether it is a complete that is parked because it does not carry enough."""
+        """Whether it is parked because it does not carry enough."""
         return self.state is ReceiptState.PARKED and self.lacking is not None
 
 
@@ -86,6 +86,19 @@ class RulesFrom(BaseModel):
     snapshot_at: AwareDatetime
     digests: dict[str, str]
     every_table: bool = False
+
+
+class CoverageFrom(BaseModel):
+    """The tables of which the partials from a snapshot on may lack changes, or those before them.
+
+    Attributes:
+        uncovered: Names of the tables; None: it may be any.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot_at: AwareDatetime
+    uncovered: tuple[str, ...] | None
 
 
 class DigestsOf(BaseModel):
@@ -112,6 +125,7 @@ class _Journal(BaseModel):
         archives: Archives of the last days.
         completes: Newest completes from before; the points between them are forgotten.
         rules: One for each change of the tables or of their column rules, oldest first.
+        coverage: One for each change of the tables that partials cover, oldest first.
         digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could record the archive as sent.
@@ -123,6 +137,7 @@ class _Journal(BaseModel):
     completes: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
     rules: tuple[RulesFrom, ...] = ()
+    coverage: tuple[CoverageFrom, ...] = ()
     digests: tuple[DigestsOf, ...] = ()
     begun: tuple[AwareDatetime, ...] = ()
 
@@ -227,6 +242,34 @@ def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, s
 def rules_at(scratch: Path, snapshot_at: datetime) -> RulesFrom | None:
     """Return the tables of the archive of a snapshot, with their rules; None: unknown."""
     before = [one for one in _read(scratch).rules if one.snapshot_at <= snapshot_at]
+    return before[-1] if before else None
+
+
+def remember_coverage(scratch: Path, now: CoverageFrom) -> None:
+    """Record which tables a partial does not cover, if that differs from before."""
+    with locked(scratch):
+        journal = _read(scratch)
+        before = _coverage_before(journal, now.snapshot_at)
+        if before is not None and before.uncovered == now.uncovered:
+            return
+        found = sorted((*journal.coverage, now), key=lambda one: one.snapshot_at)
+        update = {"coverage": tuple(found[-_MOST_RULES:])}
+        _write(scratch, journal.model_copy(update=update))
+
+
+def uncovered_at(scratch: Path, snapshot_at: datetime) -> tuple[str, ...] | None:
+    """Return the tables of which a receiver may lack changes up to an archive; None: unknown.
+
+    It lacks none up to a complete, of which the digests are known.
+    """
+    if digests_of(scratch, snapshot_at) is not None:
+        return ()
+    before = _coverage_before(_read(scratch), snapshot_at)
+    return before.uncovered if before is not None else None
+
+
+def _coverage_before(journal: _Journal, snapshot_at: datetime) -> CoverageFrom | None:
+    before = [one for one in journal.coverage if one.snapshot_at <= snapshot_at]
     return before[-1] if before else None
 
 

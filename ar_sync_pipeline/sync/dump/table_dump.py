@@ -88,6 +88,7 @@ class TableDump(BaseModel):
         changed_since: Time of a change from which a partial contains it, if no watermark shows an
             earlier one.
         since: Starting point of a partial. In a complete: the receiver's checkpoint.
+        uncovered: As in `Manifest`.
         new_history: As in `Manifest`.
         receiver_unread: Whether the receiver could not be read when the dump began.
         media_references: Names of media files in the dumped rows of a partial.
@@ -110,6 +111,7 @@ class TableDump(BaseModel):
     window: Window | None
     changed_since: AwareDatetime | None = None
     since: Watermark | None
+    uncovered: tuple[str, ...] | None = None
     new_history: bool = False
     receiver_unread: bool = False
     watermark: Watermark

@@ -51,6 +51,7 @@ class PartialRows:
     Attributes:
         since: Point from which every change is exported, if ids can be compared with it.
         redefined: Tables whose unchanged rows have other values than before.
+        uncovered_before: Tables of which the receiver may lack changes at that point; None: any.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class PartialRows:
         request: PartialRequest,
         since: Watermark | None,
         redefined: frozenset[str],
+        uncovered_before: frozenset[str] | None,
     ) -> None:
         self.since = since
         self._session = session
@@ -68,6 +70,7 @@ class PartialRows:
         self._build = build
         self._request = request
         self._redefined = redefined
+        self._uncovered_before = uncovered_before
         self._whole: frozenset[str] = frozenset()
         self._references: set[str] = set()
 
@@ -91,12 +94,20 @@ class PartialRows:
             return [manifest for manifest in found if manifest.chunks or manifest.whole]
 
     @property
+    def uncovered(self) -> tuple[str, ...] | None:
+        """Tables of which the receiver may lack changes; None: it may be any."""
+        if self.since is None:
+            return None
+        return tuple(name for name in self._session.tables if not self._covers(name))
+
+    @property
     def described(self) -> dict[str, object]:
         """Fields of the dump in addition to its tables."""
         return {
             "window": self._request.window,
             "changed_since": self._request.changed_at.start,
             "media_references": tuple(sorted(self._references)),
+            "uncovered": self.uncovered,
             "untracked_tables": untracked_tables(
                 self._catalog, self._session.tables, self.since, self._redefined
             ),
@@ -118,10 +129,17 @@ class PartialRows:
             rules = self._catalog.rules(name)
             self._references.update(media_references(connection, table, rules, keys))
         manifest = _manifest(self._session, self._catalog, name, chunks, whole=whole)
-        covers = self.since is not None and (
-            whole or reads_watermark(self._catalog, self._session.tables[name])
-        )
-        return manifest.model_copy(update={"covers_since": covers})
+        return manifest.model_copy(update={"covers_since": self._covers(name)})
+
+    def _covers(self, name: str) -> bool:
+        """Return whether the receiver will lack no change of a table, if it lacked none before.
+
+        What it lacks, such as of a table that was too large before, comes with the next complete.
+        """
+        if self.since is None or name in self._whole:
+            return self.since is not None
+        is_known = self._uncovered_before is not None and name not in self._uncovered_before
+        return is_known and reads_watermark(self._catalog, self._session.tables[name])
 
 
 def _manifest(

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ar_sync_pipeline.archive.manifest import (
     CHANGES_FORMAT,
+    COVERAGE_FORMAT,
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
     WHOLE_FORMAT,
@@ -162,11 +163,10 @@ def _written(settings: ReceiverSettings, clock: Clock) -> Checkpoint | None:
 def _capabilities(settings: ReceiverSettings, connection: Connection, at: datetime) -> Capabilities:
     # The digests of some columns differ from those of all columns.
     common_columns_only = settings.schema_drift is SchemaDrift.IGNORE
+    differential = () if common_columns_only else (DIFFERENTIAL_FORMAT, CHANGES_FORMAT)
     return Capabilities(
         at=at,
-        archive_formats=(WHOLE_FORMAT, MEDIA_LIST_FORMAT)
-        if common_columns_only
-        else (WHOLE_FORMAT, DIFFERENTIAL_FORMAT, MEDIA_LIST_FORMAT, CHANGES_FORMAT),
+        archive_formats=(WHOLE_FORMAT, MEDIA_LIST_FORMAT, COVERAGE_FORMAT, *differential),
         digest_probe=probe_digest(connection),
     )
 

@@ -22,6 +22,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.ownership import remove_dead_copies
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -38,6 +39,7 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.intakes import take_over
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
+from ar_sync_pipeline.sync.load.media_of_load import recover_left
 from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
     lost_in_quarantine,
@@ -95,7 +97,8 @@ def admit_archives(
 
     Archives with an applied name that are not in the ledger are checked too, or wait again if they
     are of another kind: the receiver's database was restored from a backup. Archives that the
-    delete guard parked wait for an operator's approval.
+    delete guard parked wait for an operator's approval. First, what a killed load left in the media
+    folder is finished or undone, since none of them may be loaded.
 
     Args:
         kinds: Kinds of archives to check; admissions of the other kind are forgotten. A parked
@@ -107,9 +110,11 @@ def admit_archives(
     """
     watch, spool = Stopwatch(), settings.remote_bkp_fldr
     prepare_spool(spool)
+    remove_dead_copies(spool)
     url = settings.database_url
     with connect(url, application="admit") as connection:
         open_ledger(connection, spool, catalog)
+        left = recover_left(connection, settings, catalog.name)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds, names), old)
@@ -117,7 +122,7 @@ def admit_archives(
     watch.lap("examine")
     return replace(
         admission,
-        warnings=(*admission.warnings, *unreported),
+        warnings=(*admission.warnings, *unreported, *([left] if left else [])),
         waiting_for_schema=parked_by_gate(settings),
         lost=lost_in_quarantine(settings, receiver.ledger),
         seconds=watch.seconds["examine"],

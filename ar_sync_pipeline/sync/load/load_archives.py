@@ -11,6 +11,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.merge.filling import slow_because
 from ar_sync_pipeline.postgres.approved_archives import read_admitted
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -130,11 +131,11 @@ def load_archives(
         LockWaitError: Another session holds a lock that the load needs.
     """
     try:
-        return _load(settings, catalog, names, clock, rebuilds=True)
-    except BlockingEndedError:
+        return _load(settings, catalog, names, clock)
+    except BlockingEndedError as ended:
         # Readers waited for tables that are filled for the first time; without the rebuild nobody
         # waits.
-        return _load(settings, catalog, names, clock, rebuilds=False)
+        return _load(settings, catalog, names, clock, obstacle=slow_because(ended))
 
 
 def _load(
@@ -143,7 +144,7 @@ def _load(
     names: Collection[str] | None,
     clock: Clock,
     *,
-    rebuilds: bool,
+    obstacle: str | None = None,
 ) -> LoadReport:
     url = settings.database_url
     with (
@@ -155,7 +156,7 @@ def _load(
             ensure_media_files(connection)
         with load_lock(connection), watch.over(connection):
             chosen = read_admitted(connection) if names is None else names
-            return _Loader(connection, settings, catalog, clock, rebuilds).load(chosen)
+            return _Loader(connection, settings, catalog, clock, obstacle).load(chosen)
 
 
 @dataclass
@@ -164,7 +165,7 @@ class _Loader:
     settings: ReceiverSettings
     catalog: Catalog
     clock: Clock
-    rebuilds: bool = True
+    obstacle: str | None = None
     refused: list[Rejection] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
@@ -266,7 +267,7 @@ class _Loader:
                             media,
                         ),
                         at_hand,
-                        rebuilds=self.rebuilds,
+                        obstacle=self.obstacle,
                         direct=direct,
                     )
                     outcome = session.run(

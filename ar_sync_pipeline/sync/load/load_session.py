@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from uuid import UUID
 
+import psycopg
+
 from ar_sync_pipeline.archive.converted import has_truncated_times
 from ar_sync_pipeline.archive.manifest import Chunk, TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -30,9 +32,11 @@ from ar_sync_pipeline.merge.side_effects import (
     without_event_triggers,
 )
 from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, target_tables
+from ar_sync_pipeline.merge.violated_tables import violated_tables
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.ledger_tables import check_load_lock
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import built_in_search_path, default_search_path
 from ar_sync_pipeline.postgres.table_definitions import TableDefinition
@@ -66,8 +70,8 @@ class LoadSession:
         filling: How `run` fills empty tables directly from an archive; None: it does not.
 
     Args:
-        rebuilds: Whether keys, indexes and foreign keys of empty tables may be created after their
-            rows; readers of these tables wait for that.
+        obstacle: Why keys, indexes and foreign keys of empty tables may not be created after their
+            rows, for which readers of these tables wait; None: they may.
         direct: Whether rows of a complete may be copied directly into empty tables. If anything is
             refused then, the load is retried with staged rows.
     """
@@ -79,15 +83,15 @@ class LoadSession:
         media: MediaFolder,
         at_hand: ArchivesAtHand,
         *,
-        rebuilds: bool = True,
+        obstacle: str | None = None,
         direct: bool = False,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._media = media
         self._at_hand = at_hand
-        self._rebuilds = rebuilds
-        self._direct = rebuilds and direct
+        self._obstacle = obstacle
+        self._direct = direct
         self.filling: Filling | None = None
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
@@ -123,7 +127,7 @@ class LoadSession:
             with self._connection.transaction():
                 effects = suppress_side_effects(self._connection)
                 if to_fill:
-                    self.filling = fill_directly(self._connection, to_fill, effects)
+                    self.filling = self._fill(to_fill, effects)
                     staged = self._stage()
                 outcome = self._merge_all(staged, effects)
                 self._check_deletions(outcome, guard_percent, allowed)
@@ -137,7 +141,7 @@ class LoadSession:
                     # The files get their names before the rows that name them are committed. Only
                     # the commit can still fail.
                     self._watch.lap("commit")
-                    rename_into_place(self._media.stage, self._blaming)
+                    rename_into_place(self._media.stage, self._blaming, self._check_lock)
                     self._watch.lap("media")
             self._watch.lap("commit")
             return outcome
@@ -177,6 +181,13 @@ class LoadSession:
                 targets = target_tables(self._catalog, self._tables, manifest.tables)
                 return tables_to_fill(self._connection, targets, manifest.tables)
         return []
+
+    def _fill(
+        self, to_fill: Sequence[tuple[TargetTable, TableManifest]], effects: SideEffects
+    ) -> Filling:
+        if self._obstacle is not None:
+            return Filling(self._connection, obstacle=self._obstacle)
+        return fill_directly(self._connection, to_fill, effects)
 
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
@@ -245,9 +256,10 @@ class LoadSession:
             after_gap=manifest.archive_id in self._at_hand.plan.after_gap,
             comparable=archive.comparable,
             sender_references=archive.sender_references,
-            rebuilds=self._rebuilds,
+            rebuilds=self._obstacle is None,
             filling=self.filling,
             truncated_times=has_truncated_times(manifest),
+            uncovered=None if manifest.uncovered is None else frozenset(manifest.uncovered),
         )
 
     def _loaded(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
@@ -293,15 +305,18 @@ class LoadSession:
                 raise
             if not isinstance(fault, TerminalError):
                 archive_id = self._at_hand.new_before(archive_id)
-            if (
-                isinstance(fault, LoadRefusedError | DigestMismatchError)
-                and archive_id in self._unverified
-            ):
+            between = fault.between if isinstance(fault, LoadRefusedError) else frozenset[str]()
+            if isinstance(error, psycopg.Error):
+                between = violated_tables(error, self._references)
+            unverified = self._unverified.get(archive_id, {})
+            if not between.isdisjoint(unverified):
                 # Rows that are left as they are contradict older ones of the archive.
                 name = self._at_hand.archives[archive_id].name.applied
-                lacking = Lacking.of(self._unverified[archive_id], [])
-                fault = ContentLackingError(name, lacking)
+                fault = ContentLackingError(name, Lacking.of(unverified, []), fault)
             raise self._refused(archive_id, fault) from error
+
+    def _check_lock(self) -> None:
+        check_load_lock(self._connection)
 
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)

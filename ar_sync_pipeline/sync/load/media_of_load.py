@@ -13,17 +13,26 @@ from uuid import UUID
 
 import psycopg
 
-from ar_sync_pipeline.media.errors import MediaFolderError, MediaSpaceError
+from ar_sync_pipeline.media.errors import (
+    MediaFolderError,
+    MediaOfAnotherError,
+    MediaSpaceError,
+)
 from ar_sync_pipeline.media.install import clean_leftovers, finish_or_undo
+from ar_sync_pipeline.media.journal import read_journal
 from ar_sync_pipeline.media.pair_mark import claim_folder
-from ar_sync_pipeline.media.stage import MediaStage
+from ar_sync_pipeline.media.stage import MediaStage, explained
 from ar_sync_pipeline.media.web_content import exclusion_reason
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.errors import LoadInProgressError
 from ar_sync_pipeline.postgres.ledger import read_ledger
+from ar_sync_pipeline.postgres.ledger_tables import check_load_lock, has_ledger, load_lock
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.visible_text import quoted
 
 _SHOWN = 5
+# Zero would be no limit.
+_AT_ONCE = "1ms"
 
 
 def recover_media(
@@ -43,6 +52,39 @@ def recover_media(
     finish_or_undo(folder, owner, lambda archives: _is_committed(connection, archives))
     if cleans:
         clean_leftovers(folder, owner)
+
+
+def recover_by_itself(settings: ReceiverSettings, catalog: str) -> None:
+    """Do what `recover_left` does, without a run; what cannot be recovered a run reports.
+
+    Raises:
+        DatabaseUnreachableError: The receiver's database cannot be reached.
+    """
+    with connect(settings.database_url, application="recover media") as connection:
+        if has_ledger(connection):
+            recover_left(connection, settings, catalog)
+
+
+def recover_left(connection: Connection, settings: ReceiverSettings, catalog: str) -> str | None:
+    """Finish or undo what a killed load left in the media folder, unless a load is at work.
+
+    The next load does so, too, but there is none if the archive is gone or no longer fits.
+
+    Returns:
+        A message about what cannot be finished or undone; None: nothing is left.
+    """
+    folder = settings.receiver_media_fldr
+    try:
+        with explained(folder):
+            journal = read_journal(folder, _owner(connection, catalog))
+        if journal is not None:
+            with load_lock(connection, wait=_AT_ONCE):
+                recover_media(connection, settings, catalog, cleans=False)
+    except LoadInProgressError:
+        return None
+    except (MediaFolderError, MediaSpaceError, MediaOfAnotherError, OSError) as error:
+        return f"a killed load's media files are not taken back yet: {error}"
+    return None
 
 
 @contextmanager
@@ -73,12 +115,17 @@ def staged_media(
 
 
 def _end(stage: MediaStage, connection: Connection) -> None:
-    """Finish or undo what a load did with its files; `recover_media` does what fails here."""
-    with suppress(MediaFolderError, MediaSpaceError, OSError, psycopg.Error):
+    """Finish or undo what a load did with its files; `recover_media` does what fails here.
+
+    A load that has lost its session has lost its lock, too: another load may use the folder.
+    """
+    with suppress(LoadInProgressError, MediaFolderError, MediaSpaceError, OSError, psycopg.Error):
+        check_load_lock(connection)
         finish_or_undo(
             stage.folder,
             stage.owner,
             lambda ids: stage.is_renamed_into_place and _is_committed(connection, ids),
+            stage.journal.load,
         )
 
 

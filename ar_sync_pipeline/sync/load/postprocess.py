@@ -94,12 +94,21 @@ def run_builtin(
 
 
 def postprocess_state(
-    settings: ReceiverSettings, catalog: Catalog, clock: Clock
+    settings: ReceiverSettings, catalog: Catalog, clock: Clock, *, lock_timeout: str | None = None
 ) -> PostprocessState:
-    """Count the rows that the transform has left; frequent calls make the ages more exact."""
+    """Count the rows that the transform has left; frequent calls make the ages more exact.
+
+    Args:
+        lock_timeout: Longest wait for a lock, as PostgreSQL writes it; None: that of all sessions.
+
+    Raises:
+        LockWaitError: Another session locks one of the tables.
+    """
     limit = timedelta(minutes=settings.transform_max_age)
     url = settings.database_url
     with connect(url, application="postprocess state") as connection:
+        if lock_timeout is not None:
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
         return PostprocessState(
             count_waiting_rows(connection, catalog, now=clock(), limit=limit),
             count_rejected_rows(connection),

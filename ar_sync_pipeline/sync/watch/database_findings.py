@@ -10,9 +10,11 @@ from ar_sync_pipeline.export.changed_at import zone_problems
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.checks.named_schemas import compared_schemas
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
+from ar_sync_pipeline.postgres.checks.search_path import search_path_findings
 from ar_sync_pipeline.postgres.checks.sender_checks import check_sender_tables
 from ar_sync_pipeline.postgres.connect import Connection, connect, database_label
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
@@ -51,12 +53,16 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
             for column in map(table.column, catalog.rules(name).mask)
             if column is not None
         ]
-        lacking = list(check_rights(connection, tables, ["SELECT"], script, masked, catalog))
+        compared = compared_schemas(tables)
+        lacking = list(
+            check_rights(connection, tables, ["SELECT"], script, masked, catalog, compared)
+        )
         findings += lacking
         # A role without SELECT cannot find out what else hides rows from it.
         problems = problems_without_rights if lacking else source_problems
         findings += map(as_error, problems(connection, catalog, tables))
         findings += map(as_error, zone_problems(connection, catalog, tables))
+        findings += search_path_findings(connection, "sender", tables.values())
         findings += check_sender_tables(connection, catalog, tables)
         findings += event_trigger_findings(connection, "partial")
         findings += migration_findings(connection, catalog)
@@ -91,8 +97,11 @@ def check_receiver(
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest, complete)
         findings += migration_findings(connection, catalog)
-        findings += rows_before_first_load(connection, catalog)
-        findings += rows_no_longer_replicated(connection, catalog)
+        unreadable = list(search_path_findings(connection, "receiver", tables.values()))
+        findings += unreadable
+        if not unreadable:
+            findings += rows_before_first_load(connection, catalog)
+            findings += rows_no_longer_replicated(connection, catalog)
         findings += _of_other_catalog(connection, catalog)
     return sorted_by_level(findings)
 

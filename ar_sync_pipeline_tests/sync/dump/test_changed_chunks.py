@@ -180,6 +180,7 @@ class TestCarriedWhole:
         assert changes(manifest).keys() == {0, 1}
         assert_applied(pair, manifest)
 
+    @pytest.mark.long
     def test_small_chunk(self, pair: MediaSender) -> None:
         pair.sites.at_sender("INSERT INTO app_child (id, parent_id) VALUES (3 << 16, 1)")
         assert_applied(pair, pair.complete())
@@ -188,6 +189,7 @@ class TestCarriedWhole:
         assert_applied(pair, manifest)
 
     @pytest.mark.parametrize("key", ["uuid", "text", "integer, part integer"])
+    @pytest.mark.long
     def test_table_with_another_key(self, pair: MediaSender, key: str) -> None:
         columns = "id, part" if "," in key else "id"
         for change in (pair.sites.at_sender, pair.sites.at_receiver):
@@ -253,6 +255,7 @@ class TestOutcomeThatIsNotProven:
             "DELETE FROM app_child WHERE id >> 16 = 1",
         ],
     )
+    @pytest.mark.long
     def test_other_rows_were_edited_at_the_receiver(self, pair: MediaSender, edit: str) -> None:
         pair.sites.at_receiver(edit)
         pair.sites.at_sender("UPDATE app_child SET amount = -5 WHERE id = (1 << 16) + 6")
@@ -295,6 +298,7 @@ class TestOutcomeThatIsNotProven:
         assert (carried(manifest), changes(manifest)) == ([1], {})
         assert_applied(pair, manifest)
 
+    @pytest.mark.long
     def test_receiver_was_restored_from_a_backup(self, pair: MediaSender) -> None:
         backup = restored(pair)
         for amount in (-1, -2, -3):
@@ -309,6 +313,7 @@ class TestOutcomeThatIsNotProven:
         pair.sites.receiver = backup
         run_until_equal(pair)
 
+    @pytest.mark.long
     def test_receiver_that_was_restored_replays_changes_in_their_order(
         self, pair: MediaSender
     ) -> None:
@@ -337,6 +342,7 @@ class TestOutcomeThatIsNotProven:
 class TestLateChange:
     """It arrives after partials that were made after it."""
 
+    @pytest.mark.long
     def test_changes_and_deletions_happen_in_a_chunk_that_they_touched(
         self, pair: MediaSender
     ) -> None:
@@ -356,6 +362,7 @@ class TestLateChange:
         assert unverified(report) == {"app_child": 1}
         assert_applied(pair, pair.complete())
 
+    @pytest.mark.long
     def test_rest_of_such_a_chunk_comes_with_the_next(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (1 << 16) + 50")
         pair.sites.at_sender("DELETE FROM app_child WHERE id = (1 << 16) + 1")
@@ -372,6 +379,7 @@ class TestLateChange:
         assert unverified(assert_applied(pair, second)) == {}
         assert changes(complete_after(pair, "DELETE FROM app_child WHERE id = 65538")) == {1: 0}
 
+    @pytest.mark.long
     def test_row_edited_at_the_receiver_is_repaired_although_every_complete_is_late(
         self, pair: MediaSender
     ) -> None:
@@ -392,6 +400,7 @@ class TestLateChange:
         ]
         assert_equal(pair)
 
+    @pytest.mark.long
     def test_chunk_that_they_did_not_touch_must_be_proven(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (1 << 16) + 50")
         pair.sites.at_sender("DELETE FROM app_child WHERE id = (1 << 16) + 1")

@@ -83,6 +83,7 @@ class TestWhatIsCarried:
         assert carried_files(manifest) == ["a.jpeg", "new.jpeg"]
         assert_applied(pair, manifest)
 
+    @pytest.mark.long
     def test_no_file_that_a_later_applied_partial_carried(self, pair: MediaSender) -> None:
         put(pair, "new.jpeg", b"new")
         pair.sites.at_sender(
@@ -135,6 +136,7 @@ class TestWhatIsCarried:
         names = sorted(file.name for file in pair.sites.receiver_media.rglob("*.jpeg"))
         assert names == ["a.jpeg", "b.jpeg"]
 
+    @pytest.mark.long
     def test_the_newest_applied_complete_is_the_base(self, pair: MediaSender) -> None:
         pair.sites.at_sender("UPDATE app_child SET amount = -1 WHERE id = (1 << 16) + 3")
         second = pair.complete()

@@ -141,7 +141,7 @@ class TestTheWholeWay:
             put(loaded, f"new/{number}.jpeg", b"new %d" % number)
             loaded.sites.at_sender(NAMES.format(f"new/{number}.jpeg", number + 1))
         manifest = loaded.partial()
-        assert (manifest.format, manifest.window is None) == (3, False)
+        assert (manifest.format, manifest.window is None) == (5, False)
         assert carried(loaded, manifest) == [f"new/{n}.jpeg" for n in range(3)]
         apply(loaded, manifest)
         loaded.sites.at_sender(NAMES.format("new/0.jpeg", 9))

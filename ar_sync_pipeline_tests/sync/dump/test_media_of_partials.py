@@ -127,6 +127,7 @@ def test_archive_that_was_lost_vouches_for_nothing_later(sender: MediaSender) ->
 
 
 @pytest.mark.parametrize("completes", [1, KEPT_COMPLETES + 1])
+@pytest.mark.long
 def test_completes_of_a_clock_that_was_ahead_make_no_picture_new_for_ever(
     sender: MediaSender, completes: int
 ) -> None:

@@ -62,6 +62,7 @@ def assert_applied_without_file(pair: MediaSender, manifest: Manifest) -> None:
     assert not is_there(pair)
 
 
+@pytest.mark.long
 def test_next_partial_carries_it_although_no_row_of_it_names_it(
     pair: MediaSender, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_next_partial_carries_it_although_no_row_of_it_names_it(
     assert_applied(pair, manifest)
 
 
+@pytest.mark.long
 def test_next_complete_carries_it_at_once(pair: MediaSender, tmp_path: Path) -> None:
     late_complete(pair, tmp_path / "aside", partials=2)
     manifest = pair.complete()
@@ -85,6 +87,7 @@ def test_next_complete_carries_it_at_once(pair: MediaSender, tmp_path: Path) -> 
     assert names(pair.partial()) == []
 
 
+@pytest.mark.long
 def test_partial_that_is_lost_is_made_good(pair: MediaSender, tmp_path: Path) -> None:
     late_complete(pair, tmp_path / "aside")
     pair.waiting(pair.partial()).unlink()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
-from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.spool.lacking import Lacking, LackingTable
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump.choose_base import (
     complete_to_compare,
@@ -77,6 +77,31 @@ class TestCompleteOfAClockThatWasAhead:
         self, tmp_path: Path, state: ReceiptState
     ) -> None:
         assert needed(tmp_path, complete(10, APPLIED), complete(AHEAD, state)) == [None] * 3
+
+
+class TestPartialThatDoesNotSayWhatTheSenderDeleted:
+    """The receiver parked it, and no later partial says more."""
+
+    def parked(self, minute: int) -> SentArchive:
+        lacking = Lacking(tables=(LackingTable(name="t"),))
+        return sent(minute).model_copy(update={"state": PARKED, "lacking": lacking})
+
+    def test_needs_a_complete(self, tmp_path: Path) -> None:
+        applied = complete(10, APPLIED)
+        assert needed(tmp_path, applied, self.parked(20)) == [None, None, applied.name]
+
+    def test_needs_none_that_is_on_its_way(self, tmp_path: Path) -> None:
+        later = sent(25, kind=COMPLETE)
+        found = needed(tmp_path, complete(10, APPLIED), self.parked(20), later)
+        assert found == [None, None, None]
+
+    def test_needs_none_after_later_archives_were_applied(self, tmp_path: Path) -> None:
+        found = needed(tmp_path, complete(10, APPLIED), self.parked(20), sent(25), reached=25)
+        assert found == [None, None, None]
+
+    def test_needs_none_if_it_is_parked_for_another_reason(self, tmp_path: Path) -> None:
+        parked = sent(20).model_copy(update={"state": PARKED})
+        assert needed(tmp_path, complete(10, APPLIED), parked) == [None, None, None]
 
 
 def test_complete_after_a_checkpoint_ahead_counts(tmp_path: Path) -> None:

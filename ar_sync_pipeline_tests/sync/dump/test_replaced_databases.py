@@ -82,6 +82,7 @@ def loaded(pair: MediaSender, manifest: Manifest) -> Manifest:
     return manifest
 
 
+@pytest.mark.long
 def test_copy_of_the_database_is_another_history(pair: MediaSender, databases: Databases) -> None:
     copy = f"{databases.name}_copy"
     databases.copy(copy)
@@ -137,6 +138,7 @@ def swapped(pair: MediaSender) -> MediaSender:
     return pair
 
 
+@pytest.mark.long
 def test_tables_of_another_schema_come_whole(swapped: MediaSender) -> None:
     partial = loaded(swapped, swapped.partial())
     assert {table.name for table in partial.tables if table.whole} == {"app_parent", "app_child"}

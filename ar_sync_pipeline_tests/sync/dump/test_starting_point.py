@@ -106,6 +106,7 @@ def since(sender: MediaSender) -> Watermark | None:
     return starting_point(sender.settings, datetime.now(UTC)).since
 
 
+@pytest.mark.long
 def test_what_waits_for_longer_than_the_journal_reaches_is_not_sent_again(
     media_sender: MediaSender,
 ) -> None:

@@ -27,6 +27,7 @@ def partials(sites: TwoSites, count: int) -> list[Path]:
     return made
 
 
+@pytest.mark.long
 def test_oldest_are_loaded_first_and_the_others_wait(
     filled: TwoSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_changed_rows_of_a_table_without_a_key_are_no_deletions(
 
 
 @pytest.mark.parametrize("archives", [1, 2])
+@pytest.mark.long
 def test_key_that_only_the_receiver_has_does_not_identify_the_senders_rows(
     database_factory: DatabaseFactory, tmp_path: Path, archives: int
 ) -> None:
@@ -218,6 +219,7 @@ def test_approval_is_of_the_parked_archive_whatever_waits_under_its_name(
     assert "other content" in str(read_reason(other.path))
 
 
+@pytest.mark.long
 def test_complete_that_waits_for_a_person_is_overtaken_by_the_next_one(guarded: TwoSites) -> None:
     guarded.at_sender("CREATE TABLE kept AS TABLE app_child", "TRUNCATE app_child")
     guarded.complete()
@@ -260,6 +262,7 @@ def parked_reason(sites: TwoSites) -> Rejection:
     return found
 
 
+@pytest.mark.long
 def test_partials_that_wait_for_a_person_are_overtaken_by_later_partials(
     guarded: TwoSites,
 ) -> None:
@@ -334,6 +337,7 @@ class TestApprovedArchiveAndALaterOneInOneLoad:
         assert (report.refused, len(report.loaded)) == ((), 2)
         assert equal(guarded, "SELECT * FROM app_log ORDER BY v")
 
+    @pytest.mark.long
     def test_later_one_that_deletes_much_itself_is_parked(self, guarded: TwoSites) -> None:
         since = self.approve(guarded)
         guarded.at_sender(

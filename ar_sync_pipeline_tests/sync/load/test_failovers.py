@@ -20,6 +20,7 @@ def on_timeline(path: Path, number: int, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("timeline", [1, 2])
+@pytest.mark.long
 def test_archive_dated_ahead_is_overtaken_by_one_made_after_a_failover(
     clocks: WrongClocks, tmp_path: Path, timeline: int
 ) -> None:
@@ -38,6 +39,7 @@ def test_archive_dated_ahead_is_overtaken_by_one_made_after_a_failover(
     assert equal(clocks.sites)
 
 
+@pytest.mark.long
 def test_cluster_that_went_back_to_a_lower_timeline_is_followed(
     clocks: WrongClocks, tmp_path: Path
 ) -> None:

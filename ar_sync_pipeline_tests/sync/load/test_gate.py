@@ -151,6 +151,7 @@ def test_values_that_name_objects_of_the_senders_database(filled: TwoSites) -> N
 
 
 class TestIdentity:
+    @pytest.mark.long
     def test_archive_of_another_sender_is_quarantined(
         self, filled: TwoSites, tmp_path: Path
     ) -> None:

@@ -39,6 +39,7 @@ def pair(pair_with_files: MediaSender) -> MediaSender:
 
 
 class TestWhatTheReceiverLacks:
+    @pytest.mark.long
     def test_row_that_was_edited_at_the_receiver(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (2 << 16) + 1")
         first = pair.complete()
@@ -72,6 +73,7 @@ class TestWhatTheReceiverLacks:
         assert carried(manifest, "app_parent") == []
         assert_applied(pair, manifest)
 
+    @pytest.mark.long
     def test_rows_without_values_as_sent(self, pair: MediaSender) -> None:
         """The transform has changed the table in place, and what was sent is lost."""
         (name,) = rows(
@@ -142,6 +144,7 @@ class TestWhatTheReceiverLacks:
         asks_for(pair)
         assert_applied(pair, pair.complete())
 
+    @pytest.mark.long
     def test_second_list_is_answered_with_everything(self, pair: MediaSender) -> None:
         edit = "UPDATE app_child SET amount = 99 WHERE id = ({} << 16) + 1"
         pair.sites.at_receiver(edit.format(2))
@@ -186,6 +189,7 @@ class TestWhatTheReceiverLacks:
         assert report.chain.gaps == ()
         assert rows(pair.sites.receiver, "SELECT amount FROM app_child WHERE id = 7") == [(5,)]
 
+    @pytest.mark.long
     def test_forged_receipt_of_an_archive_that_was_not_applied(self, pair: MediaSender) -> None:
         """Nothing is left out but what the receiver has: it decides by digests."""
         pair.sites.at_sender("UPDATE app_child SET amount = -1 WHERE id = (1 << 16) + 3")
@@ -215,6 +219,7 @@ def pair_newest(pair: MediaSender) -> ArchiveName:
 
 
 class TestRestoredReceiver:
+    @pytest.mark.long
     def test_gets_what_it_lacks_by_itself(self, pair: MediaSender) -> None:
         backup = restored(pair)
         changes = [

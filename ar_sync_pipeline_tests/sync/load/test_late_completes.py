@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.sync.load import load_session
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.sync.fix_differential import (
@@ -14,6 +17,7 @@ from ar_sync_pipeline_tests.sync.fix_differential import (
     late_complete,
     load,
     put,
+    receipt,
     unverified,
 )
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
@@ -35,6 +39,7 @@ def note_of_applied(pair: MediaSender) -> str:
 class TestLate:
     """A differential complete that arrives after partials that were made after it."""
 
+    @pytest.mark.long
     def test_chunks_that_they_changed_are_left_as_they_are(self, pair: MediaSender) -> None:
         manifest, _ = late_complete(
             pair, "UPDATE app_child SET amount = 7, changed = now() WHERE id = (2 << 16) + 3"
@@ -58,6 +63,7 @@ class TestLate:
         report = assert_applied(pair, manifest)
         assert unverified(report) == {"app_child": 1}
 
+    @pytest.mark.long
     def test_other_chunks_that_differ_are_lacking(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (3 << 16) + 1")
         manifest, _ = late_complete(
@@ -69,22 +75,71 @@ class TestLate:
         asks_for(pair)
         assert_applied(pair, pair.complete())
 
+    @pytest.mark.long
     def test_newer_rows_that_contradict_it_are_carried_with_the_next(
         self, pair: MediaSender
     ) -> None:
-        """A child that moved to a parent which the late complete does not have."""
-        pair.sites.at_sender("UPDATE app_parent SET label = 'new' WHERE id = 1")
+        """A child moved to a parent that has the code of another parent in the late complete."""
+        pair.sites.at_sender("UPDATE app_parent SET code = 'taken over' WHERE id = 1")
         manifest, _ = late_complete(
             pair,
-            "INSERT INTO app_parent (id, code) VALUES (900, 'new')",
+            "UPDATE app_parent SET code = NULL WHERE id = 1",
+            "INSERT INTO app_parent (id, code) VALUES (900, 'taken over')",
             "UPDATE app_child SET parent_id = 900, changed = now() WHERE id = (2 << 16) + 3",
         )
         assert carried(manifest, "app_parent") == [0]
-        assert_lacking(pair, manifest, "1 chunk of app_child")
+        said = assert_lacking(pair, manifest, "1 chunk of app_child")
+        assert "refer to deleted rows of app_parent" in said.reason
         asks_for(pair)
         second = pair.complete()
         assert carried(second) == [2]
         assert_applied(pair, second)
+
+    @pytest.mark.parametrize("in_replica_mode", [True, False])
+    def test_newer_rows_to_which_rows_in_other_chunks_refer_stay(
+        self, pair: MediaSender, monkeypatch: pytest.MonkeyPatch, *, in_replica_mode: bool
+    ) -> None:
+        """A busy database: new parents, and old children in unchanged chunks that move to them."""
+        if not in_replica_mode:
+            monkeypatch.setattr(
+                load_session,
+                "suppress_side_effects",
+                lambda connection: SideEffects(connection, suppressed=False),
+            )
+        pair.sites.at_sender("UPDATE app_parent SET label = 'new' WHERE id = 1")
+        manifest, _ = late_complete(
+            pair,
+            "INSERT INTO app_parent (id, code) VALUES (900, 'new'), (901, 'newer'), (902, 'z')",
+            "UPDATE app_child SET parent_id = 900, changed = now() WHERE id = (2 << 16) + 3",
+            "UPDATE app_parent SET label = 'newest' WHERE id = 2",
+        )
+        pair.sites.at_receiver(
+            "UPDATE app_parent SET seen = true",
+            "INSERT INTO app_note (id, parent_id) VALUES (1, 900), (2, 901)",
+        )
+        assert carried(manifest, "app_parent") == [0]
+        report = assert_applied(pair, manifest)
+        assert unverified(report) == {"app_child": 1}
+        kept = "SELECT count(*) FROM app_parent WHERE seen AND id >= 900"
+        assert rows(pair.sites.receiver, kept) == [(3,)]
+        assert rows(pair.sites.receiver, "SELECT count(*) FROM app_note") == [(2,)]
+
+    def test_what_the_receiver_alone_forbids_is_told_as_that(self, pair: MediaSender) -> None:
+        """It has chunks that it does not compare, and no other complete would carry more."""
+        pair.sites.at_sender("INSERT INTO app_parent (id, code) VALUES (800, 'favourite')")
+        assert_applied(pair, pair.complete())
+        pair.sites.at_receiver(
+            "ALTER TABLE app_child ADD fav int NOT NULL DEFAULT 800 REFERENCES app_parent"
+        )
+        pair.sites.at_sender("DELETE FROM app_parent WHERE id = 800")
+        manifest, _ = late_complete(
+            pair, "UPDATE app_child SET amount = 7, changed = now() WHERE id = (2 << 16) + 3"
+        )
+        (refused,) = load(pair).refused
+        assert refused.code == LoadRefusedError.code
+        assert "let fav be NULL" in refused.remedy
+        assert receipt(pair, manifest).lacking is None
+        assert asks_for(pair) is None
 
     def test_files_that_they_changed_stay(self, pair: MediaSender) -> None:
         def replace() -> None:

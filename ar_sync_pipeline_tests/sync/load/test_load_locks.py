@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
 from ar_sync_pipeline.merge import filling
 from ar_sync_pipeline.postgres.errors import LockWaitError
+from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
+from ar_sync_pipeline_tests.waiting import until
 
 LIMIT_SECONDS = 1
 
@@ -70,6 +74,8 @@ def test_readers_of_empty_tables_end_a_load_which_continues_without_their_locks(
     assert len(report.loaded) == 1
     assert equal(sites)
     assert max(waits) < LIMIT_SECONDS + 4
+    assert "(SELECT count" in (report.obstacle or "")
+    assert "AR_SYNC_MAX_BLOCKING_SECONDS" in (report.obstacle or "")
 
 
 @pytest.mark.long
@@ -80,6 +86,41 @@ def test_forgotten_lock_is_named_with_its_session(sites: TwoSites) -> None:
     sites.complete()
     with forgotten_lock(sites.receiver) as pid, pytest.raises(LockWaitError, match=str(pid)):
         with_short_waits(sites).load()
+    assert sites.load().loaded
+    assert equal(sites)
+
+
+SLOW_AT_FIRST = (
+    "CREATE TABLE public.is_slow AS SELECT 600 AS seconds",
+    (
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_sleep(seconds) FROM public.is_slow; RETURN NULL; END$$"
+    ),
+    *SLOW[1:],
+)
+SLEEPING = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name = 'ar_sync load' AND wait_event = 'PgSleep'"
+)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.mark.long
+def test_load_that_is_killed_in_a_long_statement_does_not_stop_its_retry(sites: TwoSites) -> None:
+    sites.at_receiver(*SLOW_AT_FIRST)
+    sites.complete()
+    names = sites.admit().names
+    killed = multiprocessing.get_context("spawn").Process(
+        target=load_archives, args=(sites.settings, sites.catalog, names, now)
+    )
+    killed.start()
+    until(lambda: rows(sites.receiver, SLEEPING), "the load is in its statement")
+    killed.kill()
+    killed.join()
+    sites.at_receiver("DELETE FROM public.is_slow")
     assert sites.load().loaded
     assert equal(sites)
 

@@ -45,6 +45,7 @@ def test_complete_removes_what_the_sender_no_longer_has(sites: TwoSites) -> None
     ]
 
 
+@pytest.mark.long
 def test_partial_removes_nothing_and_protects_what_it_brought(sites: TwoSites) -> None:
     sites.complete()
     sites.load()
@@ -105,6 +106,7 @@ def test_receivers_own_files_stay(sites: TwoSites) -> None:
     assert rows(sites.receiver, "SELECT path FROM ar_sync.media_file") == [("d.jpeg",)]
 
 
+@pytest.mark.long
 def test_empty_media_folder_of_the_sender_removes_nothing(sites: TwoSites) -> None:
     """It is not mounted, or the patterns were changed."""
     sites.environ["AR_SYNC_DELETE_GUARD"] = "5"

@@ -144,8 +144,8 @@ def load(sites: TwoSites, names: tuple[str, ...]) -> LoadReport:
 def test_failed_commit_takes_the_pictures_back(
     sites: TwoSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def commit_will_fail(stage: MediaStage, blaming: Any) -> None:
-        rename_into_place(stage, blaming)
+    def commit_will_fail(stage: MediaStage, blaming: Any, check_lock: Any) -> None:
+        rename_into_place(stage, blaming, check_lock)
         assert media(sites)["a.jpeg"][0] == b"second"
         for statement in ("SET CONSTRAINTS ALL DEFERRED", "INSERT INTO refused VALUES (1)"):
             blaming.__self__._connection.execute(statement)  # noqa: SLF001  nobody else has it

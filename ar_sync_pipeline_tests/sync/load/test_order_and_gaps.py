@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
@@ -59,6 +61,7 @@ def applied(path: Path) -> Path:
 class TestLateComplete:
     """A complete that arrives hours after later partials never restores an older state."""
 
+    @pytest.mark.long
     def test_later_partials_are_applied_behind_it(self, filled: TwoSites) -> None:
         first = watermark_of(filled.complete())
         filled.load()
@@ -106,6 +109,7 @@ class TestLateComplete:
         assert filled.load().refused == ()
         assert equal(filled)
 
+    @pytest.mark.long
     def test_it_is_held_back_when_a_later_partial_is_gone(self, filled: TwoSites) -> None:
         first = watermark_of(filled.complete())
         filled.load()
@@ -127,6 +131,7 @@ class TestLateComplete:
         assert len(report.superseded) == 1
         assert list_parked(filled.spool) == []
 
+    @pytest.mark.long
     def test_parked_archive_is_read_again_only_if_its_file_has_changed(
         self, filled: TwoSites
     ) -> None:

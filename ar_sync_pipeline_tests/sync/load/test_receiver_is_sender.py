@@ -70,6 +70,7 @@ def test_right_url_loads_what_was_there(misdirected: TwoSites) -> None:
     assert equal(misdirected, "SELECT id, code FROM app_parent")
 
 
+@pytest.mark.long
 def test_one_archive_of_this_database_stops_no_other(filled: TwoSites) -> None:
     """Somebody else's archive, dated in the future, in the spool of a receiver with a ledger."""
     filled.complete()

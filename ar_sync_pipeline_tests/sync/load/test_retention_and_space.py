@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -230,6 +231,15 @@ class TestScratch:
         assert clean_scratch(tmp_path, now) == 0
         left = {path.name for path in tmp_path.iterdir()}
         assert left == {names[1], *names[2:], ".writing-folder", ".writing-link"}
+
+    def test_unfinished_copies_of_killed_admissions_go_with_the_next_one(
+        self, filled: TwoSites
+    ) -> None:
+        copy = filled.spool / "parked" / ".writing-copy-0123456789abcdef"
+        copy.write_bytes(b"half of an archive")
+        os.utime(copy, (time.time() - 10,) * 2)
+        filled.admit()
+        assert not copy.exists()
 
     def test_full_disk_is_one_sentence_and_gives_back_what_was_written(
         self, filled: TwoSites, small_disk: Path

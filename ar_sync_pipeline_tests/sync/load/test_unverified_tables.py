@@ -78,6 +78,7 @@ def test_unverified_table_that_leaves_the_catalog_is_no_longer_reported(loaded: 
     assert equal(loaded)
 
 
+@pytest.mark.long
 def test_unverified_table_that_only_the_receiver_left_out_is_reported_again(
     loaded: TwoSites,
 ) -> None:

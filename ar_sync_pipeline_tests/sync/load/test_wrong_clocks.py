@@ -34,6 +34,7 @@ from ar_sync_pipeline_tests.sync.fix_wrong_clocks import (
 
 
 @pytest.mark.parametrize("back", [timedelta(seconds=40), timedelta(minutes=4)])
+@pytest.mark.long
 def test_partial_made_while_a_complete_is_dumped_is_dated_after_it(
     media_sender: MediaSender, back: timedelta
 ) -> None:
@@ -255,6 +256,7 @@ class TestClocksSetBackAfterALoad:
         assert clocks.gaps() == 0
 
     @pytest.mark.parametrize("kind", ["partial", "complete"])
+    @pytest.mark.long
     def test_archive_without_a_gap_replaces_a_partial_after_a_gap(
         self, clocks: WrongClocks, kind: str
     ) -> None:
@@ -275,6 +277,7 @@ class TestClocksSetBackAfterALoad:
         assert not early.exists()
         assert equal(clocks.sites)
 
+    @pytest.mark.long
     def test_replaced_partial_may_arrive_again_together_with_what_replaces_it(
         self, clocks: WrongClocks
     ) -> None:
@@ -286,6 +289,7 @@ class TestClocksSetBackAfterALoad:
         assert not early.exists()
         assert equal(clocks.sites)
 
+    @pytest.mark.long
     def test_ledger_from_a_backup_forgets_what_was_replaced_and_learns_it_again(
         self, clocks: WrongClocks
     ) -> None:
@@ -299,6 +303,7 @@ class TestClocksSetBackAfterALoad:
         assert rows(clocks.sites.receiver, superseded) == [(applied_file(early).name,)]
         assert equal(clocks.sites)
 
+    @pytest.mark.long
     def test_complete_replaces_the_end_of_the_chain(self, clocks: WrongClocks) -> None:
         """The sender's journal and the receiver's checkpoint file were lost."""
         clocks.complete(timedelta(0))
@@ -312,6 +317,7 @@ class TestClocksSetBackAfterALoad:
         assert equal(clocks.sites)
         assert clocks.watermark().snapshot_at < clocks.clock()
 
+    @pytest.mark.long
     def test_complete_replaces_a_complete(self, clocks: WrongClocks) -> None:
         clocks.complete(DAY)
         clocks.load(DAY)
@@ -323,6 +329,7 @@ class TestClocksSetBackAfterALoad:
         assert clocks.load() == [partial.name]
         assert equal(clocks.sites)
 
+    @pytest.mark.long
     def test_partial_after_another_gap_replaces_nothing(self, clocks: WrongClocks) -> None:
         """Nobody knows whether it carries what the earlier one held."""
         base, early = self.base_and_partial_after_a_gap(clocks)
@@ -335,6 +342,7 @@ class TestClocksSetBackAfterALoad:
         assert clocks.gaps() == 0
         assert equal(clocks.sites)
 
+    @pytest.mark.long
     def test_complete_that_is_held_back_replaces_nothing(self, clocks: WrongClocks) -> None:
         base, early = self.base_and_partial_after_a_gap(clocks)
         complete = clocks.complete(timedelta(0))

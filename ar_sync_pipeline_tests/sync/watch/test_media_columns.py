@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def profiles(empty_database: str, tmp_path: Path) -> str:
     return empty_database
 
 
-def named(url: str, folder: Path, rules: dict[str, object], *patterns: str) -> list[str]:
+def named(url: str, folder: Path, rules: Mapping[str, object], *patterns: str) -> list[str]:
     catalog = Catalog.model_validate({"name": "x", "tables": ["*"], "table": {"profile": rules}})
     with connect(url, application="check") as connection:
         found = sent_file_findings(connection, catalog, folder, patterns)

@@ -271,6 +271,7 @@ def test_all_is_well_is_said_only_where_it_is(media_sender: MediaSender) -> None
         assert ("all is well" in found.lag.because) <= found.ok, (seconds, found)
 
 
+@pytest.mark.long
 def test_data_that_is_too_old_is_not_well(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")

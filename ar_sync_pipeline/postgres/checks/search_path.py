@@ -1,0 +1,50 @@
+"""Tables that the role cannot read because its search path is not the application's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.connect import SET_THE_PATH, Connection, lacking_name, lacks_name
+from ar_sync_pipeline.postgres.session_settings import default_search_path
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+
+def search_path_findings(
+    connection: Connection, side: str, tables: Iterable[TableFacts]
+) -> Iterator[Finding]:
+    """Yield the tables with a function in an index that names what the role does not find.
+
+    The planner inlines the SQL functions of a table's indexes in every query on the table.
+
+    Args:
+        side: ``sender`` or ``receiver``.
+    """
+    role = sql.Identifier(connection.info.user).as_string(connection)
+    for table in tables:
+        lacking = _lacking_name(connection, table)
+        if lacking:
+            yield Finding(
+                Level.ERROR,
+                f"table {table.name} cannot be read by this role: a function of an index does not"
+                f" find a name ({printable(lacking)})",
+                SET_THE_PATH.format(role, side),
+                of_role=True,
+            )
+
+
+def _lacking_name(connection: Connection, table: TableFacts) -> str:
+    """Return what a query on a table does not find; empty: nothing, or it may not be read."""
+    try:
+        with default_search_path(connection):
+            connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
+    except psycopg.Error as error:
+        if lacks_name(error):
+            return lacking_name(error)
+        if not isinstance(error, psycopg.errors.InsufficientPrivilege):
+            raise
+    return ""
