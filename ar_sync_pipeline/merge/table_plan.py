@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class TablePlan:
     def writes(self) -> bool:
         """Whether rows are written or deleted."""
         return bool(self.added or self.changed or self.deleted)
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> Self:
+        """Return a plan as the ledger has it; rows of older versions lack some values."""
+        return cls(**{one.name: recorded[one.name] for one in fields(cls) if one.name in recorded})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, for the ledger and for metadata."""

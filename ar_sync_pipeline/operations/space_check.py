@@ -51,6 +51,8 @@ def space_check_result(
     low = [name for name, space in spaces.items() if space.is_below(floor_percent)]
     metadata: dict[str, Any] = {}
     for name, space in spaces.items():
+        if not space.is_known:
+            continue
         metadata[f"{name}_free_percent"] = round(space.free_percent, 1)
         metadata[f"{name}_free_gb"] = round(space.free_bytes / 1e9, 2)
     return with_page(

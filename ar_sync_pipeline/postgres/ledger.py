@@ -107,6 +107,14 @@ def read_sent_tables(connection: Connection) -> frozenset[str] | None:
     return frozenset(name for (names,) in rows for name in names) if rows else None
 
 
+def read_plans(
+    connection: Connection, archive_ids: Collection[UUID]
+) -> dict[UUID, list[dict[str, Any]]]:
+    """Return what was done to each table by the archives of these ids."""
+    query = "SELECT archive_id, plan FROM ar_sync.applied_archive WHERE archive_id = ANY (%s)"
+    return dict(connection.execute(query, [list(archive_ids)]).fetchall())
+
+
 def record(
     connection: Connection,
     manifest: Manifest,

@@ -143,6 +143,8 @@ def _link(window: Window | None, site: ReceiverSite) -> Link:
 def _remarks(archive: LoadedArchive, approvals: Mapping[str, Approval]) -> str:
     approval = approvals.get(archive.manifest.name.applied)
     remarks = "; applied again after an older one" if archive.again else ""
+    if archive.recovered:
+        remarks += "; applied by a load that was killed after its commit"
     if approval is None:
         return remarks
     return (

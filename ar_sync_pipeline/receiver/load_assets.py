@@ -80,8 +80,8 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         if report.refused and not report.loaded:
             observe_unapplied(context, site)
             fail_on_refusals(ledger, report.refused, LOADED, DIGESTS)
-        for warning in filter(None, (report.media.warning, report.left_out)):
-            context.log.warning(warning)
+        for warning in filter(None, (report.media.warning, report.left_out, report.unreported)):
+            context.log.warning(str(warning))
         observe_applied(context, report, site)
         yield from _results(context, report, site)
 

@@ -10,7 +10,9 @@ from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import (
     CAUSE,
+    ERROR,
     NO_MAIL_BEFORE,
+    REMEDY,
     UNCHANGED_SINCE,
     common_remedy,
     result_of,
@@ -20,14 +22,18 @@ from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
+from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
+from ar_sync_pipeline.sync.load.recovered_archives import AppliedComplete
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.visible_text import listed, visible_name
 
 _GUARD_PAGE = "delete_guard"
 GUARD_CAUSE = "delete guard"
 """Key of the incident of archives that the delete guard parks."""
+_COMPLETE = "newest_complete"
 # The next archives contain what a lost one or the receiver lacks: only what lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 # The sender's next complete replaces the archive, at once and by itself.
@@ -145,6 +151,8 @@ def _archives_loaded(
     key: dg.AssetKey, report: LoadReport, window_minutes: int
 ) -> dg.AssetCheckResult:
     rejected = [*report.kept, *(one for one in report.refused if not one.waits)]
+    if report.unreported is not None and not rejected:
+        return _not_reported(key, report.unreported)
     guarded = any(one.code == DeleteGuardError.code for one in rejected)
     result = _result(
         key,
@@ -166,10 +174,23 @@ def _archives_loaded(
     return result
 
 
+def _not_reported(key: dg.AssetKey, error: SpoolAccessError) -> dg.AssetCheckResult:
+    """Return a failure that is the spool's, since rows and ledger are as they should be."""
+    return _result(
+        key,
+        LOADED,
+        f"Every admitted archive is applied, but the sender has no report yet: {error.problem}.",
+        "",
+        archives_not_applied=0,
+        **{ERROR: error.code, REMEDY: error.remedy},
+    )
+
+
 def _digests_equal(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
-    staged = sum(archive.chunks_staged for archive in report.loaded)
-    unverified = sum(plan.unverified for one in report.loaded for plan in one.tables)
-    unchanged = sum(archive.chunks for archive in report.loaded) - staged - unverified
+    verified = [archive for archive in report.loaded if not archive.recovered]
+    staged = sum(archive.chunks_staged for archive in verified)
+    unverified = sum(plan.unverified for one in verified for plan in one.tables)
+    unchanged = sum(archive.chunks for archive in verified) - staged - unverified
     differing = [r for r in report.refused if r.code == DigestMismatchError.code]
     return _result(
         key,
@@ -205,10 +226,11 @@ def _no_gaps(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.As
 def _no_drift(
     key: dg.AssetKey, report: LoadReport, before: dg.AssetCheckResult | None
 ) -> dg.AssetCheckResult:
+    newest = report.newest_complete
     completes = [one for one in report.loaded if one.manifest.kind is ArchiveKind.COMPLETE]
-    if before is not None and not completes:
+    if before is not None and not completes and (newest is None or _is_about(before, newest.name)):
         return before
-    drift = {plan.table: plan.drift for one in completes for plan in one.tables if plan.drift}
+    found_at, drift = _drift_in(completes, newest)
     tables = [f"{rows:,} rows of {visible_name(table)}" for table, rows in drift.items()]
     result = _result(
         key,
@@ -216,12 +238,32 @@ def _no_drift(
         ", ".join(listed(tables, most=20)),
         "The newest complete repaired nothing that partials should have brought.",
         rows_repaired=sum(drift.values()),
+        **({_COMPLETE: newest.name} if newest else {}),
     )
-    if not drift:
+    if found_at is None or not drift:
         return result
     # Every later load repeats it: one finding of this complete.
-    found = dg.MetadataValue.timestamp(max(one.manifest.snapshot_at for one in completes))
-    return result._replace(metadata={**(result.metadata or {}), UNCHANGED_SINCE: found})
+    since = {UNCHANGED_SINCE: dg.MetadataValue.timestamp(found_at)}
+    return result._replace(metadata={**(result.metadata or {}), **since})
+
+
+def _drift_in(
+    loaded: Sequence[LoadedArchive], newest: AppliedComplete | None
+) -> tuple[datetime | None, dict[str, int]]:
+    """Return when completes were made, and what they repaired: those of a load, or the newest one.
+
+    A load that was killed after its commit has recorded no result; the ledger has it.
+    """
+    plans = [plan for one in loaded for plan in one.tables]
+    times = [one.manifest.snapshot_at for one in loaded]
+    if newest is not None and not loaded:
+        plans, times = list(newest.tables), [newest.snapshot_at]
+    return max(times, default=None), {plan.table: plan.drift for plan in plans if plan.drift}
+
+
+def _is_about(result: dg.AssetCheckResult, complete: str) -> bool:
+    name = (result.metadata or {}).get(_COMPLETE)
+    return name is not None and name.value == complete
 
 
 def _without_gap(report: LoadReport) -> str:

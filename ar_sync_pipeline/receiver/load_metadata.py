@@ -15,6 +15,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.net_rows import NetRows
 from ar_sync_pipeline.sync.load.unverified_tables import unverified_in_words
+from ar_sync_pipeline.visible_text import listed
 
 
 def rows_by_table(report: LoadReport) -> dict[str, list[TablePlan]]:
@@ -63,6 +64,7 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
         **({"files_not_removed": report.media.warning} if report.media.warning else {}),
         "files_left_out": sum(archive.media_left_out_count for archive in report.loaded),
         **({"left_out": report.left_out} if report.left_out else {}),
+        **_not_counted(report),
     }
 
 
@@ -85,6 +87,7 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
         **_unverified(plans),
         **seconds_by_phase(report.seconds),
+        **_not_counted(report),
         **_fired(report),
         **({"filled_slowly": report.obstacle} if report.obstacle else {}),
         "rows_by_table": _rows_as_table(report, plans, catalog),
@@ -95,6 +98,15 @@ def _unverified(plans: dict[str, list[TablePlan]]) -> dict[str, int]:
     """Return the number of chunks that the next complete carries and verifies; nothing if none."""
     chunks = sum(plan.unverified for table in plans.values() for plan in table)
     return {"chunks_unverified_until_the_next_complete": chunks} if chunks else {}
+
+
+def _not_counted(report: LoadReport) -> dict[str, str]:
+    """Return what the figures lack after a load that was killed after its commit."""
+    names = [one.manifest.name.applied for one in report.loaded if one.recovered]
+    if not names:
+        return {}
+    said = f"chunks and media files of {', '.join(listed(names))}, whose load was killed"
+    return {"not_counted": said}
 
 
 def _fired(report: LoadReport) -> dict[str, str]:

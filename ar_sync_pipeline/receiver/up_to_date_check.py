@@ -2,15 +2,22 @@
 
 import math
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.check_specs import check_spec
-from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
+from ar_sync_pipeline.operations.runs.run_state import (
+    at_work_since,
+    has_last_run_failed,
+    last_success,
+    work_under_way,
+)
 from ar_sync_pipeline.operations.standing_check import (
     INTERRUPTION,
     Evaluation,
@@ -84,11 +91,34 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
 
 
 def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
-    acknowledge_by_hand(site.settings, site.clock)
+    found = check_lag(site, instance)
     recover_by_itself(site.settings, site.catalog.name)
-    if _is_at_work(site, instance):
+    try:
+        _report(site, instance)
+    except ArSyncError as error:
+        # Loads and `preflight` find what is wrong with the spool; this check is about the data.
+        said = f"{found.result.description} The sender is not told: {error.problem}."
+        found = replace(found, result=found.result._replace(description=said))
+    return [found]
+
+
+def _report(site: ReceiverSite, instance: dg.DagsterInstance) -> None:
+    """Tell the sender what a person has changed, and that a load is at work."""
+    acknowledge_by_hand(site.settings, site.clock)
+    if _is_to_report(site, instance):
         report_load_at_work(site.settings, site.clock)
-    return [check_lag(site, instance)]
+
+
+def _is_to_report(site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
+    """Return whether a load is at work that the sender can wait for.
+
+    A run in the queue does nothing yet, and a load that fails again and again never ends.
+    """
+    jobs, key = load_jobs(site.names), applied_archives_key(site.names)
+    since = at_work_since(instance, jobs, key)
+    if since is None:
+        return False
+    return site.clock() - since > _JUST_NOW or not has_last_run_failed(instance, jobs, key)
 
 
 def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:

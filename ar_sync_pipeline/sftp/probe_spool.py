@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
@@ -175,15 +176,24 @@ def _read_receipts(
     read_also: Collection[str],
 ) -> Finding:
     names = list_names(session, spool / RECEIPTS)
-    figures = {"receipts": float(len(names))}
-    if not names:
-        return Finding("there is no receipt yet; the first load writes one", figures=figures)
-    newest = names[-1]
-    for name in (*(one for one in names[:-1] if one in read_also), newest):
+    # The folder has other files of the receiver, too.
+    made = {name: found.snapshot_at for name in names if (found := _archive_of(name))}
+    newest = max(made, key=made.__getitem__, default=None)
+    for name in (*(one for one in names if one in read_also), *([newest] if newest else [])):
         content = read_small_file(session, spool / RECEIPTS / name, _RECEIPT_BYTES)
         if judge is not None:
             judge(name, content)
-    return Finding(f"{len(names)} receipts are there, {newest} can be read", figures=figures)
+    figures = {"receipts": float(len(made))}
+    if newest is None:
+        return Finding("there is no receipt yet; the first load writes one", figures=figures)
+    are = "receipt is" if len(made) == 1 else "receipts are"
+    return Finding(f"{len(made)} {are} there, {newest} can be read", figures=figures)
+
+
+def _archive_of(receipt: str) -> ArchiveName | None:
+    """Return the archive that a file of this name is the receipt of; None if it is no receipt."""
+    name = PurePosixPath(receipt)
+    return ArchiveName.parse(name.stem) if name.suffix == ".json" else None
 
 
 def _judge_free_space(space: FreeSpace | None, floor_percent: float) -> Finding:
@@ -198,6 +208,8 @@ def _judge_free_space(space: FreeSpace | None, floor_percent: float) -> Finding:
         remedy = f"free space at the receiver, less than {floor_percent:g} % is free"
         return Finding(detail, remedy, figures)
     if space.free_bytes < _LITTLE_FREE_BYTES:
+        # However large a share of a small disk it is.
+        detail = f"only {space.free_bytes:,} bytes are free"
         return Finding(detail, "make sure that two complete archives fit", figures)
     return Finding(detail, figures=figures)
 

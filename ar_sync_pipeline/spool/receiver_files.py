@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from ar_sync_pipeline.archive.spool_names import RECEIPTS
-from ar_sync_pipeline.spool.errors import ReceiptError, access_to
+from ar_sync_pipeline.files import HeldFolder
+from ar_sync_pipeline.spool.errors import ReceiptError, SpoolAccessError, access_to
 from ar_sync_pipeline.spool.layout import open_folder
 from ar_sync_pipeline.spool.signed_json import (
     MAX_BYTES,
@@ -67,18 +68,29 @@ def write_small(spool: Path, name: str, content: SignedJson) -> Path:
 
 
 def read_small(spool: Path, name: str) -> bytes | None:
-    """Read a file in ``receipts/``; return None if there is none.
+    """Read a file in ``receipts/``; return None if there is none, or no such folder yet.
 
     Raises:
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses to open the folder.
         ReceiptError: The file is not a regular file, is too large, or cannot be read.
     """
-    with open_folder(spool, RECEIPTS) as folder:
-        try:
-            return folder.read(name, MAX_BYTES)
-        except FileNotFoundError:
+    try:
+        with open_folder(spool, RECEIPTS) as folder:
+            return _read(folder, name, spool)
+    except SpoolAccessError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
             return None
-        except OSError as error:
-            raise ReceiptError(
-                f"{spool / RECEIPTS / name} cannot be read ({error.strerror})",
-                remedy=UNREADABLE_REMEDY,
-            ) from error
+        raise
+
+
+def _read(folder: HeldFolder, name: str, spool: Path) -> bytes | None:
+    try:
+        return folder.read(name, MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReceiptError(
+            f"{spool / RECEIPTS / name} cannot be read ({error.strerror})",
+            remedy=UNREADABLE_REMEDY,
+        ) from error

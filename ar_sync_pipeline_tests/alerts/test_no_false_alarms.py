@@ -219,7 +219,9 @@ def test_archives_that_a_long_load_has_not_answered_yet_are_no_incident(
     operation.run("complete_dump")
     job = operation.watched.definitions("receiver").resolve_job_def("complete_loaddata")
     with operation.watched.instance() as instance:
-        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING)
+        started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=job.name)
+        instance.report_dagster_event(started, run.run_id)
     key = dg.AssetCheckKey(NO_GAP.asset_key, "acknowledged")
 
     def mails(minutes: int) -> int:

@@ -79,7 +79,7 @@ def test_same_archive_again_changes_nothing(filled: TwoSites) -> None:
         path.write_bytes(copy.read_bytes())
         copy.unlink()
         report = filled.load()
-        assert (report.loaded, len(report.already_applied)) == ((), 1)
+        assert [archive.recovered for archive in report.loaded] == [True]
     assert rows(filled.receiver, "SELECT xmin::text, * FROM app_child ORDER BY id") == before
 
 

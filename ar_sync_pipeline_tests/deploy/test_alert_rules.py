@@ -26,6 +26,7 @@ HEALTHY: Mapping[str, str] = {
     "ar_sync_data_until_timestamp_seconds{%s}": NOW,
     "ar_sync_gaps{%s}": ZERO,
     'ar_sync_archives{%s, state="parked"}': ZERO,
+    'ar_sync_archives{%s, state="not acknowledged"}': ZERO,
     'ar_sync_archives{%s, state="waiting"}': f"1x{_MINUTES}",
     'ar_sync_last_success_timestamp_seconds{%s, kind="complete"}': NOW,
     'ar_sync_free_ratio{%s, folder="spool"}': f"0.5x{_MINUTES}",
@@ -48,6 +49,9 @@ PROBLEMS: Mapping[str, Mapping[str, str | None]] = {
     },
     "ArSyncGap": {"ar_sync_gaps{%s}": f"1x{_MINUTES}"},
     "ArSyncArchivesNotApplied": {'ar_sync_archives{%s, state="parked"}': f"2x{_MINUTES}"},
+    "ArSyncArchivesNotAcknowledged": {
+        'ar_sync_archives{%s, state="not acknowledged"}': f"2x{_MINUTES}"
+    },
     "ArSyncNoCompleteForADay": {
         'ar_sync_last_success_timestamp_seconds{%s, kind="complete"}': ZERO,
     },

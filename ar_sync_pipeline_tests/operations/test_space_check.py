@@ -49,3 +49,11 @@ def test_lower_floor_ends_the_incident(monkeypatch: pytest.MonkeyPatch) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert not evaluated(instance, monkeypatch, 9.5).passed
         assert evaluated(instance, monkeypatch, 9.5, floor=5).passed
+
+
+def test_disk_that_reports_no_space_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space_check, "measure_free_space", lambda _: FreeSpace(0, 0))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = space_check_result(instance, KEY, {"scratch": Path("/x")}, 10)
+    assert result.passed
+    assert not any("free" in name for name in result.metadata or {})

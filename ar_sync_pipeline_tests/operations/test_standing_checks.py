@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -27,7 +30,9 @@ from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_d
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import check_for_gaps
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.spool.load_at_work import LoadAtWork
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
+from ar_sync_pipeline_tests.missing_parts import require_root
 
 UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(ALONE), "up_to_date")
 NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL, ALONE), "no_gap_in_windows")
@@ -286,3 +291,85 @@ def test_a_ledger_that_no_load_writes_is_stale_long_before_the_quiet_tables(
         assert states() == (FreshnessState.FAIL, FreshnessState.PASS)
     with time_machine.travel(now + timedelta(hours=27)):
         assert states() == (FreshnessState.FAIL, FreshnessState.WARN)
+
+
+def test_spool_without_folders_is_one_whose_first_load_has_not_begun(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    (deployment.spool / "receipts").rmdir()
+    load_at_work(deployment, instance)
+    found = Receiver(deployment, instance).tick(0)
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert found.description == (
+        "The receiver holds no data yet, because no complete archive has been applied."
+    )
+
+
+@pytest.mark.long
+def test_lag_is_shown_also_while_the_sender_cannot_be_told(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    load_at_work(deployment, instance)
+    with small_disk(deployment.spool / "receipts"):
+        found = Receiver(deployment, instance).tick(1)
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert found.passed
+    assert "min behind" in str(found.description)
+    assert "The sender is not told: " in str(found.description)
+    assert "No space left" in str(found.description)
+
+
+@pytest.mark.long
+def test_only_a_load_that_works_is_reported_to_the_sender(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    """The sender's mail waits for it: not for a run in the queue, nor for one that fails again."""
+    receiver = Receiver(deployment, instance)
+    report = deployment.spool / "receipts" / LoadAtWork.FILE
+
+    def is_reported(minutes: int) -> bool:
+        report.unlink(missing_ok=True)
+        receiver.tick(minutes)
+        return report.exists()
+
+    job = deployment.receiver_definitions().resolve_job_def("partial_loaddata")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
+    assert not is_reported(0)
+    works = load_at_work(deployment, instance)
+    assert is_reported(1)
+    instance.report_run_failed(works)
+    assert not is_reported(2)
+    load_at_work(deployment, instance)
+    assert not is_reported(3)
+    assert is_reported(10), "one that works for so long may be a long one"
+
+
+def load_at_work(deployment: Deployment, instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """Record a run that has started."""
+    job = deployment.receiver_definitions().resolve_job_def("complete_loaddata")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING)
+    started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=job.name)
+    instance.report_dagster_event(started, run.run_id)
+    return run
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Put a full file system over a folder."""
+    require_root("mount a small disk")
+    held = {path.name: path.read_bytes() for path in folder.iterdir()}
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "tmpfs", folder], check=True
+    )
+    try:
+        for name, content in held.items():
+            (folder / name).write_bytes(content)
+        with suppress(OSError), (folder / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)

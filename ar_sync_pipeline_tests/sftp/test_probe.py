@@ -125,6 +125,15 @@ def test_free_space_under_the_floor_is_a_warning(sftp_server: AsyncsshTestServer
     assert "less than 10 % is free" in str(step.remedy)
 
 
+def test_little_space_of_a_small_disk_is_told_in_bytes(sftp_server: AsyncsshTestServer) -> None:
+    """All of it may be free: the share is not what is low."""
+    sftp_server.faults.blocks = 1
+    sftp_server.faults.blocks_free = 0
+    steps = probe(sftp_server.endpoint(), sftp_server.spool, clock=now, free_floor_percent=0)
+    step = next(step for step in steps if step.name == "free space")
+    assert (step.outcome, step.detail) == (ProbeOutcome.WARNED, "only 0 bytes are free")
+
+
 def test_frozen_server_ends_the_whole_check_in_its_time(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.freeze.set()
     started = time.monotonic()
@@ -179,8 +188,13 @@ def test_newest_receipt_is_read_and_judged(any_sftp_server: SftpTestServer) -> N
     server, judged = any_sftp_server, list[tuple[str, bytes]]()
     with open_session(server.endpoint()) as session:
         prepare_spool(session, server.spool)
-    (server.spool_path / "receipts" / "a.json").write_bytes(b"a")
-    (server.spool_path / "receipts" / "b.json").write_bytes(b"b")
+    folder = server.spool_path / "receipts"
+    older, newest = (
+        f"backup_{kind}.tar.json"
+        for kind in ("partial_20261129T101500.000000Z", "complete_20261129T102000.000000Z")
+    )
+    for name in (older, newest, "backup_none.json", "agreed_settings.json", "position.json"):
+        (folder / name).write_text(name)
 
     def judge(name: str, content: bytes) -> None:
         judged.append((name, content))
@@ -188,7 +202,35 @@ def test_newest_receipt_is_read_and_judged(any_sftp_server: SftpTestServer) -> N
 
     steps = probe(server.endpoint(), server.spool, clock=now, judge_receipt=judge)
     check_failure(steps, "receipts readable")
-    assert judged == [("b.json", b"b")]
+    assert judged == [(newest, newest.encode())]
+
+
+def test_files_that_are_no_receipts_are_read_and_not_counted(
+    any_sftp_server: SftpTestServer,
+) -> None:
+    server, judged = any_sftp_server, list[str]()
+    with open_session(server.endpoint()) as session:
+        prepare_spool(session, server.spool)
+    for name in ("load_at_work.json", "position.json"):
+        (server.spool_path / "receipts" / name).write_text("{}")
+
+    def look() -> ProbeStep:
+        steps = probe(
+            server.endpoint(),
+            server.spool,
+            clock=now,
+            judge_receipt=lambda name, _: judged.append(name),
+            read_also=["position.json"],
+        )
+        return next(step for step in steps if step.name == "receipts readable")
+
+    assert look().figures == {"receipts": 0}
+    assert "no receipt yet" in look().detail
+    receipt = "backup_complete_20261129T102000.000000Z.tar.json"
+    (server.spool_path / "receipts" / receipt).write_text("{}")
+    judged.clear()
+    assert look().detail == f"1 receipt is there, {receipt} can be read"
+    assert judged == ["position.json", receipt]
 
 
 def test_what_a_killed_check_left_is_removed_after_an_hour(sftp_server: AsyncsshTestServer) -> None:

@@ -68,14 +68,18 @@ def check_receiver_tables(
     catalog: Catalog,
     tables: Mapping[str, TableFacts],
     newest: Manifest | None = None,
+    complete: Manifest | None = None,
 ) -> list[Finding]:
     """Return what prevents archives from being loaded, and what fires for replicated rows.
 
     Args:
         tables: Facts of the replicated tables that the receiver has, by label.
         newest: Manifest of the sender's newest archive, which contains the keys of its tables.
+        complete: Manifest of its newest complete; a partial lacks the tables without a change.
     """
     sent = {table.name: table for table in newest.tables} if newest else {}
+    keys = {table.name: table for table in complete.tables} if complete else {}
+    keys |= sent
     findings = list(_missing(catalog, tables))
     staged = [
         column
@@ -97,7 +101,7 @@ def check_receiver_tables(
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
         findings += _unlogged(connection, table)
         findings += column_findings(connection, catalog, table)
-        findings += _key(connection, catalog, table, sent.get(table.name))
+        findings += _key(connection, catalog, table, keys.get(table.name))
         findings += _refusing(catalog, table, sent.get(table.name))
     findings += _unused_receiver_tables(connection, catalog)
     if not scalar(connection, _MAY_WRITE_LEDGER):
@@ -175,15 +179,24 @@ def _key(
             text = statement.as_string(connection)
             yield Finding(Level.ERROR, f"{problem}, so archives are parked", text, sql=f"{text};")
     elif not table.key:
-        rules = catalog.rules(table.name)
-        too_large = table.size_mb > catalog.whole_table_limit_mb
-        needed = too_large or rules.changed_at or rules.receiver_columns
-        yield Finding(
-            Level.ERROR if needed else Level.WARNING,
-            f"table {table.name} has {table.lacking_key} at the receiver, so archives are parked"
-            " where the sender's has one",
-            "give it the key that the sender's table has",
-        )
+        yield lacking_key(catalog, table)
+
+
+def lacking_key(catalog: Catalog, table: TableFacts) -> Finding:
+    """Return the finding on a table without a key, where the sender's table is not known.
+
+    It is an error only if the sender's table must have a key.
+    """
+    rules = catalog.rules(table.name)
+    too_large = table.size_mb > catalog.whole_table_limit_mb
+    needed = too_large or rules.changed_at or rules.receiver_columns
+    remedy = "give it the key that the sender's table has"
+    return Finding(
+        Level.ERROR if needed else Level.NOTE,
+        f"table {table.name} has {table.lacking_key} at the receiver, so archives are parked"
+        " where the sender's has one",
+        remedy if needed else f"{remedy}; if that has none, nothing is to be done",
+    )
 
 
 def _unlogged(connection: Connection, table: TableFacts) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from ar_sync_pipeline.archive.manifest import (
     WHOLE_FORMAT,
     Watermark,
 )
+from ar_sync_pipeline.archive.spool_names import RECEIPTS
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
@@ -126,15 +127,14 @@ def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
 
 
 def report_load_at_work(settings: ReceiverSettings, clock: Clock) -> None:
-    """Tell the sender that a load is at work.
+    """Tell the sender that a load is at work, unless the load has not made the folder yet.
 
     Raises:
-        SpoolMissingError: The spool does not exist.
         SpoolAccessError: The operating system refuses.
     """
-    at = clock()
-    keys = settings.signing_keys.accepted(at)
-    LoadAtWork(at=at).write(settings.remote_bkp_fldr, signing_keys=keys)
+    at, spool = clock(), settings.remote_bkp_fldr
+    if (spool / RECEIPTS).exists():
+        LoadAtWork(at=at).write(spool, signing_keys=settings.signing_keys.accepted(at))
 
 
 def _is_true(written: Checkpoint, settings: ReceiverSettings, connection: Connection) -> bool:

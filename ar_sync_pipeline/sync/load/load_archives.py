@@ -50,6 +50,12 @@ from ar_sync_pipeline.sync.load.media_of_load import (
 )
 from ar_sync_pipeline.sync.load.net_rows import NetRows
 from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
+from ar_sync_pipeline.sync.load.recovered_archives import (
+    AppliedComplete,
+    newest_complete,
+    recovered_archives,
+    with_plans_of,
+)
 from ar_sync_pipeline.sync.load.rejected_archives import (
     lost_in_quarantine,
     parked_by_load,
@@ -66,9 +72,8 @@ class LoadReport:
     """Result of a load.
 
     Attributes:
+        loaded: Archives that are applied: by this load, or by one that was killed after its commit.
         superseded: Names of archives that are older than the base and brought nothing.
-        already_applied: Names of archives that an earlier load applied; it was killed after its
-            commit.
         refused: Archives that were rejected, each with its reason.
         chain: Chain of applied archives without a gap; None without a complete.
         obstacle: Why empty tables were filled slowly and what would change that; None: they were
@@ -84,11 +89,12 @@ class LoadReport:
         media: Result for media files that the sender no longer has.
         left_out: Message about media files that this receiver does not install; None: there are
             none.
+        newest_complete: What the ledger says about the newest complete; None: it has none.
+        unreported: Why the sender has no report of the load yet; None: it has one.
     """
 
     loaded: tuple[LoadedArchive, ...]
     superseded: tuple[str, ...]
-    already_applied: tuple[str, ...]
     refused: tuple[Rejection, ...]
     chain: Chain | None
     kept: tuple[Rejection, ...]
@@ -102,6 +108,8 @@ class LoadReport:
     unsent: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     obstacle: str | None = None
+    newest_complete: AppliedComplete | None = None
+    unreported: SpoolAccessError | None = None
 
 
 def load_archives(
@@ -164,26 +172,28 @@ class _Loader:
         self._recover_media(cleans=bool(names))
         at_hand, outcome = self._load_what_can_be(names)
         plan = at_hand.plan
-        for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
-            mark_applied(self._spool, at_hand.archives[candidate.archive_id])
         self.refused += at_hand.unusable
         for candidate in plan.held_back:
             self._reject(at_hand.archives[candidate.archive_id], _held_back(at_hand))
-        applied = [archive.manifest for archive in outcome.loaded]
+        recovered = recovered_archives(self.connection, at_hand)
+        loaded = (*recovered, *outcome.loaded)
+        applied = [archive.manifest for archive in loaded]
         media = remove_absent_media(self.connection, self.settings, applied)
-        self._report_and_clean()
+        # As late as possible: the next load reports what still waits if this one is killed.
+        for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
+            mark_applied(self._spool, at_hand.archives[candidate.archive_id])
+        unreported = self._report_and_clean()
         ledger = read_ledger(self.connection)
         chain = promised_chain(ledger, list_waiting(self._spool))
         after_gaps = {gap.before for gap in chain.gaps} if chain else ()
         return LoadReport(
-            outcome.loaded,
+            loaded,
             superseded=at_hand.names(plan.superseded),
-            already_applied=at_hand.names(plan.already_applied),
             refused=tuple(self.refused),
             chain=chain,
             kept=parked_by_load(self.settings),
             lost=lost_in_quarantine(self.settings, ledger),
-            net=outcome.net,
+            net=with_plans_of(recovered, outcome.net),
             tables=outcome.tables,
             seconds=outcome.seconds,
             media=media,
@@ -195,6 +205,8 @@ class _Loader:
             unsent=unsent_tables(self.connection, self.catalog),
             unverified=read_unverified(self.connection),
             obstacle=outcome.obstacle,
+            unreported=unreported,
+            newest_complete=newest_complete(self.connection, ledger),
             gaps_since=min(
                 (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None
             ),
@@ -203,8 +215,20 @@ class _Loader:
     def _recover_media(self, *, cleans: bool) -> None:
         recover_media(self.connection, self.settings, self.catalog.name, cleans=cleans)
 
-    def _report_and_clean(self) -> None:
-        """Report to the sender, then apply retention; a full spool needs the retention first."""
+    def _report_and_clean(self) -> SpoolAccessError | None:
+        """Report to the sender, then apply retention; return what prevents it.
+
+        The load is committed, and its archives no longer wait: no other load would do what follows
+        this one. `acknowledge_by_hand` reports later.
+        """
+        try:
+            self._try_to_report_and_clean()
+        except SpoolAccessError as error:
+            return error
+        return None
+
+    def _try_to_report_and_clean(self) -> None:
+        """Report and apply retention; a full spool needs the retention first."""
         try:
             acknowledge(self.settings, self.connection, self.clock)
         except SpoolAccessError as error:

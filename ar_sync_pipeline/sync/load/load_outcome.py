@@ -29,6 +29,8 @@ class LoadedArchive:
         media_left_out: The first media files that this receiver does not install.
         media_left_out_count: Number of all of them.
         fired: Triggers at the receiver that fired for replicated rows, as ``table.trigger``.
+        recovered: Whether a load applied it that was killed after its commit; chunks and media
+            files are not counted then.
     """
 
     manifest: Manifest
@@ -43,6 +45,7 @@ class LoadedArchive:
     media_left_out: tuple[str, ...] = ()
     media_left_out_count: int = 0
     fired: tuple[str, ...] = ()
+    recovered: bool = False
 
     @classmethod
     def of(

@@ -60,6 +60,10 @@ class ArchivesAtHand:
         """Return the file of an archive."""
         return self.archives[archive_id].path
 
+    def applied_path(self, archive_id: UUID) -> Path:
+        """Return the file that an archive becomes when it is applied."""
+        return self.path(archive_id).with_name(self.archives[archive_id].name.applied)
+
     def media(self, archive_id: UUID) -> Iterator[ListedMedia]:
         """Yield the media files that an archive lists.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
@@ -38,9 +39,14 @@ def open_ledger(connection: Connection, spool: Path, catalog: Catalog) -> None:
     claim_ledger(connection, catalog.name)
 
 
-def newest_in_spool(spool: Path) -> Manifest | None:
-    """Return the manifest of the sender's newest archive, in whatever state; None without one."""
-    return newest_manifest([*list_parked(spool), *list_waiting(spool), *list_applied(spool)])
+def newest_in_spool(spool: Path, kind: ArchiveKind | None = None) -> Manifest | None:
+    """Return the manifest of the sender's newest archive, in whatever state; None without one.
+
+    Args:
+        kind: Kind of the archive; None: any.
+    """
+    archives = [*list_parked(spool), *list_waiting(spool), *list_applied(spool)]
+    return newest_manifest([one for one in archives if kind in {None, one.name.kind}])
 
 
 def newest_manifest(archives: Sequence[SpooledArchive]) -> Manifest | None:

@@ -9,7 +9,7 @@ from ar_sync_pipeline.archive.manifest import TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
-from ar_sync_pipeline.postgres.checks.receiver_checks import missing_table
+from ar_sync_pipeline.postgres.checks.receiver_checks import lacking_key, missing_table
 from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.column_masks import other_rules
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -66,6 +66,10 @@ def check_catalog(
             of_both += _differences(catalog, sender, receiver)
             # Of these the difference says more: the sender has the table, and archives contain it.
             reported = {missing_table(label) for label in sender.tables}
+            reported |= {
+                lacking_key(catalog, receiver.tables[label])
+                for label in receiver.tables.keys() & sender.tables.keys()
+            }
             of_receiver = [finding for finding in of_receiver if finding not in reported]
     areas = {"sender": of_sender, "receiver": of_receiver, "both": of_both}
     # Several parts of the check find that a database cannot be used.

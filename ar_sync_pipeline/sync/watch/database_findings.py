@@ -73,7 +73,10 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
 
 
 def check_receiver(
-    url: str, catalog: Catalog, newest: Manifest | None = None
+    url: str,
+    catalog: Catalog,
+    newest: Manifest | None = None,
+    complete: Manifest | None = None,
 ) -> tuple[Finding, ...]:
     """Compare the receiver's database with the catalog; nothing is written.
 
@@ -85,13 +88,14 @@ def check_receiver(
         url: URL of the receiver's database, with the role that loads.
         catalog: The catalog.
         newest: Manifest of the sender's newest archive in the spool.
+        complete: Manifest of its newest complete there.
     """
     findings: list[Finding] = []
     with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
-        findings += check_receiver_tables(connection, catalog, tables, newest)
+        findings += check_receiver_tables(connection, catalog, tables, newest, complete)
         findings += migration_findings(connection, catalog)
         unreadable = list(search_path_findings(connection, "receiver", tables.values()))
         findings += unreadable

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
@@ -141,9 +142,10 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
     def database() -> Iterable[Finding]:
         try:
             newest = newest_in_spool(settings.remote_bkp_fldr)
+            complete = newest_in_spool(settings.remote_bkp_fldr, ArchiveKind.COMPLETE)
         except ArSyncError:
-            newest = None  # the check of the spool reports it
-        return check_receiver(url, catalog, newest)
+            newest = complete = None  # the check of the spool reports it
+        return check_receiver(url, catalog, newest, complete)
 
     return {
         "database": database,

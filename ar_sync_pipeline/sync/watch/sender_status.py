@@ -95,7 +95,9 @@ def _backlog(
     faults: list[str],
 ) -> Backlog:
     if late:
-        faults.append(f"{len(late)} archive{'s are' if len(late) > 1 else ' is'} not acknowledged")
+        said = f"{len(late)} archive{'s are' if len(late) > 1 else ' is'} not acknowledged"
+        loading = " while the receiver says that a load is at work" if view.is_loading else ""
+        faults.append(said + loading)
     if view.problems:
         faults.append("the receiver's report is not believed")
     if view.waiting is None:

@@ -21,9 +21,11 @@ from click.testing import CliRunner
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.media.errors import MediaSpaceError
+from ar_sync_pipeline.operations.check_evaluation import ERROR
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
+from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
@@ -44,6 +46,7 @@ from ar_sync_pipeline.sync.errors import (
     ScratchMissingError,
     ScratchNotPrivateError,
 )
+from ar_sync_pipeline.sync.load.acknowledge import acknowledge_by_hand
 from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
@@ -317,6 +320,24 @@ class TestFullSpool:
         assert checkpoint.watermark is not None
         assert checkpoint.watermark.snapshot_at == report.loaded[0].manifest.snapshot_at
 
+    def test_rows_are_loaded_although_no_report_can_be_written(self, small_spool: TwoSites) -> None:
+        """The load is committed: what follows it must run, since no archive waits any more."""
+        sites = small_spool
+        sites.complete()
+        sites.load()
+        newest = sites.complete().name.removeprefix("NEW_")
+        fill_up(sites.spool)
+        report = sites.load()
+        assert [archive.manifest.name.applied for archive in report.loaded] == [newest]
+        loaded = next(iter(load_check_results(report, 5, ALONE)))
+        assert (loaded.check_name, loaded.passed) == ("archives_loaded", False)
+        assert (loaded.metadata or {})[ERROR].value == SpoolAccessError.code
+        assert "No space left" in str(loaded.description)
+        (sites.spool / "ballast").unlink()
+        assert acknowledge_by_hand(sites.settings, sites.clock)
+        assert (sites.spool / "receipts" / f"{newest}.json").exists()
+        assert next(iter(load_check_results(sites.load(), 5, ALONE))).passed
+
     def test_damaged_archive_waits_for_its_reason_file(self, small_spool: TwoSites) -> None:
         sites = small_spool
         good = sites.complete().name.removeprefix("NEW_")
@@ -344,8 +365,8 @@ class TestFullSpool:
         guarded = sites.complete().name.removeprefix("NEW_")
         fill_up(sites.spool)
         admission = sites.admit()
-        with pytest.raises(SpoolAccessError, match="No space left"):  # nothing can be deleted
-            load_archives(sites.settings, sites.catalog, admission.names, sites.clock)
+        report = load_archives(sites.settings, sites.catalog, admission.names, sites.clock)
+        assert "No space left" in str(report.unreported)  # nothing can be deleted
         (sites.spool / "ballast").unlink()
         report = sites.load()
         assert [one.name for one in report.refused] == [guarded]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute
@@ -183,6 +185,49 @@ def test_keys_are_judged_by_size_and_by_what_is_generated(empty_database: str) -
     noted = found(empty_database, catalog_of("t_none"))
     assert "note: table t_none has no key, and its" in noted[0]
     assert "sent whole each time" in noted[0]
+
+
+class TestReceiversTableWithoutAKey:
+    """Archives are parked only if the sender's table has a key."""
+
+    CATALOG = catalog_of("t_*")
+
+    def test_is_a_note_while_the_senders_is_unknown(self, empty_database: str) -> None:
+        execute(empty_database, "CREATE TABLE t_a (v text, at timestamptz)")
+        (line,) = found_at_receiver(empty_database, self.CATALOG)
+        assert line.startswith("note: table t_a has no primary key")
+        assert line.endswith("if that has none, nothing is to be done.")
+        rules = {"t_a": {"changed_at": "at"}}
+        (line,) = found_at_receiver(empty_database, catalog_of("t_*", table=rules))
+        assert line.startswith("error: table t_a has no primary key")
+
+    @pytest.mark.parametrize("sender_has_one", [True, False])
+    def test_is_judged_by_the_senders_table(
+        self, database_factory: DatabaseFactory, *, sender_has_one: bool
+    ) -> None:
+        sender, receiver = database_factory(), database_factory()
+        execute(sender, f"CREATE TABLE t_a (v text {'PRIMARY KEY' if sender_has_one else ''})")
+        execute(receiver, "CREATE TABLE t_a (v text)")
+        said = [str(one) for one in check_catalog(self.CATALOG, sender, receiver)]
+        assert len([one for one in said if "at the receiver" in one]) == sender_has_one
+        assert [one for one in said if "where the sender's has one" in one] == []
+
+    @pytest.mark.parametrize("sender_has_one", [True, False])
+    def test_is_judged_by_the_newest_complete_if_later_partials_lack_the_table(
+        self, filled: TwoSites, *, sender_has_one: bool
+    ) -> None:
+        drop = "ALTER TABLE app_child DROP CONSTRAINT app_child_pkey CASCADE"
+        filled.at_receiver(drop)
+        if not sender_has_one:
+            filled.at_sender(drop)
+        complete = verify_archive(filled.complete())
+        partial = complete.model_copy(update={"tables": ()})
+        of_child = [
+            one
+            for one in check_receiver(filled.receiver, filled.catalog, partial, complete)
+            if "app_child" in str(one)
+        ]
+        assert [one.level for one in of_child] == (["error"] if sender_has_one else [])
 
 
 def test_names_that_match_nothing_are_said(empty_database: str) -> None:

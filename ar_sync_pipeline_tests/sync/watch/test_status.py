@@ -21,6 +21,7 @@ from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
+from ar_sync_pipeline.sync.load.acknowledge import report_load_at_work
 from ar_sync_pipeline.sync.watch import disk_space
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
@@ -249,6 +250,11 @@ def test_archive_of_which_nothing_is_heard_fails_a_check(deployment: Deployment)
     journal.write_text(json.dumps(content))
     shown = status(deployment.sender_environment(), "--json")
     assert (shown.exit_code, counts(shown)["not acknowledged"]) == (1, 1)
+    late = "1 archive is not acknowledged"
+    assert f"{late}." in status(deployment.sender_environment()).stdout
+    report_load_at_work(load_receiver_settings(deployment.receiver_environment()), utc_now)
+    works = status(deployment.sender_environment()).stdout
+    assert f"{late} while the receiver says that a load is at work." in " ".join(works.split())
     deployment.succeed("partial_loaddata")
     assert counts(status(deployment.sender_environment(), "--json"))["not acknowledged"] == 0
 
