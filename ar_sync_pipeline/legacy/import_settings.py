@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,8 @@ _JOB_OF_SENDER = re.compile(
 )
 _JOB_OF_RECEIVER = re.compile(rf"{re.escape(old.JOBS)}\.\w+_loaddata")
 _FLAT = re.compile(rf"{old.BACKUPS}_(\w+)")
+# Names of settings that have a counterpart; the jobs are in a list.
+_IMPORTANT = {*(rule.place[0] for rule in old.RULES), "CRONJOBS"}
 _DEFAULT_INTERVAL, _DEFAULT_TIME = 5, 15
 
 
@@ -108,9 +110,9 @@ def _by_side(
             f"{', '.join(map(str, unclear))} may belong to the sender or the receiver",
             remedy="name it with --sender FILE or --receiver FILE",
         )
-    for side in only:
-        # General settings first: the backup settings refer to them, or replace them.
-        found[side] = [*unclear, *found[side]]
+    if unclear:
+        # All are of one side, and later files override earlier ones.
+        found[only[0]] = [*(of_sender or of_receiver), *files]
     return found
 
 
@@ -130,16 +132,18 @@ def _evidence(values: PythonValues) -> set[str]:
 
 def _values(paths: Sequence[Path]) -> PythonValues:
     values = PythonValues()
-    for path in paths:
-        values.read(path)
+    values.read(paths)
     # The first versions of the old system had a name for each setting.
     for name, found in list(values.names.items()):
         flat = _FLAT.fullmatch(name)
         if flat and values.find(old.BACKUPS, flat[1]) is None:
             values.put(found, old.BACKUPS, flat[1])
-    for schedule, job, origin in values.pairs:
-        if job.startswith(f"{old.JOBS}."):
-            values.put(Found(" ".join(schedule.split()), origin), job)
+    for found, job in values.pairs:
+        if job.startswith(f"{old.JOBS}.") and isinstance(found.value, str | Unreadable):
+            schedule = found.value
+            if isinstance(schedule, str):
+                schedule = " ".join(schedule.split())
+            values.put(replace(found, value=schedule), job)
     return values
 
 
@@ -175,7 +179,7 @@ def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret:
     notes = [f"From {rule.old} ({found.origin})."]
     if rule.changed:
         notes.append(f"Changed: {rule.changed}.")
-    if found.conditional:
+    if found.conditional or _has_conditional(found.value):
         notes.append("It is assigned under a condition: check that this is the right branch.")
     if isinstance(found.value, Unreadable):
         # The expression is not shown, because it may contain a password.
@@ -188,6 +192,12 @@ def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret:
         notes.append("Its value cannot be used as it is: write it here.")
         return Imported(variable, None, secret, tuple(notes))
     return Imported(variable, value, secret, (*notes, *([remark] if remark else [])))
+
+
+def _has_conditional(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, dict) and any(
+        found.conditional or _has_conditional(found.value) for found in value.values()
+    )
 
 
 def _plain(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001  as the others
@@ -259,8 +269,12 @@ def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:
                 yield f"{name} ({found.origin}): {old.NO_COUNTERPART[name]}"
             elif name.startswith((f"{old.BACKUPS}[", f"{old.JOBS}.")) and name not in known:
                 yield f"{name} ({found.origin}): it has no counterpart"
-        for origin in values[side].star_imports:
-            yield f"import * ({origin}): its settings are unknown; name that file, too"
+        for what, origin in values[side].unread:
+            yield f"{what} ({origin}): its settings are unknown; name that file, too"
+        for name, origin in values[side].unread_names:
+            found = values[side].names.get(name)
+            if name in _IMPORTANT and (found is None or isinstance(found.value, Unreadable)):
+                yield f"import of {name} ({origin}): its value is unknown; name that file, too"
 
 
 def _old_names(values: PythonValues) -> Iterator[tuple[str, Found]]:
