@@ -231,20 +231,22 @@ def _module(path: Path) -> str:
 
 def _assignment(statement: ast.stmt) -> tuple[Sequence[ast.expr], ast.expr | None]:
     """Return what a statement assigns to, and the value; None: only a run has it."""
+    targets: Sequence[ast.expr] = []
+    value: ast.expr | None = None
     match statement:
         case ast.Assign(targets=targets, value=value):
-            return targets, value
-        case ast.AnnAssign(target=target, value=ast.expr() as value):
-            return [target], value
-        case ast.AugAssign(target=target, op=ast.Add(), value=added):
-            return [target], ast.BinOp(_loaded(target), ast.Add(), added)
-        case ast.AugAssign(target=target) | ast.For(target=target):
-            return [target], None
+            pass
         case ast.Delete(targets=targets):
-            return targets, None
+            pass
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            targets = [target]
+        case ast.AugAssign(target=target, op=ast.Add(), value=added):
+            targets, value = [target], ast.BinOp(_loaded(target), ast.Add(), added)
+        case ast.AugAssign(target=target) | ast.For(target=target):
+            targets = [target]
         case ast.With(items=items):
-            return [item.optional_vars for item in items if item.optional_vars], None
-    return [], None
+            targets = [item.optional_vars for item in items if item.optional_vars]
+    return targets, value
 
 
 def _place(node: ast.expr) -> tuple[str, ...] | None:

@@ -456,6 +456,51 @@ TIME_ZONE = 'UTC'
     )
 
 
+def database(folder: Path, content: str) -> ImportedSettings:
+    source = f"DATABASES = {{'default': {{'NAME': 'db', 'HOST': 'h', {content}}}}}"
+    return import_settings([], write(folder, x=source))
+
+
+def test_options_of_the_database_are_kept_or_told(tmp_path: Path) -> None:
+    options = "'sslmode': 'verify-full', 'sslrootcert': '/etc/a b.pem', 'connect_timeout': 5"
+    other = "'isolation_level': 3, 'options': '-c search_path=app'"
+    imported = database(tmp_path, f"'OPTIONS': {{{options}, {other}}}")
+    assert about(imported, "SENDER_DATABASE_URL")[0] == (
+        "postgresql://ar_sync_sender@h/db"
+        "?sslmode=verify-full&sslrootcert=%2Fetc%2Fa%20b.pem&connect_timeout=5"
+    )
+    assert imported.left_out == (
+        "DATABASES['default']['OPTIONS']['isolation_level'] (x.py:1): it has no counterpart",
+        "DATABASES['default']['OPTIONS']['options'] (x.py:1): name a schema in the catalog",
+    )
+
+
+@pytest.mark.parametrize("options", ["{'sslmode': mode()}", "options()"])
+def test_url_without_the_options_that_only_a_run_has_is_not_written(
+    tmp_path: Path, options: str
+) -> None:
+    imported = database(tmp_path, f"'OPTIONS': {options}")
+    assert about(imported, "SENDER_DATABASE_URL")[0] is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "is_taken"),
+    [
+        ("django.db.backends.postgresql_psycopg2", True),
+        ("django.contrib.gis.db.backends.postgis", True),
+        ("psqlextra.backend", True),
+        ("django.db.backends.sqlite3", False),
+        ("django.contrib.gis.db.backends.mysql", False),
+    ],
+)
+def test_only_a_database_of_postgresql_becomes_a_url(
+    tmp_path: Path, engine: str, *, is_taken: bool
+) -> None:
+    value, notes = about(database(tmp_path, f"'ENGINE': '{engine}'"), "SENDER_DATABASE_URL")
+    assert (value is not None) is is_taken
+    assert (f"ENGINE is {engine}, and only PostgreSQL" in notes) is not is_taken
+
+
 def test_password_is_shown_nowhere_and_written_to_files_of_their_owner_only(tmp_path: Path) -> None:
     files = write(tmp_path, settings=SETTINGS, backups=SENDER_BACKUPS)
     words = [str(path) for path in files]
