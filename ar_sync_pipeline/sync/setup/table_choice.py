@@ -13,6 +13,7 @@ from ar_sync_pipeline.export.source_tables import shape_problems
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.sync.setup.personal_columns import secret_key
 
 # Tables in which migration tools of each side record their state.
 _BOOKKEEPING = re.compile(
@@ -154,7 +155,7 @@ def _reason(schema: str, table: TableFacts, unsendable: tuple[str, ...]) -> str:
 
 
 def _keep_for_oneself(replicated: dict[str, TableFacts], excluded: dict[str, str]) -> None:
-    """Exclude bookkeeping and session tables, unless a replicated table refers to them."""
+    """Exclude bookkeeping, sessions and tokens, unless a replicated table refers to them."""
     for label, table in list(replicated.items()):
         reason = ""
         if is_bookkeeping(table.relname):
@@ -163,6 +164,8 @@ def _keep_for_oneself(replicated: dict[str, TableFacts], excluded: dict[str, str
             column.name for column in table.columns
         }:
             reason = "sessions of people who are logged in"
+        elif (key := secret_key(table)) is not None:
+            reason = f"its key {key} looks like a secret, and a key can have no rule"
         referred = any(
             key.referenced_table == label
             for name, other in replicated.items()

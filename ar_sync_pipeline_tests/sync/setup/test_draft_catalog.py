@@ -406,12 +406,15 @@ def test_texts_that_are_often_documents_and_values_of_settings_are_noted(
         empty_database,
         "CREATE TABLE payment (id int PRIMARY KEY, info text, meta_info text, bank_info text,"
         " data_id text)",
+        "CREATE TABLE version (id int PRIMARY KEY, object text, object_changes text,"
+        " serialized_data text, task_args text, task_kwargs text, post_data text)",
         "CREATE TABLE settingsstore (id int PRIMARY KEY, key text, value text,"
         " payment_id int REFERENCES payment)",
         "CREATE TABLE translation (id int PRIMARY KEY, key text, language text, value text)",
     )
     text = as_toml(draft_catalog(empty_database))
     assert "# info, meta_info: text of this name may contain personal data" in text
+    assert "# object, object_changes, serialized_data, task_args, task_kwargs, post_data:" in text
     assert "# value: a table of keys and values may contain secrets" in text
     assert text.count("keys and values") == 1
 
