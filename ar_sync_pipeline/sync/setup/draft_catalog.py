@@ -87,7 +87,7 @@ def _draft(
         tables={schema: tuple(listed) for schema, listed in by_schema.items()},
         exclude=tuple(ListedTable(*one) for one in sender.choice.excluded.items()),
         receiver_tables=receiver_only,
-        django_app=apps[0] if len(apps) == 1 else None,
+        django_app=apps[0] if len(apps) == 1 and not sender.apps_guessed else None,
         django_apps=apps,
         sections=sections,
     )

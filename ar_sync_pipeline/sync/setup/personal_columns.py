@@ -99,7 +99,7 @@ def _of_settings(table: TableFacts, found: dict[str, Kind]) -> dict[str, Kind]:
     kinds = {
         name: kind
         for name, kind in found.items()
-        if split_name(name)[-1] not in _SETTING_KEYS or _is_strong(table, name)
+        if _SETTING_KEYS.isdisjoint(split_name(name)[-1:]) or _is_strong(table, name)
     }
     words_of_table = split_name(table.relname or table.name)
     if len(kinds) < len(found) or any(

@@ -114,12 +114,41 @@ def test_of_several_django_apps_one_line_names_the_largest(
         DJANGO_SHOP,
         "CREATE TABLE blog_post (id int PRIMARY KEY)",
         "CREATE TABLE news_item (id int PRIMARY KEY)",
+        "INSERT INTO django_migrations (app, name, applied)"
+        " VALUES ('blog', '0001', now()), ('news', '0001', now())",
     )
     text = as_toml(draft_catalog(empty_database))
     assert text.count("django_app =") == 1
     assert '("blog", "news")' in text
     chosen = re.sub(r"^# (?=django_app = )", "", text, flags=re.MULTILINE)
     assert load_text(chosen, tmp_path).django_app == "shop"
+
+
+MY_SHOP = (
+    "CREATE TABLE django_migrations (app text, name text)",
+    "INSERT INTO django_migrations VALUES ('my_shop', '1'), ('my', '1'), ('auth', '1'), ('no', '1')",
+    "CREATE TABLE my_shop_order (id int PRIMARY KEY)",
+    "CREATE TABLE auth_group (id int PRIMARY KEY)",
+    "CREATE TABLE legacy_log (id int PRIMARY KEY)",
+)
+
+
+def test_app_is_one_that_has_migrations(empty_database: str) -> None:
+    execute(empty_database, *MY_SHOP)
+    assert draft_catalog(empty_database).django_app == "my_shop"
+
+
+def test_app_that_is_only_guessed_is_a_comment(empty_database: str) -> None:
+    role = f"guesses in {empty_database.rpartition('/')[2]}"
+    execute(
+        empty_database,
+        *MY_SHOP[:-1],
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT SELECT ON my_shop_order, auth_group TO "{role}"',
+    )
+    text = as_toml(draft_catalog(make_conninfo(empty_database, user=role)))
+    assert '\n# django_app = "my"\n' in text
+    assert "This is a guess" in text
 
 
 @pytest.mark.parametrize("name", ["at", "ts", "time", "date_created", "inserted_at"])
