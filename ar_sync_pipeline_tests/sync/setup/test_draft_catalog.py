@@ -126,7 +126,7 @@ def test_of_several_django_apps_one_line_names_the_largest(
 
 MY_SHOP = (
     "CREATE TABLE django_migrations (app text, name text)",
-    "INSERT INTO django_migrations VALUES ('my_shop', '1'), ('my', '1'), ('auth', '1'), ('no', '1')",
+    "INSERT INTO django_migrations VALUES ('my_shop', ''), ('my', ''), ('auth', ''), ('none', '')",
     "CREATE TABLE my_shop_order (id int PRIMARY KEY)",
     "CREATE TABLE auth_group (id int PRIMARY KEY)",
     "CREATE TABLE legacy_log (id int PRIMARY KEY)",
