@@ -247,6 +247,7 @@ def _url(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN4
     host, port, name = parts.get("HOST") or "", parts.get("PORT") or "", parts["NAME"]
     given = parts.get("OPTIONS") or {}
     options = {key: given[key].value for key in given if key in old.URL_OPTIONS}
+    options = {key: value for key, value in options.items() if value is not None}
     if any(isinstance(part, Unreadable) for part in (host, port, name, *options.values())):
         raise ValueError
     at = f"{quote(str(host), safe='')}{f':{port}' if port else ''}"

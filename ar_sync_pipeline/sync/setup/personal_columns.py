@@ -277,19 +277,19 @@ def secret_key(table: TableFacts) -> str | None:
     Columns that refer to another table do not count.
     """
     references = {name for key in table.foreign_keys for name in key.columns}
-    of_tokens = _bears_secret(split_name(table.relname or table.name))
+    of_tokens = _names_secret(split_name(table.relname or table.name))
     for column in table.columns:
         split = split_name(column.name)
         if column.name not in table.fixed - references or split[-1:] == ("id",):
             continue
-        if _strong(column) is Kind.SECRET and _bears_secret(split):
+        if _strong(column) is Kind.SECRET and _names_secret(split):
             return column.name
         if of_tokens and split[-1:] in _OF_TOKENS and _fits(column, Kind.SECRET, split):
             return column.name
     return None
 
 
-def _bears_secret(split: tuple[str, ...]) -> bool:
+def _names_secret(split: tuple[str, ...]) -> bool:
     pairs = (_BY_PAIR.get(pair) for pair in pairwise(split))
     return _any_ends(split, _TOKENS) or Kind.SECRET in pairs
 
