@@ -1,6 +1,7 @@
 """A proposed catalog for any database, from the system catalogs and their statistics.
 
-Rows are read only if a media folder is given: the first rows of tables with text columns.
+Rows are read only if a media folder is given: the first rows of tables with text columns. Of
+Django's list of migrations the names of the apps are read.
 """
 
 from __future__ import annotations
