@@ -57,7 +57,7 @@ class Draft:
         exclude: Tables that are not replicated, with the reasons.
         receiver_tables: Receiver-only tables.
         django_app: App whose migrations are compared.
-        django_apps: Candidates for `django_app`, if there are several.
+        django_apps: Candidates for `django_app`; one alone is a guess.
     """
 
     name: str
@@ -149,6 +149,9 @@ def _django(draft: Draft) -> Iterator[str]:
         yield from _wrapped(
             "The migrations of one Django app are compared before a load: the one whose migrations"
             f" make most tables, or another ({others})."
+            if rest
+            else "The migrations of one Django app are compared before a load. This is a guess by"
+            " the names of tables: the role may not read django_migrations."
         )
         yield f"# django_app = {toml_text(app)}"
 

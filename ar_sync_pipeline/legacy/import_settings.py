@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.legacy import old_settings as old
@@ -24,6 +24,11 @@ _JOB_OF_SENDER = re.compile(
 )
 _JOB_OF_RECEIVER = re.compile(rf"{re.escape(old.JOBS)}\.\w+_loaddata")
 _FLAT = re.compile(rf"{old.BACKUPS}_(\w+)")
+# Names of settings that have a counterpart; the jobs are in a list.
+_OPTIONS = f"{old.DATABASE}['OPTIONS']"
+_OF_OLD_SYSTEM = (f"{old.BACKUPS}[", f"{old.JOBS}.", f"{_OPTIONS}[")
+_IMPORTANT = {*(rule.place[0] for rule in old.RULES), "CRONJOBS"}
+_OTHER_DATABASE = re.compile("sqlite|spatialite|mysql|oracle|mssql|sql_server|dummy")
 _DEFAULT_INTERVAL, _DEFAULT_TIME = 5, 15
 
 
@@ -108,9 +113,9 @@ def _by_side(
             f"{', '.join(map(str, unclear))} may belong to the sender or the receiver",
             remedy="name it with --sender FILE or --receiver FILE",
         )
-    for side in only:
-        # General settings first: the backup settings refer to them, or replace them.
-        found[side] = [*unclear, *found[side]]
+    if unclear:
+        # All are of one side, and later files override earlier ones.
+        found[only[0]] = [*(of_sender or of_receiver), *files]
     return found
 
 
@@ -130,16 +135,18 @@ def _evidence(values: PythonValues) -> set[str]:
 
 def _values(paths: Sequence[Path]) -> PythonValues:
     values = PythonValues()
-    for path in paths:
-        values.read(path)
+    values.read(paths)
     # The first versions of the old system had a name for each setting.
     for name, found in list(values.names.items()):
         flat = _FLAT.fullmatch(name)
         if flat and values.find(old.BACKUPS, flat[1]) is None:
             values.put(found, old.BACKUPS, flat[1])
-    for schedule, job, origin in values.pairs:
-        if job.startswith(f"{old.JOBS}."):
-            values.put(Found(" ".join(schedule.split()), origin), job)
+    for found, job in values.pairs:
+        if job.startswith(f"{old.JOBS}.") and isinstance(found.value, str | Unreadable):
+            schedule = found.value
+            if isinstance(schedule, str):
+                schedule = " ".join(schedule.split())
+            values.put(replace(found, value=schedule), job)
     return values
 
 
@@ -175,7 +182,7 @@ def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret:
     notes = [f"From {rule.old} ({found.origin})."]
     if rule.changed:
         notes.append(f"Changed: {rule.changed}.")
-    if found.conditional:
+    if found.conditional or _has_conditional(found.value):
         notes.append("It is assigned under a condition: check that this is the right branch.")
     if isinstance(found.value, Unreadable):
         # The expression is not shown, because it may contain a password.
@@ -184,10 +191,19 @@ def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret:
     try:
         value, remark = _CONVERSIONS.get(rule, _plain)(found.value, side, interval)
         env_line(variable, value)
+    except _OtherDatabaseError as error:
+        notes.append(f"Its value is not used: {error}.")
+        return Imported(variable, None, secret, tuple(notes))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, UnwritableValueError):
         notes.append("Its value cannot be used as it is: write it here.")
         return Imported(variable, None, secret, tuple(notes))
     return Imported(variable, value, secret, (*notes, *([remark] if remark else [])))
+
+
+def _has_conditional(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, dict) and any(
+        found.conditional or _has_conditional(found.value) for found in value.values()
+    )
 
 
 def _plain(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001  as the others
@@ -220,13 +236,23 @@ def _partial(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: 
     )
 
 
+class _OtherDatabaseError(Exception):
+    """The old settings are not those of a PostgreSQL database."""
+
+
 def _url(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
     parts = {key: found.value for key, found in value.items()}
+    if _OTHER_DATABASE.search(engine := str(parts.get("ENGINE"))):
+        raise _OtherDatabaseError(f"ENGINE is {engine}, and only PostgreSQL is replicated")
     host, port, name = parts.get("HOST") or "", parts.get("PORT") or "", parts["NAME"]
-    if any(isinstance(part, Unreadable) for part in (host, port, name)):
+    given = parts.get("OPTIONS") or {}
+    options = {key: given[key].value for key in given if key in old.URL_OPTIONS}
+    options = {key: value for key, value in options.items() if value is not None}
+    if any(isinstance(part, Unreadable) for part in (host, port, name, *options.values())):
         raise ValueError
     at = f"{quote(str(host), safe='')}{f':{port}' if port else ''}"
-    return f"postgresql://ar_sync_{side}@{at}/{quote(str(name), safe='')}", ""
+    url = f"postgresql://ar_sync_{side}@{at}/{quote(str(name), safe='')}"
+    return f"{url}{'?' if options else ''}{urlencode(options, quote_via=quote)}", ""
 
 
 def _admins(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
@@ -257,13 +283,22 @@ def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:
         for name, found in _old_names(values[side]):
             if name in old.NO_COUNTERPART:
                 yield f"{name} ({found.origin}): {old.NO_COUNTERPART[name]}"
-            elif name.startswith((f"{old.BACKUPS}[", f"{old.JOBS}.")) and name not in known:
+            elif name.startswith(_OF_OLD_SYSTEM) and name not in known:
                 yield f"{name} ({found.origin}): it has no counterpart"
-        for origin in values[side].star_imports:
-            yield f"import * ({origin}): its settings are unknown; name that file, too"
+        for what, origin in values[side].unread:
+            yield f"{what} ({origin}): its settings are unknown; name that file, too"
+        for name, origin in values[side].unread_names:
+            imported = values[side].names.get(name)
+            if name in _IMPORTANT and (not imported or isinstance(imported.value, Unreadable)):
+                yield f"import of {name} ({origin}): its value is unknown; name that file, too"
 
 
 def _old_names(values: PythonValues) -> Iterator[tuple[str, Found]]:
+    options = values.find(*old.place(_OPTIONS))
+    if options and isinstance(options.value, dict):
+        for key, inner in options.value.items():
+            if key not in old.URL_OPTIONS:
+                yield f"{_OPTIONS}[{key!r}]", inner
     for name, found in values.names.items():
         if name == old.BACKUPS and isinstance(found.value, dict):
             for key, inner in found.value.items():

@@ -75,8 +75,16 @@ DATABASE_URL = Rule(
     "AR_SYNC_SENDER_DATABASE_URL",
     "AR_SYNC_RECEIVER_DATABASE_URL",
     "a role of its own (`ar-sync grants`) replaces USER, and its password or PGPASSFILE replaces"
-    " PASSWORD and the .pgpass of root",
+    " PASSWORD and the .pgpass of root; OPTIONS of libpq are kept",
 )
+_URL_OPTIONS = (
+    "sslmode sslrootcert sslcert sslkey sslcrl sslnegotiation sslsni ssl_min_protocol_version"
+    " ssl_max_protocol_version channel_binding require_auth gssencmode krbsrvname hostaddr"
+    " target_session_attrs load_balance_hosts connect_timeout keepalives keepalives_idle"
+    " keepalives_interval keepalives_count tcp_user_timeout"
+)
+URL_OPTIONS = frozenset(_URL_OPTIONS.split())
+"""OPTIONS that a database URL has too: how libpq finds the server and trusts it."""
 ADMINS = _mail("ADMINS", "addresses only")
 COMPLETE = Rule(
     f"{JOBS}.complete_dump",
@@ -155,6 +163,7 @@ RULES = (
 )
 
 NO_COUNTERPART = {
+    f"{DATABASE}['OPTIONS']['options']": "name a schema in the catalog",
     "EMAIL_USE_SSL": "set AR_SYNC_EMAIL_PORT=465 instead",
     "EMAIL_SUBJECT_PREFIX": "subjects name the side and the incident",
     f"{JOBS}.ssh_sftp_checker": "the job of this name runs once an hour by itself",

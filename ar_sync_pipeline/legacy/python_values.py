@@ -2,20 +2,23 @@
 
 Only constant expressions are evaluated: constants, lists, tuples, dictionaries, joined strings,
 paths by ``os.path``, and names assigned before. Of any other expression only the position is known.
+An import of another file that is read takes that file's values.
 """
 
 from __future__ import annotations
 
 import ast
 import os.path
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from ar_sync_pipeline.errors import TerminalError
 
 _LONGEST_BYTES = 4 << 20
+_BRANCHES = (ast.If, ast.IfExp, ast.BoolOp, ast.Try, ast.For, ast.While, ast.Match)
 
 
 class UnreadableSourceError(TerminalError):
@@ -33,12 +36,21 @@ class Found:
     Attributes:
         value: The value; the values of a dictionary are also `Found`.
         origin: File and line, such as ``settings.py:12``.
-        conditional: Whether it is assigned in a branch.
+        conditional: Whether it, or a value in it or that it is computed from, is assigned in a
+            branch.
     """
 
     value: Any
     origin: str
     conditional: bool = False
+
+
+class _Runs(Enum):
+    """How often a statement of a module runs."""
+
+    ONCE = "once"
+    PERHAPS = "in a branch"
+    OFTEN = "in a loop"
 
 
 @dataclass
@@ -47,28 +59,40 @@ class PythonValues:
 
     Attributes:
         names: Values by name.
-        pairs: Tuples that begin with two strings, each with its origin.
-        star_imports: Origins of ``from ... import *``.
+        pairs: Second string of lists and tuples, each with what is before it.
+        unread: Statements that take settings from a file that was not read, each with its origin.
+        unread_names: Names that are imported from such a file, each with its origin.
     """
 
     names: dict[str, Found] = field(default_factory=dict)
-    pairs: list[tuple[str, str, str]] = field(default_factory=list)
-    star_imports: list[str] = field(default_factory=list)
+    pairs: list[tuple[Found, str]] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+    unread_names: list[tuple[str, str]] = field(default_factory=list)
+    _modules: dict[str, Path] = field(default_factory=dict)
+    _read: dict[Path, dict[str, Found]] = field(default_factory=dict)
+    _in_branch: bool = False
 
-    def read(self, path: Path) -> None:
-        """Add the values of one file.
+    def read(self, paths: Sequence[Path]) -> None:
+        """Add the values of files; a file that another one imports is read there.
 
         Raises:
-            UnreadableSourceError: The file cannot be read, or is not Python 3.
+            UnreadableSourceError: A file cannot be read, or is not Python 3.
         """
-        tree = _parse(path)
-        for statement, conditional in _statements(tree):
-            self._take(statement, path, conditional=conditional)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Tuple):
-                match [self._value(element, path) for element in node.elts[:2]]:
-                    case [str(first), str(second)]:
-                        self.pairs.append((first, second, f"{path.name}:{node.lineno}"))
+        self._modules |= {_module(path): path for path in paths}
+        for path in paths:
+            if path not in self._read:
+                self._read_file(path, _Runs.ONCE)
+
+    def _read_file(self, path: Path, runs: _Runs) -> None:
+        before, tree = dict(self.names), _parse(path)
+        self._read[path] = {}  # a file that imports itself, by others, gets nothing new
+        for statement, inner in _statements(tree, runs):
+            self._take(statement, path, inner)
+        for node, conditional in _nodes(tree, conditional=runs is not _Runs.ONCE):
+            self._take_node(node, path, conditional=conditional)
+        self._read[path] = {
+            name: found for name, found in self.names.items() if before.get(name) is not found
+        }
 
     def find(self, name: str, *keys: str) -> Found | None:
         """Return the value of a name, or of a key in its dictionaries; None if not assigned.
@@ -81,7 +105,8 @@ class PythonValues:
                 return found
             if not isinstance(found.value, dict):
                 return None
-            found = found.value.get(key)
+            inner = found.value.get(key)
+            found = inner and replace(inner, conditional=inner.conditional or found.conditional)
         return found
 
     def put(self, found: Found, name: str, *keys: str) -> None:
@@ -97,33 +122,70 @@ class PythonValues:
         if isinstance(holder.value, dict):
             holder.value[keys[-1]] = found
 
-    def _take(self, statement: ast.stmt, path: Path, *, conditional: bool) -> None:
-        origin = f"{path.name}:{statement.lineno}"
-        value: Any = Unreadable()
-        targets: list[ast.expr] = []
+    def _take(self, statement: ast.stmt, path: Path, runs: _Runs) -> None:
+        if isinstance(statement, ast.ImportFrom):
+            self._import(statement, path, runs)
+            return
+        targets, expression = _assignment(statement)
         match statement:
-            case ast.Assign(targets=targets, value=expression):
-                value = self._value(expression, path)
-            case ast.AnnAssign(target=target, value=ast.expr() as expression):
-                targets, value = [target], self._value(expression, path)
-            case ast.AugAssign(target=target, op=ast.Add(), value=expression):
-                targets = [target]
-                value = self._value(ast.BinOp(_loaded(target), ast.Add(), expression), path)
-            case ast.AugAssign(target=target):
-                targets = [target]
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=target))):
                 # A method may change its object; a name without a value is a module.
-                targets = [target] if (place := _place(target)) and self.find(*place) else []
-            case ast.ImportFrom(names=[ast.alias(name="*")]):
-                self.star_imports.append(origin)
-        for place in filter(None, map(_place, targets)):
-            self.put(Found(value, origin, conditional), *place)
+                targets = [target] if any(self.find(*place) for place in _places(target)) else []
+        origin = f"{path.name}:{statement.lineno}"
+        unknown = Found(Unreadable(), origin, runs is not _Runs.ONCE)
+        found = unknown
+        if expression is not None and runs is not _Runs.OFTEN:
+            found = self._found(expression, path, origin, conditional=unknown.conditional)
+        for target in targets:
+            for place in _places(target):
+                self.put(found if _place(target) else unknown, *place)
 
-    def _value(self, node: ast.expr, path: Path) -> Any:  # noqa: ANN401  any value of a program
+    def _import(self, statement: ast.ImportFrom, path: Path, runs: _Runs) -> None:
+        origin, conditional = f"{path.name}:{statement.lineno}", runs is not _Runs.ONCE
+        source = self._modules.get((statement.module or "").rpartition(".")[2])
+        before = self.names
+        if source is not None and source not in self._read:
+            self.names = dict(before)
+            self._read_file(source, runs)
+        module = self._read.get(source, {}) if source else {}
+        taken: dict[str, Found] = {}
+        for alias in statement.names:
+            name = alias.asname or alias.name
+            if alias.name == "*":
+                taken |= module
+                if source is None:
+                    self.unread.append(("import *", origin))
+            elif alias.name in module:
+                taken[name] = module[alias.name]
+            elif source is None:
+                self.unread_names.append((name, origin))
+                # Without an earlier value it is as if it were not in the files.
+                taken |= {name: Found(Unreadable(), origin)} if name in before else {}
+        if conditional:
+            taken = {name: replace(found, conditional=True) for name, found in taken.items()}
+        self.names = module | before | taken
+
+    def _take_node(self, node: ast.AST, path: Path, *, conditional: bool) -> None:
+        origin = f"{path.name}:{getattr(node, 'lineno', 0)}"
+        match node:
+            case ast.Tuple(elts=[before, second, *_]) | ast.List(elts=[before, second, *_]):
+                job = self._found(second, path, origin, conditional=conditional)
+                found = self._found(before, path, origin, conditional=job.conditional)
+                if isinstance(job.value, str):
+                    self.pairs.append((found, job.value))
+            case ast.Call(func=ast.Name(id="exec" | "execfile" as name)):
+                self.unread.append((name, origin))
+
+    def _found(self, node: ast.expr, path: Path, origin: str, *, conditional: bool) -> Found:
+        """Return the value of an expression, whose names may have values of a branch."""
+        outer, self._in_branch = self._in_branch, False
         try:
-            return self._evaluate(node, path)
+            value = self._evaluate(node, path)
         except (_NoConstantError, TypeError, ValueError, KeyError, IndexError, RecursionError):
-            return Unreadable()
+            value = Unreadable()
+        found = Found(value, origin, conditional or self._in_branch)
+        self._in_branch = outer
+        return found
 
     def _evaluate(self, node: ast.expr, path: Path) -> Any:  # noqa: ANN401, PLR0911  a line for each form
         match node:
@@ -133,8 +195,8 @@ class PythonValues:
                 return [self._evaluate(element, path) for element in elements]
             case ast.Dict(keys=keys, values=values) if None not in keys:
                 return {
-                    self._evaluate(key, path): Found(
-                        self._value(value, path), f"{path.name}:{value.lineno}"
+                    self._evaluate(key, path): self._found(
+                        value, path, f"{path.name}:{value.lineno}", conditional=False
                     )
                     for key, value in zip(keys, values, strict=True)
                     if key is not None
@@ -158,7 +220,33 @@ class PythonValues:
         found = self.find(*place) if place else None
         if found is None or isinstance(found.value, Unreadable):
             raise _NoConstantError
+        self._in_branch |= found.conditional
         return found.value
+
+
+def _module(path: Path) -> str:
+    """Return the name by which other files import a file."""
+    return path.absolute().parent.name if path.stem == "__init__" else path.stem
+
+
+def _assignment(statement: ast.stmt) -> tuple[Sequence[ast.expr], ast.expr | None]:
+    """Return what a statement assigns to, and the value; None: only a run has it."""
+    targets: Sequence[ast.expr] = []
+    value: ast.expr | None = None
+    match statement:
+        case ast.Assign(targets=targets, value=value):
+            pass
+        case ast.Delete(targets=targets):
+            pass
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            targets = [target]
+        case ast.AugAssign(target=target, op=ast.Add(), value=added):
+            targets, value = [target], ast.BinOp(_loaded(target), ast.Add(), added)
+        case ast.AugAssign(target=target) | ast.For(target=target):
+            targets = [target]
+        case ast.With(items=items):
+            targets = [item.optional_vars for item in items if item.optional_vars]
+    return targets, value
 
 
 def _place(node: ast.expr) -> tuple[str, ...] | None:
@@ -170,6 +258,19 @@ def _place(node: ast.expr) -> tuple[str, ...] | None:
             outer = _place(holder)
             return (*outer, key) if outer else None
     return None
+
+
+def _places(target: ast.expr) -> Iterator[tuple[str, ...]]:
+    """Yield the places that an assignment to any target changes, as closely as they are known."""
+    place = _place(target)
+    match target:
+        case _ if place:
+            yield place
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            for element in elements:
+                yield from _places(element)
+        case ast.Subscript(value=holder) | ast.Attribute(value=holder) | ast.Starred(value=holder):
+            yield from _places(holder)
 
 
 def _loaded(target: ast.expr) -> ast.expr:
@@ -217,20 +318,35 @@ def _parse(path: Path) -> ast.Module:
         ) from None
 
 
-def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:
-    """Yield the statements of a module in order, each with whether it is in a branch."""
-    waiting = [(statement, False) for statement in reversed(tree.body)]
+def _statements(tree: ast.Module, runs: _Runs) -> Iterator[tuple[ast.stmt, _Runs]]:
+    """Yield the statements of a module in order, each with how often it runs."""
+    waiting = [(statement, runs) for statement in reversed(tree.body)]
     while waiting:
-        statement, conditional = waiting.pop()
-        yield statement, conditional
+        statement, runs = waiting.pop()
+        yield statement, runs
+        branch = _Runs.OFTEN if runs is _Runs.OFTEN else _Runs.PERHAPS
         match statement:
             case ast.If(body=body, orelse=other):
-                inner, conditional = [*body, *other], True
+                inner, runs = [*body, *other], branch
             case ast.Try(body=body, handlers=handlers, orelse=other, finalbody=last):
                 handled = [line for handler in handlers for line in handler.body]
-                inner, conditional = [*handled, *body, *other, *last], True
+                inner, runs = [*handled, *body, *other, *last], branch
+            case ast.Match(cases=cases):
+                inner, runs = [line for one in cases for line in one.body], branch
+            case ast.For(body=body, orelse=other) | ast.While(body=body, orelse=other):
+                inner, runs = [*body, *other], _Runs.OFTEN
             case ast.With(body=inner):
                 pass
             case _:
                 continue
-        waiting += reversed([(line, conditional) for line in inner])
+        waiting += reversed([(line, runs) for line in inner])
+
+
+def _nodes(tree: ast.Module, *, conditional: bool) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield the nodes of a module in order, each with whether it is in a branch."""
+    waiting: list[tuple[ast.AST, bool]] = [(tree, conditional)]
+    while waiting:
+        node, conditional = waiting.pop()
+        yield node, conditional
+        conditional |= isinstance(node, _BRANCHES)
+        waiting += [(child, conditional) for child in reversed([*ast.iter_child_nodes(node)])]

@@ -52,6 +52,18 @@ def read_migrations(connection: Connection, schema: str, app: str | None) -> tup
     return tuple(name for (name,) in rows)
 
 
+def migrated_apps(connection: Connection, schema: str) -> tuple[str, ...] | None:
+    """Return the apps whose migrations are recorded; None if the role may not read them."""
+    rights = connection.execute(_MAY_READ, [schema]).fetchone()
+    if rights is None:
+        return ()
+    if not all(rights):
+        return None
+    query = sql.SQL("SELECT DISTINCT app FROM {}").format(_table(schema))
+    with default_search_path(connection):
+        return tuple(app for (app,) in connection.execute(query).fetchall())
+
+
 def migration_findings(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
     """Yield findings if migrations of the catalog's ``django_app`` are missing or unreadable."""
     schema, app = catalog.schema_name, catalog.django_app

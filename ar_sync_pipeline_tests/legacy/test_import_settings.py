@@ -273,6 +273,234 @@ ANDROID_REQUESTS_BACKUPS.update(TIME=20)
     )
 
 
+JOB = "AndroidRequestsBackups.jobs.partial_dump"
+TWO_BRANCHES = """
+if PRODUCTION:
+    DATABASES = {'default': {'NAME': 'prod', 'HOST': 'db.prod'}}
+    ANDROID_REQUESTS_BACKUPS = {'REMOTE_HOST': '192.0.2.7', 'TIME': 20}
+    CRONJOBS = [('*/10 * * * *', 'AndroidRequestsBackups.jobs.partial_dump')]
+else:
+    DATABASES = {'default': {'NAME': 'dev', 'HOST': 'localhost'}}
+    ANDROID_REQUESTS_BACKUPS = {'REMOTE_HOST': '127.0.0.1', 'TIME': 20}
+    CRONJOBS = [('*/5 * * * *', 'AndroidRequestsBackups.jobs.partial_dump')]
+"""
+
+
+def about(
+    imported: ImportedSettings, variable: str, side: str = "sender"
+) -> tuple[str | None, str]:
+    """Return the value of a variable, and its notes."""
+    (one,) = [one for one in imported.sides[side] if one.variable == f"AR_SYNC_{variable}"]
+    return one.value, " ".join(one.notes)
+
+
+@pytest.mark.parametrize(
+    "variable", ["SENDER_DATABASE_URL", "REMOTE_HOST", "TIME", "PARTIAL_INTERVAL"]
+)
+def test_every_value_of_a_branch_is_noted(tmp_path: Path, variable: str) -> None:
+    imported = import_settings([], write(tmp_path, both=TWO_BRANCHES))
+    assert "under a condition" in about(imported, variable)[1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if X:\n    NAME = 'one'\nDATABASES = {'default': {'NAME': NAME}}",
+        "DATABASES = {'default': {'NAME': 'one'}}\nif X:\n    DATABASES['default']['NAME'] = 'b'",
+        "if X:\n    DB = {'NAME': 'one'}\nDATABASES = {'default': DB}",
+        "match X:\n    case 1:\n        DATABASES = {'default': {'NAME': 'one'}}",
+        "try:\n    DATABASES = {'default': {'NAME': 'one'}}\nfinally:\n    pass",
+    ],
+)
+def test_value_that_depends_on_one_of_a_branch_is_noted(tmp_path: Path, source: str) -> None:
+    imported = import_settings([], write(tmp_path, x=source))
+    assert "under a condition" in about(imported, "SENDER_DATABASE_URL")[1]
+
+
+def test_value_that_replaces_one_of_a_branch_has_no_note(tmp_path: Path) -> None:
+    imported = import_settings(
+        [],
+        write(
+            tmp_path,
+            x=f"{TWO_BRANCHES}\nDATABASES = {{}}\nDATABASES['default'] = {{'NAME': 'one'}}",
+        ),
+    )
+    assert "under a condition" not in about(imported, "SENDER_DATABASE_URL")[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "(EMAIL_HOST, EMAIL_PORT) = mail()",
+        "[A, *EMAIL_HOST] = mail()",
+        "for EMAIL_HOST in hosts: pass",
+        "for host in hosts:\n    EMAIL_HOST += host",
+        "while X:\n    if Y:\n        EMAIL_HOST = 'b'",
+        "del EMAIL_HOST",
+        "with mail() as EMAIL_HOST: pass",
+        "from local_settings import EMAIL_HOST",
+        "try:\n    from local_settings import HOST as EMAIL_HOST\nexcept ImportError:\n    pass",
+    ],
+)
+def test_value_that_only_a_run_would_change_is_left_to_a_person(
+    tmp_path: Path, change: str
+) -> None:
+    imported = import_settings([], write(tmp_path, x=f"EMAIL_HOST = 'a'\n{change}"))
+    value, notes = about(imported, "EMAIL_HOST")
+    assert value is None
+    assert "known only when the program runs" in notes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "for key in keys:\n    ANDROID_REQUESTS_BACKUPS[key] = 1",
+        "ANDROID_REQUESTS_BACKUPS[KEY] = 1",
+        "ANDROID_REQUESTS_BACKUPS['REMOTE_HOST'], x = y",
+        "del ANDROID_REQUESTS_BACKUPS['REMOTE_HOST']",
+        "for key in keys:\n    ANDROID_REQUESTS_BACKUPS.pop(key)",
+    ],
+)
+def test_key_that_only_a_run_would_change_is_left_to_a_person(tmp_path: Path, change: str) -> None:
+    source = f"ANDROID_REQUESTS_BACKUPS = {{'REMOTE_HOST': 'a'}}\n{change}"
+    imported = import_settings([], write(tmp_path, x=source))
+    assert about(imported, "REMOTE_HOST")[0] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "expected", "note"),
+    [
+        (f"CRONJOBS = [['*/10 * * * *', '{JOB}']]", "10", ""),
+        (f"CRONJOBS = [('*/10 * * * *', '{JOB}') if X else None]", "10", "under a condition"),
+        (f"CRONJOBS = X and [('*/10 * * * *', '{JOB}')]", "10", "under a condition"),
+        (f"CRONJOBS = [(when(), '{JOB}')]", None, "known only when the program runs"),
+    ],
+)
+def test_jobs_are_read_wherever_they_are_listed(
+    tmp_path: Path, source: str, expected: str | None, note: str
+) -> None:
+    value, notes = about(import_settings([], write(tmp_path, x=source)), "PARTIAL_INTERVAL")
+    assert value == expected
+    assert note in notes
+    assert ("under a condition" in notes) is (note == "under a condition")
+
+
+BASE = """
+DATABASES = {'default': {'NAME': 'dev', 'HOST': 'localhost'}}
+MEDIA_IMAGE = '/tmp/dev'
+ANDROID_REQUESTS_BACKUPS = {'REMOTE_HOST': '192.0.2.7'}
+"""
+PRODUCTION = """
+from .base import *
+DATABASES = {'default': {'NAME': 'prod', 'HOST': 'db.prod'}}
+MEDIA_IMAGE = '/srv/prod'
+"""
+
+
+@pytest.mark.parametrize("order", [["base", "production"], ["production", "base"]])
+@pytest.mark.parametrize("sided", [True, False])
+def test_file_that_imports_another_one_overrides_it(
+    tmp_path: Path, order: list[str], *, sided: bool
+) -> None:
+    write(tmp_path, base=BASE, production=PRODUCTION)
+    files = [tmp_path / f"{name}.py" for name in order]
+    imported = import_settings([], files) if sided else import_settings(files)
+    assert env(imported, "sender") == {
+        "AR_SYNC_SENDER_DATABASE_URL": "postgresql://ar_sync_sender@db.prod/prod",
+        "AR_SYNC_SENDER_MEDIA_FLDR": "/srv/prod",
+        "AR_SYNC_REMOTE_HOST": "192.0.2.7",
+    }
+    assert imported.left_out == ()
+
+
+@pytest.mark.parametrize("order", [["settings", "local"], ["local", "settings"]])
+def test_names_that_a_file_imports_have_the_values_of_the_other_file(
+    tmp_path: Path, order: list[str]
+) -> None:
+    write(
+        tmp_path,
+        settings="EMAIL_HOST = 'a'\nEMAIL_PORT = 1\nfrom server.local import EMAIL_HOST, ADMINS",
+        local="EMAIL_HOST = 'b'\nEMAIL_PORT = 2\nSERVER_EMAIL = 'c@example.org'",
+    )
+    imported = import_settings([], [tmp_path / f"{name}.py" for name in order])
+    assert env(imported, "sender") == {
+        "AR_SYNC_EMAIL_HOST": "b",
+        "AR_SYNC_EMAIL_PORT": "1",
+        "AR_SYNC_SERVER_EMAIL": "c@example.org",
+    }
+
+
+def test_files_that_import_each_other_are_read_once(tmp_path: Path) -> None:
+    files = write(
+        tmp_path,
+        settings="TIME_ZONE = 'UTC'\nfrom backups import *\nEMAIL_HOST = HOST",
+        backups="from settings import TIME_ZONE\nHOST = 'a'",
+    )
+    imported = import_settings([], files)
+    assert env(imported, "sender") == {"AR_SYNC_TIMEZONE": "UTC", "AR_SYNC_EMAIL_HOST": "a"}
+    assert imported.left_out == ()
+
+
+def test_settings_of_a_file_that_was_not_read_are_told(tmp_path: Path) -> None:
+    source = """
+from os import path
+from server.keys import ANDROID_REQUESTS_BACKUPS, SECRET_KEY
+from local import MEDIA_IMAGE, TIME_ZONE
+exec(open('local.py').read())
+TIME_ZONE = 'UTC'
+"""
+    assert import_settings([], write(tmp_path, x=source)).left_out == (
+        "exec (x.py:5): its settings are unknown; name that file, too",
+        "import of ANDROID_REQUESTS_BACKUPS (x.py:3): its value is unknown; name that file, too",
+        "import of MEDIA_IMAGE (x.py:4): its value is unknown; name that file, too",
+    )
+
+
+def database(folder: Path, content: str) -> ImportedSettings:
+    source = f"DATABASES = {{'default': {{'NAME': 'db', 'HOST': 'h', {content}}}}}"
+    return import_settings([], write(folder, x=source))
+
+
+def test_options_of_the_database_are_kept_or_told(tmp_path: Path) -> None:
+    options = "'sslmode': 'verify-full', 'sslrootcert': '/etc/a b.pem', 'connect_timeout': 5"
+    other = "'isolation_level': 3, 'options': '-c search_path=app'"
+    imported = database(tmp_path, f"'OPTIONS': {{{options}, {other}}}")
+    assert about(imported, "SENDER_DATABASE_URL")[0] == (
+        "postgresql://ar_sync_sender@h/db"
+        "?sslmode=verify-full&sslrootcert=%2Fetc%2Fa%20b.pem&connect_timeout=5"
+    )
+    assert imported.left_out == (
+        "DATABASES['default']['OPTIONS']['isolation_level'] (x.py:1): it has no counterpart",
+        "DATABASES['default']['OPTIONS']['options'] (x.py:1): name a schema in the catalog",
+    )
+
+
+@pytest.mark.parametrize("options", ["{'sslmode': mode()}", "options()"])
+def test_url_without_the_options_that_only_a_run_has_is_not_written(
+    tmp_path: Path, options: str
+) -> None:
+    imported = database(tmp_path, f"'OPTIONS': {options}")
+    assert about(imported, "SENDER_DATABASE_URL")[0] is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "is_taken"),
+    [
+        ("django.db.backends.postgresql_psycopg2", True),
+        ("django.contrib.gis.db.backends.postgis", True),
+        ("psqlextra.backend", True),
+        ("django.db.backends.sqlite3", False),
+        ("django.contrib.gis.db.backends.mysql", False),
+    ],
+)
+def test_only_a_database_of_postgresql_becomes_a_url(
+    tmp_path: Path, engine: str, *, is_taken: bool
+) -> None:
+    value, notes = about(database(tmp_path, f"'ENGINE': '{engine}'"), "SENDER_DATABASE_URL")
+    assert (value is not None) is is_taken
+    assert (f"ENGINE is {engine}, and only PostgreSQL" in notes) is not is_taken
+
+
 def test_password_is_shown_nowhere_and_written_to_files_of_their_owner_only(tmp_path: Path) -> None:
     files = write(tmp_path, settings=SETTINGS, backups=SENDER_BACKUPS)
     words = [str(path) for path in files]

@@ -1,6 +1,7 @@
 """A proposed catalog for any database, from the system catalogs and their statistics.
 
-Rows are read only if a media folder is given: the first rows of tables with text columns.
+Rows are read only if a media folder is given: the first rows of tables with text columns. Of
+Django's list of migrations the names of the apps are read.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _draft(
         tables={schema: tuple(listed) for schema, listed in by_schema.items()},
         exclude=tuple(ListedTable(*one) for one in sender.choice.excluded.items()),
         receiver_tables=receiver_only,
-        django_app=apps[0] if len(apps) == 1 else None,
+        django_app=apps[0] if len(apps) == 1 and not sender.apps_guessed else None,
         django_apps=apps,
         sections=sections,
     )

@@ -145,7 +145,7 @@ def _unread(table: TableFacts, proposed: PersonalRules) -> Iterator[str]:
         )
     if texts:
         yield f"{', '.join(texts)}: text of this name may contain personal data; it was not read."
-    if value is not None and value not in proposed.kinds:
+    if value is not None:
         yield (
             f"{value}: a table of keys and values may contain secrets, such as passwords under the"
             " key of a setting; they were not read."

@@ -85,7 +85,33 @@ def _by_names(table: TableFacts, tables: Mapping[str, TableFacts]) -> dict[str, 
     for column in table.columns:
         if column.name not in found and (kind := _beside(column, table, found)) is not None:
             found[column.name] = kind
-    return found
+    return _of_settings(table, found)
+
+
+def _of_settings(table: TableFacts, found: dict[str, Kind]) -> dict[str, Kind]:
+    """Return the kinds of a table's columns; of settings not the names are secret, but the values.
+
+    Every look-up of a setting needs its name.
+    """
+    value = setting_value(table)
+    if value is None:
+        return found
+    kinds = {
+        name: kind
+        for name, kind in found.items()
+        if _SETTING_KEYS.isdisjoint(split_name(name)[-1:]) or _is_strong(table, name)
+    }
+    words_of_table = split_name(table.relname or table.name)
+    if len(kinds) < len(found) or any(
+        s in word for word in words_of_table for s in _SETTING_TABLES
+    ):
+        kinds.setdefault(value, Kind.SECRET)
+    return kinds
+
+
+def _is_strong(table: TableFacts, name: str) -> bool:
+    column = table.column(name)
+    return column is not None and _strong(column) is not None
 
 
 def _beside(column: ColumnFacts, table: TableFacts, found: Mapping[str, Kind]) -> Kind | None:
@@ -134,8 +160,20 @@ def _of_people(table: TableFacts) -> dict[str, Kind]:
 
 
 def _belongs_to_people(table: TableFacts, tables: Mapping[str, TableFacts]) -> bool:
-    referenced = (tables.get(key.referenced_table) for key in table.foreign_keys)
+    names = [_reference(column) for key in table.foreign_keys for column in key.columns]
+    traces = {*_EDITORS, *(_MAKERS if not _EDITORS.isdisjoint(names) else ())}
+    referenced = (
+        tables.get(key.referenced_table)
+        for key in table.foreign_keys
+        if not traces.issuperset(map(_reference, key.columns))
+    )
     return any(is_about_people(other.relname or other.name) for other in referenced if other)
+
+
+def _reference(column: str) -> tuple[str, ...]:
+    """Return the words of the name of a referring column: `created_by_id` has those without id."""
+    split = split_name(column)
+    return split[:-1] if split[-1:] == ("id",) else split
 
 
 def _is_of_entries(name: str) -> bool:
@@ -233,6 +271,29 @@ def is_text_document(column: ColumnFacts) -> bool:
     return bool(written) and split_name(column.name) in _DOCUMENTS
 
 
+def secret_key(table: TableFacts) -> str | None:
+    """Return a key column that seems to let its bearer in, such as a token; None if there is none.
+
+    Columns that refer to another table do not count.
+    """
+    references = {name for key in table.foreign_keys for name in key.columns}
+    of_tokens = _names_secret(split_name(table.relname or table.name))
+    for column in table.columns:
+        split = split_name(column.name)
+        if column.name not in table.fixed - references or split[-1:] == ("id",):
+            continue
+        if _strong(column) is Kind.SECRET and _names_secret(split):
+            return column.name
+        if of_tokens and split[-1:] in _OF_TOKENS and _fits(column, Kind.SECRET, split):
+            return column.name
+    return None
+
+
+def _names_secret(split: tuple[str, ...]) -> bool:
+    pairs = (_BY_PAIR.get(pair) for pair in pairwise(split))
+    return _any_ends(split, _TOKENS) or Kind.SECRET in pairs
+
+
 def setting_value(table: TableFacts) -> str | None:
     """Return the column with the values of a table of settings, by key; None of another table."""
     written = [column.name for column in table.columns if _WRITTEN.match(column.type)]
@@ -278,6 +339,10 @@ _DOCUMENTS = {tuple(name.split()) for name in words.DOCUMENTS.split(",")}
 # A key and its value.
 _PAIR = 2
 _SETTING_KEYS = frozenset(words.SETTING_KEYS.split())
+_SETTING_TABLES, _TOKENS = words.SETTING_TABLES.split(), tuple(words.TOKENS.split())
+_OF_TOKENS = {(word,) for word in words.OF_TOKENS.split()}
+_EDITORS = frozenset(tuple(name.split()) for name in words.EDITORS.split(","))
+_MAKERS = frozenset(tuple(name.split()) for name in words.MAKERS.split(","))
 _PREFIXES, _COUNTS = set(words.PREFIXES.split()), set(words.COUNTS.split())
 _DESCRIPTIONS, _OTHER_TABLES = set(words.DESCRIPTIONS.split()), set(words.OTHER_TABLES.split())
 # `website_url`, `marital_status`

@@ -6,7 +6,7 @@ from __future__ import annotations
 PERSONAL = {
     "secret": "password passwd pwd passphrase secret token apikey session cookie otp totp pin"
     " credential signature webhook clave contrasena contraseña cvv cvc passwordhash userpassword"
-    " accesstoken refreshtoken",
+    " accesstoken refreshtoken nonce pem dsn",
     "contact": "email mail correo phone telephone tel mobile cell cellphone fax telefono teléfono"
     " celular whatsapp recipient address street addr direccion dirección postcode postalcode postal"
     " zip zipcode domicilio emailaddress useremail streetname phonenumber mobilephone homephone"
@@ -15,7 +15,7 @@ PERSONAL = {
     " nombres apellido usuario cardholder payer payee beneficiary",
     "identity": "birth born birthday birthdate dob ssn passport rut dni nif curp iban bic gender"
     " cedula cédula cpf"
-    " sex nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid"
+    " ssnid sex nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid"
     " nationality religion ethnicity salary dateofbirth creditcard",
     "position": "latitude longitude lat lon lng geolocation gps coordinate ip ipaddress"
     " latitud longitud ubicacion ubicación",
@@ -28,7 +28,10 @@ PAIRS = {
     "secret": "api key, secret key, private key, access key, activation key, reset key,"
     " encryption key, verification code, activation code, reset code, access code, invite code,"
     " security code, recovery code, backup code, session key, ssh key, password hash, key hash,"
-    " key digest, auth hash",
+    " key digest, auth hash, hmac key, authorization header, auth header, saml response,"
+    " saml assertion, database url, connection url, connection string,"
+    " smtp pass, mail pass, email pass, imap pass, user pass, db pass, database pass, ftp pass,"
+    " ssh pass, ldap pass, proxy pass, admin pass, login pass",
     "name": "first name, last name, full name, middle name, user name, contact name, given name,"
     " family name, maiden name, account holder, author name, recipient name, sender name,"
     " holder name, owner name, buyer name,"
@@ -39,7 +42,8 @@ PAIRS = {
     " facebook id, twitter id, linkedin id, instagram id, google id, twitter handle,"
     " instagram handle, telegram handle, emergency contact",
     "identity": "user agent, phone id, device id, tax id, vat id, vat number, vat no,"
-    " national id, card number, account number,"
+    " national id, identification id, identification number, identification no, card number,"
+    " account number, acc number, acc no,"
     " card no, account no, mac address, credit card, cc number, bank account, social security,"
     " national insurance, insurance number, driver license, driver licence, driving license,"
     " driving licence, marital status",
@@ -89,11 +93,25 @@ GRANTS = "grant"
 COPIES = "cached cache part copy normalized normalised canonical lowercase"
 # Beside a column that ends with one of these, those with the same beginning are of one address.
 STREETS = "street streetname postcode postalcode zip zipcode"
-# Names of text columns that often contain a document, whatever their table.
-DOCUMENTS = "info, data, metadata, payload, answer, meta info, meta data, json data"
+# Names of text columns that often contain a document, whatever their table; singular.
+DOCUMENTS = (
+    "info, data, metadata, payload, answer, meta info, meta data, json data, object,"
+    " object change, serialized data, audited change, handler, task args, task kwargs,"
+    " post data, get data"
+)
+# A word that ends with one of these lets its bearer in, or its table has what does.
+TOKENS = "token apikey session secret credential"
+# Columns of such a table that are what lets the bearer in.
+OF_TOKENS = "key hash digest"
 # Last words of the two columns of a table of settings.
 SETTING_KEYS = "key setting"
 SETTING_VALUE = "value"
+# A table of settings, other than one of attributes, has a word that contains one of these.
+SETTING_TABLES = "setting config parameter preference option"
+# Columns that refer to who changed a row, as a trace and not as its owner: `write_uid`.
+EDITORS = "write uid, updated by, modified by, changed by, edited by, last edited by"
+# So do these beside one of them.
+MAKERS = "create uid, created by"
 CARDS = "card bankcard creditcard bankaccount"
 ADDRESSES = "address direccion dirección"
 # Last words of tables that are about something else: `customer_type`, `user_permission`.

@@ -10,6 +10,7 @@ from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.postgres.checks.column_statistics import TableStatistics, read_statistics
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.migrations import migrated_apps
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.sync.setup.media_choice import find_media_columns
 from ar_sync_pipeline.sync.setup.table_choice import (
@@ -45,6 +46,7 @@ class SenderFindings:
         statistics: Statistics of the replicated tables.
         media: By label, the columns that name media files.
         apps: Apps of a Django database.
+        apps_guessed: Whether the role may not read which apps have migrations.
         others: Views and foreign tables, each with its kind.
     """
 
@@ -54,6 +56,7 @@ class SenderFindings:
     statistics: Mapping[str, TableStatistics]
     media: Mapping[str, list[MediaColumn]]
     apps: tuple[str, ...]
+    apps_guessed: bool
     others: tuple[str, ...]
 
 
@@ -85,5 +88,15 @@ def examine_sender(connection: Connection, media_folder: Path | None) -> SenderF
         f"{kind} {label_of(space, name, schema)}"
         for space, name, kind in connection.execute(_RELATIONS)
     )
-    apps = django_apps({label: tables[label] for label in tables if label in choice.applications})
-    return SenderFindings(connection.info.dbname, schema, choice, statistics, media, apps, others)
+    migrated = migrated_apps(connection, schema)
+    made = {label: tables[label] for label in tables if label in choice.applications}
+    return SenderFindings(
+        connection.info.dbname,
+        schema,
+        choice,
+        statistics,
+        media,
+        django_apps(made, migrated),
+        migrated is None,
+        others,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ar_sync_pipeline.catalog.labels import is_literal, locate
@@ -13,6 +13,7 @@ from ar_sync_pipeline.export.source_tables import shape_problems
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.sync.setup.personal_columns import secret_key
 
 # Tables in which migration tools of each side record their state.
 _BOOKKEEPING = re.compile(
@@ -123,19 +124,28 @@ def is_bookkeeping(relname: str) -> bool:
     return _BOOKKEEPING.fullmatch(relname) is not None
 
 
-def django_apps(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
+def django_apps(
+    tables: Mapping[str, TableFacts], migrated: Collection[str] | None
+) -> tuple[str, ...]:
     """Return the apps of a Django database by the prefixes of its tables, the largest first.
 
-    There are none if there is no table ``django_migrations``.
+    Args:
+        tables: Tables of applications, by label.
+        migrated: Apps that have migrations; None: unknown, and guessed.
     """
-    if not any(table.relname == "django_migrations" for table in tables.values()):
-        return ()
-    prefixes = Counter(
-        table.relname.partition("_")[0]
+    apps = Counter(
+        _app_of(table.relname, migrated)
         for table in tables.values()
-        if "_" in table.relname and not is_bookkeeping(table.relname)
+        if not is_bookkeeping(table.relname)
     )
-    return tuple(app for app, _ in prefixes.most_common() if app and app not in _OF_DJANGO.split())
+    return tuple(app for app, _ in apps.most_common() if app and app not in _OF_DJANGO.split())
+
+
+def _app_of(relname: str, migrated: Collection[str] | None) -> str:
+    """Return the app whose name a table begins with; empty if there is none."""
+    if migrated is None:
+        return relname.partition("_")[0] if "_" in relname else ""
+    return max((app for app in migrated if relname.startswith(f"{app}_")), key=len, default="")
 
 
 def _reason(schema: str, table: TableFacts, unsendable: tuple[str, ...]) -> str:
@@ -154,7 +164,7 @@ def _reason(schema: str, table: TableFacts, unsendable: tuple[str, ...]) -> str:
 
 
 def _keep_for_oneself(replicated: dict[str, TableFacts], excluded: dict[str, str]) -> None:
-    """Exclude bookkeeping and session tables, unless a replicated table refers to them."""
+    """Exclude bookkeeping, sessions and tokens, unless a replicated table refers to them."""
     for label, table in list(replicated.items()):
         reason = ""
         if is_bookkeeping(table.relname):
@@ -163,6 +173,8 @@ def _keep_for_oneself(replicated: dict[str, TableFacts], excluded: dict[str, str
             column.name for column in table.columns
         }:
             reason = "sessions of people who are logged in"
+        elif (key := secret_key(table)) is not None:
+            reason = f"its key {key} looks like a secret, and a key can have no rule"
         referred = any(
             key.referenced_table == label
             for name, other in replicated.items()

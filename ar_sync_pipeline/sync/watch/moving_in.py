@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.files import free_space
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
@@ -21,6 +24,15 @@ _OLD_JOB = re.compile(
 # django-crontab names a job by a hash, so that such a line may be of any application.
 _DJANGO_JOB = re.compile(r"manage\.py crontab run|django-cronjobs")
 _CRON_FOLDERS = ("etc/cron.d", "var/spool/cron/crontabs", "var/spool/cron")
+# Options and variables by which libpq finds files.
+_OF_DATABASE = {
+    "passfile": "PGPASSFILE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslcrl": "PGSSLCRL",
+}
+_WITHOUT_PGPASS = {"PGPASSFILE", "PGPASSWORD"}
 # Folders that systemd's ProtectHome and PrivateTmp hide from a service (systemd.exec(5)).
 _HIDDEN = ("home", "root", "run/user", "tmp", "var/tmp")
 # The old file, its rows as they are converted, and the converted archive.
@@ -37,21 +49,39 @@ def moving_in_findings(
         root: Root of the machine's file system.
     """
     yield from _cron_lines(root)
-    folders = {"media folder": _media(settings)}
+    paths = {"media folder": _media(settings), **dict(_files(settings))}
     if isinstance(settings, ReceiverSettings):
-        folders["spool"] = settings.remote_bkp_fldr
+        paths["spool"] = settings.remote_bkp_fldr
         yield from _old_archives(settings)
     else:
-        folders["scratch folder"] = settings.tmp_bkp_fldr
-        if settings.private_key is not None:
-            folders["private key"] = settings.private_key
-    yield from _hidden(folders, root)
+        paths["scratch folder"] = settings.tmp_bkp_fldr
+    yield from _hidden(paths, root)
 
 
 def _media(settings: SenderSettings | ReceiverSettings) -> Path:
     if isinstance(settings, SenderSettings):
         return settings.sender_media_fldr
     return settings.receiver_media_fldr
+
+
+def _files(settings: SenderSettings | ReceiverSettings) -> Iterator[tuple[str, Path]]:
+    """Yield the files that a service reads, each with what it is."""
+    files: list[tuple[str, Path | str | None]] = [("catalog", settings.catalog)]
+    if isinstance(settings, SenderSettings):
+        files += [("private key", settings.private_key), ("known_hosts", settings.known_hosts)]
+    given = conninfo_to_dict(settings.database_url)
+    for option, variable in _OF_DATABASE.items():
+        file = given.get(option) or os.environ.get(variable)
+        files.append((f"{option} of the database", str(file) if file else None))
+    files.append(("password file", _default_passfile(given)))
+    yield from ((what, Path(file)) for what, file in files if file)
+
+
+def _default_passfile(given: Mapping[str, object]) -> Path | None:
+    """Return this account's ``.pgpass``, which the service's account does not have."""
+    named = [*_WITHOUT_PGPASS & os.environ.keys(), *{"passfile", "password"} & given.keys()]
+    file = Path("~/.pgpass").expanduser()
+    return file if not named and file.exists() else None
 
 
 def _cron_lines(root: Path) -> Iterator[Finding]:
@@ -102,15 +132,16 @@ def _first_of(lines: list[str]) -> str:
     return f"{visible(lines[0].strip(), 100)}{more}"
 
 
-def _hidden(folders: dict[str, Path], root: Path) -> Iterator[Finding]:
-    for what, path in folders.items():
+def _hidden(paths: dict[str, Path], root: Path) -> Iterator[Finding]:
+    for what, path in paths.items():
         place = path.resolve()
         if any(place.is_relative_to(root / hidden) for hidden in _HIDDEN):
             yield Finding(
                 Level.WARNING,
                 f"the {what} {path} is hidden from services that run by the units of deploy/"
                 " (ProtectHome, PrivateTmp)",
-                "move it to /srv or /var/lib, or bind it in as docs/deployment.md shows",
+                "move it to /etc/ar_sync, /srv or /var/lib, or bind it in as docs/deployment.md"
+                " shows",
             )
 
 

@@ -114,12 +114,41 @@ def test_of_several_django_apps_one_line_names_the_largest(
         DJANGO_SHOP,
         "CREATE TABLE blog_post (id int PRIMARY KEY)",
         "CREATE TABLE news_item (id int PRIMARY KEY)",
+        "INSERT INTO django_migrations (app, name, applied)"
+        " VALUES ('blog', '0001', now()), ('news', '0001', now())",
     )
     text = as_toml(draft_catalog(empty_database))
     assert text.count("django_app =") == 1
     assert '("blog", "news")' in text
     chosen = re.sub(r"^# (?=django_app = )", "", text, flags=re.MULTILINE)
     assert load_text(chosen, tmp_path).django_app == "shop"
+
+
+MY_SHOP = (
+    "CREATE TABLE django_migrations (app text, name text)",
+    "INSERT INTO django_migrations VALUES ('my_shop', ''), ('my', ''), ('auth', ''), ('none', '')",
+    "CREATE TABLE my_shop_order (id int PRIMARY KEY)",
+    "CREATE TABLE auth_group (id int PRIMARY KEY)",
+    "CREATE TABLE legacy_log (id int PRIMARY KEY)",
+)
+
+
+def test_app_is_one_that_has_migrations(empty_database: str) -> None:
+    execute(empty_database, *MY_SHOP)
+    assert draft_catalog(empty_database).django_app == "my_shop"
+
+
+def test_app_that_is_only_guessed_is_a_comment(empty_database: str) -> None:
+    role = f"guesses in {empty_database.rpartition('/')[2]}"
+    execute(
+        empty_database,
+        *MY_SHOP[:-1],
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT SELECT ON my_shop_order, auth_group TO "{role}"',
+    )
+    text = as_toml(draft_catalog(make_conninfo(empty_database, user=role)))
+    assert '\n# django_app = "my"\n' in text
+    assert "This is a guess" in text
 
 
 @pytest.mark.parametrize("name", ["at", "ts", "time", "date_created", "inserted_at"])
@@ -406,12 +435,15 @@ def test_texts_that_are_often_documents_and_values_of_settings_are_noted(
         empty_database,
         "CREATE TABLE payment (id int PRIMARY KEY, info text, meta_info text, bank_info text,"
         " data_id text)",
+        "CREATE TABLE version (id int PRIMARY KEY, object text, object_changes text,"
+        " serialized_data text, task_args text, task_kwargs text, post_data text)",
         "CREATE TABLE settingsstore (id int PRIMARY KEY, key text, value text,"
         " payment_id int REFERENCES payment)",
         "CREATE TABLE translation (id int PRIMARY KEY, key text, language text, value text)",
     )
     text = as_toml(draft_catalog(empty_database))
     assert "# info, meta_info: text of this name may contain personal data" in text
+    assert "# object, object_changes, serialized_data, task_args, task_kwargs, post_data:" in text
     assert "# value: a table of keys and values may contain secrets" in text
     assert text.count("keys and values") == 1
 

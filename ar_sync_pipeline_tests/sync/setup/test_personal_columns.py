@@ -153,6 +153,9 @@ def kinds(table: str, **columns: str) -> dict[str, Kind]:
         *("driver_license", "bank_account", "account_holder", "cc_number", "ssh_key"),
         *("marital_status", "emergency_contact", "facebook_id", "twitter_handle"),
         *("payer", "invoice_to_beneficiary", "vat_id", "attendee_name", "auth_hash"),
+        *("smtp_pass", "adyen_hmac_key", "authorization_header", "saml_response", "private_pem"),
+        *("dsn", "database_url", "connection_string", "nonce"),
+        *("acc_number", "ssnid", "identification_id"),
         *("comments", "notes", "partner_line_notes", "body_html", "message", "observaciones"),
     ],
 )
@@ -177,6 +180,7 @@ def test_name_is_personal_in_any_table(name: str) -> None:
         *((name, "text") for name in ("fname", "photo", "avatar", "mac", "handle", "status")),
         *((name, "text") for name in ("order_status", "contact_status", "host", "product_image")),
         ("emergency_contact_id", "integer"),
+        *((name, "text") for name in ("boarding_pass", "pass_type", "url", "connection_type")),
         ("area", "geometry(MultiPolygon,4326)"),
         ("route", "public.geometry(LineString,4326)"),
     ],
@@ -297,3 +301,77 @@ def test_time_of_the_last_visit_is_activity() -> None:
 
 def test_name_without_latin_letters_tells_nothing() -> None:
     assert kinds("заказ", имя="text", 電話="text") == {}
+
+
+USERS = "CREATE TABLE auth_user (id int PRIMARY KEY, username text NOT NULL)"
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("authtoken_token", "key"),
+        ("knox_authtoken", "digest"),
+        ("api_key", "hash"),
+        ("device", "push_token"),
+        ("password_reset", "reset_key"),
+    ],
+)
+def test_table_whose_key_lets_its_bearer_in_is_not_replicated(
+    empty_database: str, table: str, key: str
+) -> None:
+    execute(
+        empty_database,
+        USERS,
+        f"CREATE TABLE {table} ({key} varchar(40) PRIMARY KEY, user_id int REFERENCES auth_user)",
+    )
+    text = as_toml(draft_catalog(empty_database))
+    assert set(tomllib.loads(text)["exclude"]) == {table}
+    assert f"its key {key} looks like a secret" in text
+    execute(empty_database, f"CREATE TABLE use (id int PRIMARY KEY, t text REFERENCES {table})")
+    assert tomllib.loads(as_toml(draft_catalog(empty_database))).get("exclude", []) == []
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "feature_flag (key text PRIMARY KEY, user_id int REFERENCES auth_user)",
+        "site_setting (key text PRIMARY KEY, value text, user_id int REFERENCES auth_user)",
+        "estado (clave text PRIMARY KEY, nombre text)",
+        "token (id int PRIMARY KEY, kind text)",
+        "token_use (token_id uuid PRIMARY KEY, kind text)",
+        "token_type (token_type text PRIMARY KEY)",
+        "talk (session int PRIMARY KEY, title text)",
+    ],
+)
+def test_table_whose_key_only_names_its_rows_is_replicated(empty_database: str, table: str) -> None:
+    execute(empty_database, USERS, f"CREATE TABLE {table}")
+    assert tomllib.loads(as_toml(draft_catalog(empty_database))).get("exclude", []) == []
+
+
+PARAMETERS = """
+CREATE TABLE res_users (id int PRIMARY KEY, login text NOT NULL);
+CREATE TABLE ir_config_parameter (id int PRIMARY KEY, key text NOT NULL UNIQUE, value text,
+  create_uid int REFERENCES res_users, write_uid int REFERENCES res_users);
+CREATE TABLE sale_order (id int PRIMARY KEY, name text NOT NULL,
+  create_uid int REFERENCES res_users, write_uid int REFERENCES res_users);
+CREATE TABLE user_setting (id int PRIMARY KEY, key text NOT NULL, value text,
+  user_id int REFERENCES res_users);
+CREATE TABLE product_attribute (id int PRIMARY KEY, key text NOT NULL, value text);
+CREATE TABLE blog_entry (id int PRIMARY KEY, title text, created_by_id int REFERENCES res_users)
+"""
+
+
+def test_of_settings_the_values_get_a_rule_and_not_the_names(empty_database: str) -> None:
+    execute(empty_database, PARAMETERS)
+    found = ruled(empty_database)
+    assert found["ir_config_parameter"] == found["user_setting"] == {"value"}
+    assert "product_attribute" not in found
+    text = as_toml(draft_catalog(empty_database))
+    assert text.count("# value: a table of keys and values may contain secrets") == 3
+
+
+def test_who_changed_a_row_last_is_not_its_owner(empty_database: str) -> None:
+    execute(empty_database, PARAMETERS)
+    found = ruled(empty_database)
+    assert "sale_order" not in found
+    assert found["blog_entry"] == {"title"}

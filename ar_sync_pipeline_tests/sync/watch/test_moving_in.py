@@ -11,7 +11,11 @@ from click.testing import CliRunner
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.files import free_space
 from ar_sync_pipeline.postgres.checks.findings import Level
-from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.settings.model import (
+    ReceiverSettings,
+    load_receiver_settings,
+    load_sender_settings,
+)
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
 from ar_sync_pipeline_tests.fix_rights import permissions_count
@@ -143,6 +147,69 @@ def test_folders_that_the_services_do_not_see_are_named(
     for path in (hidden, tmp_path / "machine/srv/link"):
         (line,) = found(environ | {"AR_SYNC_RECEIVER_MEDIA_FLDR": str(path)})
         assert "hidden from services" in line
+
+
+@pytest.fixture
+def sender(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "machine/srv/scratch").mkdir()
+    for name in ("known_hosts", "key"):
+        (tmp_path / "machine/srv" / name).touch()
+    return {
+        "AR_SYNC_SENDER_DATABASE_URL": "postgresql://app@127.0.0.1:1/app",
+        "AR_SYNC_SENDER_MEDIA_FLDR": environ["AR_SYNC_RECEIVER_MEDIA_FLDR"],
+        "AR_SYNC_TMP_BKP_FLDR": str(tmp_path / "machine/srv/scratch"),
+        "AR_SYNC_REMOTE_HOST": "viz",
+        "AR_SYNC_PRIVATE_KEY": str(tmp_path / "machine/srv/key"),
+        "AR_SYNC_REMOTE_USER": "viz",
+        "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+        "AR_SYNC_KNOWN_HOSTS": str(tmp_path / "machine/srv/known_hosts"),
+    }
+
+
+@pytest.mark.parametrize(
+    "variable", ["AR_SYNC_KNOWN_HOSTS", "AR_SYNC_PRIVATE_KEY", "AR_SYNC_CATALOG"]
+)
+def test_files_that_the_services_do_not_see_are_named(
+    sender: dict[str, str], tmp_path: Path, variable: str
+) -> None:
+    assert [*of_sender(sender, tmp_path)] == []
+    hidden = tmp_path / "machine/root/file"
+    hidden.parent.mkdir()
+    hidden.touch()
+    (line,) = of_sender(sender | {variable: str(hidden)}, tmp_path)
+    assert f"{hidden} is hidden from services" in line
+
+
+@pytest.mark.parametrize("option", ["passfile", "sslrootcert", "sslcert", "sslkey"])
+def test_files_of_the_database_that_the_services_do_not_see_are_named(
+    sender: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    hidden, url = tmp_path / "machine/root/file", sender["AR_SYNC_SENDER_DATABASE_URL"]
+    (line,) = of_sender(
+        sender | {"AR_SYNC_SENDER_DATABASE_URL": f"{url}?{option}={hidden}"}, tmp_path
+    )
+    assert f"the {option} of the database {hidden} is hidden" in line
+    monkeypatch.setenv(f"PG{option.upper()}", str(hidden))
+    assert len(of_sender(sender, tmp_path)) == 1
+
+
+def test_password_file_of_root_is_named_where_it_is_used(
+    sender: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "machine/root"
+    root.mkdir()
+    monkeypatch.setenv("HOME", str(root))
+    assert of_sender(sender, tmp_path) == []
+    (root / ".pgpass").touch()
+    (line,) = of_sender(sender, tmp_path)
+    assert "the password file" in line
+    monkeypatch.setenv("PGPASSWORD", "x")
+    assert of_sender(sender, tmp_path) == []
+
+
+def of_sender(environ: dict[str, str], tmp_path: Path) -> list[str]:
+    findings = moving_in_findings(load_sender_settings(environ), tmp_path / "machine")
+    return [str(one) for one in findings]
 
 
 def test_command_adds_its_findings_to_those_of_the_check(environ: dict[str, str]) -> None:
