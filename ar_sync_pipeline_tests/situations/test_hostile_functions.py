@@ -149,7 +149,7 @@ ROWS_DUMPED = (
     "INSERT INTO t_far SELECT (n::bigint << 40) - n, 'a' FROM generate_series(-300, 300) n",
     "INSERT INTO t_far VALUES (9223372036854775807, 'last')",
     "INSERT INTO t_local VALUES ('a', now(), 'a.jpeg'), ('b', now(), 'lost.jpeg')",
-    "INSERT INTO t_day VALUES (1, 'x', now(), 'a')",
+    "INSERT INTO t_day VALUES (1, 'x', '2026-03-01', 'a')",
     "INSERT INTO t_bag VALUES (1, 'a'), (1, 'a')",
     "INSERT INTO django_migrations VALUES ('app', '0001')",
 )
