@@ -29,6 +29,7 @@ class LoadedArchive:
         media_left_out: The first media files that this receiver does not install.
         media_left_out_count: Number of all of them.
         fired: Triggers at the receiver that fired for replicated rows, as ``table.trigger``.
+        keeps_absent: As in `MergeResult`.
     """
 
     manifest: Manifest
@@ -43,6 +44,7 @@ class LoadedArchive:
     media_left_out: tuple[str, ...] = ()
     media_left_out_count: int = 0
     fired: tuple[str, ...] = ()
+    keeps_absent: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -63,6 +65,7 @@ class LoadedArchive:
             media_left_out=tuple(media.left_out),
             media_left_out_count=media.counts[Outcome.LEFT_OUT],
             fired=result.fired,
+            keeps_absent=result.keeps_absent,
         )
 
 
