@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import psycopg
 
@@ -32,11 +33,12 @@ class UnprovenDeletionError(LoadRefusedError):
     """A partial would delete a row of which it does not say that the sender deleted it.
 
     Attributes:
-        table: Table of the row.
+        table: Table of the row; None: the partial was applied before, and an older archive brings
+            the row again.
         after_gap: Whether an archive before the partial is missing, which may say it.
     """
 
-    def __init__(self, problem: str, table: str, *, after_gap: bool) -> None:
+    def __init__(self, problem: str, table: str | None, *, after_gap: bool) -> None:
         or_missing = ", or with the missing one" if after_gap else ""
         super().__init__(
             f"{problem}, and what became of that row is not in this archive",
@@ -44,6 +46,12 @@ class UnprovenDeletionError(LoadRefusedError):
         )
         self.table = table
         self.after_gap = after_gap
+        self._what = problem
+
+    def of_older_archive(self, partial: str) -> Self:
+        """Return the error of the archive after which the partial is applied again."""
+        problem = f"after it, {partial} is applied again: {self._what}"
+        return type(self)(problem, None, after_gap=self.after_gap)
 
 
 def refusal(

@@ -43,11 +43,13 @@ class MergeResult:
         rows_before: Number of rows before the merge, by table that lost rows.
         fired: Triggers and rules of the receiver that fired for replicated rows, as
             ``table.trigger``.
+        keeps_absent: Tables that the archive carries whole and of which it left rows that it lacks.
     """
 
     plans: tuple[TablePlan, ...]
     rows_before: Mapping[str, int]
     fired: tuple[str, ...] = ()
+    keeps_absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class WrittenMerge:
         for difference in found.differences.values():
             spared = found.spared.get(difference.target.name)
             verify_table(found.connection, difference.staged, spared, comparable=comparable)
-        return MergeResult(self.planned.plans, self.planned.rows_before, found.fired())
+        kept = (one.target.name for one in found.archive.tables if one.keeps_absent)
+        plans, before = self.planned.plans, self.planned.rows_before
+        return MergeResult(plans, before, found.fired(), frozenset(kept))
 
 
 def write_rows(planned: PlannedMerge) -> WrittenMerge:

@@ -16,6 +16,9 @@ from ar_sync_pipeline.archive.manifest_fields import BigInt, Instant, TableName
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
 
 MOST_TABLES, MOST_CHUNKS, MOST_FILES = 200, 200, 200
+MOST_UNVERIFIED_CHUNKS = 50
+"""Number of chunks that the receipt of an applied complete names: about 3.3 million rows, so that
+the next one stays small even if most of a large table is written meanwhile."""
 _MOST_BYTES = 16 * 1024
 _LONGEST_PATH = 1024
 _SHOWN = 3

@@ -103,5 +103,7 @@ def reject(
 def _lacking(error: ArSyncError) -> Lacking | None:
     """Return what only a complete brings; None: the archive waits for something else."""
     if isinstance(error, UnprovenDeletionError) and not error.after_gap:
-        return Lacking(tables=(LackingTable(name=error.table),))
+        # Of an archive that came late, any later complete will do: nothing has to be carried.
+        named = () if error.table is None else (LackingTable(name=error.table),)
+        return Lacking(tables=named)
     return error.lacking if isinstance(error, ContentLackingError) else None

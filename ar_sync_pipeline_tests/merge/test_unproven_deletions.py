@@ -14,6 +14,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.merge.errors import UnprovenDeletionError
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import read_receipt
 from ar_sync_pipeline.spool.states import list_parked
@@ -137,6 +138,32 @@ def test_rows_of_a_table_that_it_does_not_cover_are_not_deleted(
     assert own_data_is_kept(sites)
 
 
+def test_late_complete_waits_for_the_next_one_if_a_partial_would_delete_its_rows(
+    make: Make,
+) -> None:
+    """The partial was applied without it. What the complete lacks is only the time after it."""
+    sites = make()
+    sites.at_sender("DELETE FROM t_click", "DELETE FROM t_event WHERE id = 1")
+    since = begin(sites)
+    sites.at_sender("INSERT INTO t_event VALUES (3, 1)")
+    late = sites.complete()
+    on_its_way = late.rename(late.with_name("on-its-way"))
+    sites.at_sender("DELETE FROM t_event WHERE id = 3", *REGISTERED_AGAIN)
+    applied = partial(sites, since)
+    assert sites.load().refused == ()
+    on_its_way.rename(late)
+    sites.load()
+    (reason,) = reasons(sites)
+    assert f"after it, {applied.name.removeprefix('NEW_')} is applied again" in reason
+    assert "t_event" in reason
+    (parked,) = list_parked(sites.spool)
+    receipt = read_receipt(sites.spool, parked.name)
+    assert receipt is not None
+    assert receipt.lacking == Lacking()
+    assert equal(sites, "SELECT * FROM t_user ORDER BY id")
+    assert ends_equal(sites)
+
+
 def test_rows_further_down_are_not_deleted_either(make: Make) -> None:
     """The events are covered and gone, their clicks may have moved to others."""
     sites = make(action="CASCADE", rules={"t_click": {"watermark": False}})
@@ -196,6 +223,19 @@ class TestAbsentRowsOfATableThatIsCarriedWhole:
         assert own_data_is_kept(sites)
         assert ends_equal(sites)
         assert own_data_is_kept(sites)
+
+    def test_leave_the_table_unverified(self, make: Make) -> None:
+        """The receiver's owner has created a column again, and the archive does not compare all."""
+        sites = make()
+        self.deleted_before_a_migration(sites)
+        sites.at_receiver(
+            "ALTER TABLE t_user DROP email", "ALTER TABLE t_user ADD email text UNIQUE"
+        )
+        assert sites.load().unverified == ("t_user",)
+        assert rows(sites.receiver, "SELECT id, email FROM t_user ORDER BY id")[1] == (5, "e")
+        sites.complete()
+        assert sites.load().unverified == ()
+        assert equal(sites, "SELECT id, x, email FROM t_user ORDER BY id")
 
     def test_are_deleted_if_every_change_of_the_children_is_there(self, make: Make) -> None:
         sites = make(rules={})

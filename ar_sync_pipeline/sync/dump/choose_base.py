@@ -118,7 +118,9 @@ def _is_partial_lacking(scratch: Path, newest: SentArchive, reached: Watermark) 
 
 
 def _lacking(completes: Sequence[SentArchive]) -> list[Lacking]:
-    return [a.lacking for a in completes if a.is_lacking and a.lacking is not None]
+    """Return what the completes should have carried; one that only came late lacks nothing."""
+    found = (a.lacking for a in completes if a.is_lacking)
+    return [lacking for lacking in found if lacking is not None and lacking != Lacking()]
 
 
 def _is_applied(archive: SentArchive, reached: Watermark) -> bool:

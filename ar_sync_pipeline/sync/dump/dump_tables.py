@@ -162,7 +162,7 @@ def dump_partial(
     stopwatch.lap("tables")
     dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
     reading.remember()
-    reading.remember_coverage(found.uncovered)
+    reading.remember_unread(found.unread, found.made_up)
     build.save(dump)
     return dump
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +14,15 @@ from ar_sync_pipeline.export.dump_session import DumpSession
 from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
+from ar_sync_pipeline.sync.dump.coverage import uncovered_at
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
 from ar_sync_pipeline.sync.dump.sender_journal import (
-    CoverageFrom,
+    UnreadTables,
     own_points,
-    remember_coverage,
     remember_rules,
+    remember_unread,
     rules_at,
-    uncovered_at,
 )
 from ar_sync_pipeline.sync.dump.table_dump import Reported
 
@@ -95,16 +95,23 @@ class Reading:
         changed = (name for name, digest in self.rules.items() if rules.get(name) != digest)
         return frozenset(changed) | moved
 
-    def uncovered(self) -> frozenset[str] | None:
-        """Return tables of which the receiver may lack changes at the point; None: unknown."""
-        names = uncovered_at(self.scratch, self.since.snapshot_at) if self.since else None
-        return None if names is None else frozenset(names)
+    def uncovered(self) -> frozenset[str]:
+        """Return tables of which the receiver may lack changes at the point; all without one."""
+        tables = frozenset(self.session.tables)
+        if self.since is None:
+            return tables
+        return uncovered_at(self.scratch, self.since.snapshot_at, tables)
 
-    def remember_coverage(self, uncovered: Sequence[str] | None) -> None:
-        """Record which tables a partial does not cover, for those that follow it."""
-        at = self.session.snapshot.watermark.snapshot_at
-        names = None if uncovered is None else tuple(uncovered)
-        remember_coverage(self.scratch, CoverageFrom(snapshot_at=at, uncovered=names))
+    def remember_unread(self, unread: Iterable[str], made_up: Iterable[str]) -> None:
+        """Record what a partial leaves out, and what it makes up for, as in `UnreadTables`.
+
+        No partial starts from one that has no starting point itself.
+        """
+        if self.since is not None:
+            at = self.session.snapshot.watermark.snapshot_at
+            names, whole = tuple(sorted(unread)), tuple(sorted(made_up))
+            found = UnreadTables(first_at=at, last_at=at, names=names, made_up=whole)
+            remember_unread(self.scratch, found)
 
     def remember(self) -> None:
         """Record it for the dumps that follow."""

@@ -37,6 +37,8 @@ KEPT_COMPLETES = 3
 to compare the next one."""
 REMEMBERED = timedelta(days=8)
 """Time for which the sender remembers other archives."""
+MOST_UNREAD = 300
+"""Number of changes of what partials do not read that the sender remembers."""
 _MOST_RULES, _MOST_DIGESTS = 300, 1_000
 
 
@@ -88,17 +90,22 @@ class RulesFrom(BaseModel):
     every_table: bool = False
 
 
-class CoverageFrom(BaseModel):
-    """The tables of which the partials from a snapshot on may lack changes, or those before them.
+class UnreadTables(BaseModel):
+    """What a partial, or several in a row, did not read for its watermark.
 
     Attributes:
-        uncovered: Names of the tables; None: it may be any.
+        first_at: Snapshot of the first partial.
+        last_at: Snapshot of the last one.
+        names: Tables that they neither read nor carried whole.
+        made_up: Tables that the partial carried whole, of which the receiver lacked changes before.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    snapshot_at: AwareDatetime
-    uncovered: tuple[str, ...] | None
+    first_at: AwareDatetime
+    last_at: AwareDatetime
+    names: tuple[str, ...]
+    made_up: tuple[str, ...] = ()
 
 
 class DigestsOf(BaseModel):
@@ -125,7 +132,7 @@ class _Journal(BaseModel):
         archives: Archives of the last days.
         completes: Newest completes from before; the points between them are forgotten.
         rules: One for each change of the tables or of their column rules, oldest first.
-        coverage: One for each change of the tables that partials cover, oldest first.
+        unread: What partials did not read, oldest first; none of a partial that read everything.
         digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could record the archive as sent.
@@ -137,7 +144,7 @@ class _Journal(BaseModel):
     completes: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
     rules: tuple[RulesFrom, ...] = ()
-    coverage: tuple[CoverageFrom, ...] = ()
+    unread: tuple[UnreadTables, ...] = ()
     digests: tuple[DigestsOf, ...] = ()
     begun: tuple[AwareDatetime, ...] = ()
 
@@ -245,32 +252,27 @@ def rules_at(scratch: Path, snapshot_at: datetime) -> RulesFrom | None:
     return before[-1] if before else None
 
 
-def remember_coverage(scratch: Path, now: CoverageFrom) -> None:
-    """Record which tables a partial does not cover, if that differs from before."""
+def remember_unread(scratch: Path, now: UnreadTables) -> None:
+    """Record what a partial in progress does not read."""
+    if not now.names and not now.made_up:
+        return
     with locked(scratch):
         journal = _read(scratch)
-        before = _coverage_before(journal, now.snapshot_at)
-        if before is not None and before.uncovered == now.uncovered:
-            return
-        found = sorted((*journal.coverage, now), key=lambda one: one.snapshot_at)
-        update = {"coverage": tuple(found[-_MOST_RULES:])}
-        _write(scratch, journal.model_copy(update=update))
+        *before, last = [*journal.unread, now]
+        if before and _continues(before[-1], now):
+            last = now.model_copy(update={"first_at": before.pop().first_at})
+        found = sorted((*before, last), key=lambda one: one.last_at)
+        _write(scratch, journal.model_copy(update={"unread": tuple(found[-MOST_UNREAD:])}))
 
 
-def uncovered_at(scratch: Path, snapshot_at: datetime) -> tuple[str, ...] | None:
-    """Return the tables of which a receiver may lack changes up to an archive; None: unknown.
-
-    It lacks none up to a complete, of which the digests are known.
-    """
-    if digests_of(scratch, snapshot_at) is not None:
-        return ()
-    before = _coverage_before(_read(scratch), snapshot_at)
-    return before.uncovered if before is not None else None
+def read_unread(scratch: Path) -> tuple[UnreadTables, ...]:
+    """Return what the partials did not read, oldest first; if it is `MOST_UNREAD`, not of all."""
+    return _read(scratch).unread
 
 
-def _coverage_before(journal: _Journal, snapshot_at: datetime) -> CoverageFrom | None:
-    before = [one for one in journal.coverage if one.snapshot_at <= snapshot_at]
-    return before[-1] if before else None
+def _continues(before: UnreadTables, now: UnreadTables) -> bool:
+    is_alike = before.names == now.names and not before.made_up and not now.made_up
+    return is_alike and before.last_at <= now.last_at
 
 
 def remember_digests(scratch: Path, digests: DigestsOf) -> None:
@@ -280,6 +282,11 @@ def remember_digests(scratch: Path, digests: DigestsOf) -> None:
         known = [one for one in journal.digests if one.snapshot_at != digests.snapshot_at]
         kept = (*known, digests)[-_MOST_DIGESTS:]
         _write(scratch, journal.model_copy(update={"digests": kept}))
+
+
+def read_digests(scratch: Path) -> tuple[DigestsOf, ...]:
+    """Return when the digests of the last completes were computed, oldest first."""
+    return _read(scratch).digests
 
 
 def digests_of(scratch: Path, snapshot_at: datetime) -> DigestsOf | None:

@@ -51,7 +51,7 @@ class PartialRows:
     Attributes:
         since: Point from which every change is exported, if ids can be compared with it.
         redefined: Tables whose unchanged rows have other values than before.
-        uncovered_before: Tables of which the receiver may lack changes at that point; None: any.
+        uncovered_before: Tables of which the receiver may lack changes at that point.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class PartialRows:
         request: PartialRequest,
         since: Watermark | None,
         redefined: frozenset[str],
-        uncovered_before: frozenset[str] | None,
+        uncovered_before: frozenset[str],
     ) -> None:
         self.since = since
         self._session = session
@@ -92,6 +92,18 @@ class PartialRows:
         found = (self._write_table(name) for name in self._session.tables)
         with self._session.reading_rows():
             return [manifest for manifest in found if manifest.chunks or manifest.whole]
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Tables of which it may lack changes itself."""
+        tables = self._session.tables
+        found = (name for name in tables if not reads_watermark(self._catalog, tables[name]))
+        return frozenset(found) - self._whole
+
+    @property
+    def made_up(self) -> frozenset[str]:
+        """Tables of which the receiver may have lacked changes, and does not after it."""
+        return self._whole & self._uncovered_before
 
     @property
     def uncovered(self) -> tuple[str, ...] | None:
@@ -138,8 +150,8 @@ class PartialRows:
         """
         if self.since is None or name in self._whole:
             return self.since is not None
-        is_known = self._uncovered_before is not None and name not in self._uncovered_before
-        return is_known and reads_watermark(self._catalog, self._session.tables[name])
+        is_read = reads_watermark(self._catalog, self._session.tables[name])
+        return is_read and name not in self._uncovered_before
 
 
 def _manifest(

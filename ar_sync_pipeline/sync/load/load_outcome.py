@@ -31,6 +31,7 @@ class LoadedArchive:
         fired: Triggers at the receiver that fired for replicated rows, as ``table.trigger``.
         recovered: Whether a load applied it that was killed after its commit; chunks and media
             files are not counted then.
+        keeps_absent: As in `MergeResult`.
     """
 
     manifest: Manifest
@@ -46,6 +47,7 @@ class LoadedArchive:
     media_left_out_count: int = 0
     fired: tuple[str, ...] = ()
     recovered: bool = False
+    keeps_absent: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -66,6 +68,7 @@ class LoadedArchive:
             media_left_out=tuple(media.left_out),
             media_left_out_count=media.counts[Outcome.LEFT_OUT],
             fired=result.fired,
+            keeps_absent=result.keeps_absent,
         )
 
 

@@ -22,6 +22,7 @@ from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult
 from ar_sync_pipeline.merge.apply_all import apply_all
+from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
@@ -282,7 +283,7 @@ class LoadSession:
     ) -> None:
         applied = AppliedColumns()
         for archive, loaded in zip(staged, outcome.loaded, strict=True):
-            applied.add(archive, loaded.tables)
+            applied.add(archive, loaded)
         record_definitions(
             self._connection, self._references.targets, self._staged_from, applied, now
         )
@@ -303,8 +304,11 @@ class LoadSession:
             fault = fault_of_archive(error, self._connection)
             if fault is None:
                 raise
+            failed = archive_id
             if not isinstance(fault, TerminalError):
                 archive_id = self._at_hand.new_before(archive_id)
+            if isinstance(fault, UnprovenDeletionError) and archive_id != failed:
+                fault = fault.of_older_archive(self._at_hand.archives[failed].name.applied)
             between = fault.between if isinstance(fault, LoadRefusedError) else frozenset[str]()
             if isinstance(error, psycopg.Error):
                 between = violated_tables(error, self._references)

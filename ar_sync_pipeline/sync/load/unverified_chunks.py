@@ -11,11 +11,8 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest import Chunk
-from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.spool.lacking import MOST_UNVERIFIED_CHUNKS, Lacking
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
-
-# About 3.3 million rows. A complete stays small even if most of a large table is written meanwhile.
-_MOST_CARRIED = 50
 
 
 def unverified_chunks(archive: StagedArchive) -> dict[str, list[Chunk]]:
@@ -36,6 +33,6 @@ def chunks_to_carry(archive_id: UUID, unverified: Mapping[str, Sequence[Chunk]])
     found = [(table, chunk) for table, chunks in unverified.items() for chunk in chunks]
     found.sort(key=lambda one: hashlib.sha256(f"{archive_id}/{one[1].member}".encode()).digest())
     chosen = dict[str, list[Chunk]]()
-    for table, chunk in found[:_MOST_CARRIED]:
+    for table, chunk in found[:MOST_UNVERIFIED_CHUNKS]:
         chosen.setdefault(table, []).append(chunk)
     return Lacking.of(chosen, [])

@@ -11,7 +11,6 @@ from datetime import datetime
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_definitions import (
@@ -21,6 +20,7 @@ from ar_sync_pipeline.postgres.table_definitions import (
     read_recorded,
     record_tables,
 )
+from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
 from ar_sync_pipeline.visible_text import names_in_words
 
@@ -40,9 +40,9 @@ class AppliedColumns:
     verified: dict[str, frozenset[str]] = field(default_factory=dict)
     all_tables: bool = False
 
-    def add(self, archive: StagedArchive, plans: Sequence[TablePlan]) -> None:
+    def add(self, archive: StagedArchive, loaded: LoadedArchive) -> None:
         """Add an archive that is applied after the others."""
-        left = {plan.table for plan in plans if plan.unverified}
+        left = {plan.table for plan in loaded.tables if plan.unverified} | loaded.keeps_absent
         complete = archive.manifest.kind is ArchiveKind.COMPLETE
         self.all_tables |= complete and archive.manifest.sender != OLD_SYSTEM
         for staged in archive.tables:

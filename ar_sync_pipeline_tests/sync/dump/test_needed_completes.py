@@ -79,6 +79,12 @@ class TestCompleteOfAClockThatWasAhead:
         assert needed(tmp_path, complete(10, APPLIED), complete(AHEAD, state)) == [None] * 3
 
 
+def test_complete_that_only_came_late_is_repeated(tmp_path: Path) -> None:
+    """It has rows of which a partial after it does not say what became of them."""
+    late = complete(20, PARKED, lacking=True).model_copy(update={"lacking": Lacking()})
+    assert needed(tmp_path, complete(10, APPLIED), late) == [late.name, None, None]
+
+
 class TestPartialThatDoesNotSayWhatTheSenderDeleted:
     """The receiver parked it, and no later partial says more."""
 
