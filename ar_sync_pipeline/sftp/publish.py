@@ -22,7 +22,7 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteNameError,
 )
-from ar_sync_pipeline.sftp.older_parts import remove_older_parts
+from ar_sync_pipeline.sftp.older_parts import GivenUp, remove_older_parts
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
@@ -52,12 +52,14 @@ class SpoolPlace:
         folder: ``complete`` or ``partial``.
         filename: Name in the spool, ``NEW_backup_...``.
         admit: Function that reads the spool, and raises an error if the archive must not be sent.
+        given_up: Function that tells of which archives the parts may be removed; None: of none.
     """
 
     spool: PurePosixPath
     folder: str
     filename: str
     admit: Callable[[SftpSession], None] | None = None
+    given_up: GivenUp | None = None
 
     @property
     def final(self) -> PurePosixPath:
@@ -186,8 +188,8 @@ def publish(
     if place.admit is not None:
         place.admit(session)
     if place.folder == ArchiveKind.PARTIAL:
-        # Each run of partials has a snapshot of its own, so nobody resumes them.
-        remove_older_parts(session, place.spool, place.filename)
+        # Before the space is needed; those of completes may be resumed until a newer one is there.
+        _remove_older_parts(session, place)
     workers = _workers(session, source.size_bytes, transfer)
     part, resume_at = _where_to_resume(
         session, source, parts, part_state, several=workers is not None
@@ -210,7 +212,7 @@ def publish(
     confirmed = _confirm_content(session, source, part)
     found = _rename_into_place(session, part, final, source)
     if place.folder == ArchiveKind.COMPLETE:
-        remove_older_parts(session, place.spool, place.filename)
+        _remove_older_parts(session, place)
     return replace(_publication(found, source, started, done), sha256_confirmed=confirmed)
 
 
@@ -391,6 +393,11 @@ def _difference(source: Publishable, found_bytes: int, head: bytes) -> str | Non
         return f"{found_bytes:,} bytes instead of {source.size_bytes:,}"
     same = head == source.head[:_HEAD_BYTES]
     return None if same else "the same size, but another beginning"
+
+
+def _remove_older_parts(session: SftpSession, place: SpoolPlace) -> None:
+    if place.given_up is not None:
+        remove_older_parts(session, place.spool, place.filename, place.given_up)
 
 
 def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: int) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -27,6 +28,7 @@ from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
+from ar_sync_pipeline.sync.dump.given_up import given_up
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
@@ -147,6 +149,7 @@ def _publish_as_it_is(
             str(name.kind),
             name.waiting,
             admit=_admission(settings, build.read(TableDump), clock),
+            given_up=partial(given_up, settings.tmp_bkp_fldr),
         ),
         plan=PLAN,
         transfer=transfer_limits(settings),

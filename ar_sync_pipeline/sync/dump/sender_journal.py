@@ -348,6 +348,11 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
 
 
+def read_announced(scratch: Path) -> tuple[Watermark, ...]:
+    """Return the points of archives whose upload has begun, also of those that were sent."""
+    return _read(scratch).announced
+
+
 def under_way(scratch: Path) -> frozenset[UUID]:
     """Return the ids of archives whose upload has begun and that are not recorded as sent."""
     journal = _read(scratch)
