@@ -25,7 +25,7 @@ GivenUp = Callable[[Collection[ArchiveName]], Collection[ArchiveName]]
 
 
 def remove_older_parts(
-    session: SftpSession, spool: PurePosixPath, filename: str, given_up: GivenUp
+    session: SftpSession, spool: PurePosixPath, filename: str, given_up: GivenUp | None
 ) -> None:
     """Remove the parts of older archives of the same kind that the sender has given up.
 
@@ -36,7 +36,7 @@ def remove_older_parts(
         session: Open session.
         spool: Path of the spool.
         filename: Name of the archive in the spool.
-        given_up: Called if there are older parts.
+        given_up: Called if there are older parts; None: no archive is given up.
     """
     own = ArchiveName.parse(filename)
     with suppress(ParkedError):
@@ -46,7 +46,7 @@ def remove_older_parts(
             for name, other in parts
             if own and other and other.kind is own.kind and other.snapshot_at < own.snapshot_at
         }
-        gone = given_up({*older.values()}) if older else ()
+        gone = given_up({*older.values()}) if given_up and older else ()
         for name, other in older.items():
             if other in gone:
                 session.remove(spool / INCOMING / name)

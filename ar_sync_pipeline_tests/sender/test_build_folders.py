@@ -17,8 +17,8 @@ from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.settings.model import load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
-from ar_sync_pipeline.sync.errors import ScratchMissingError
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
+from ar_sync_pipeline.sync.errors import ScratchMissingError
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 PARTIAL, COMPLETE = ArchiveKind.PARTIAL, ArchiveKind.COMPLETE

@@ -38,6 +38,7 @@ from ar_sync_pipeline.sync.dump.sender_journal import (
     announce,
     has_unknown,
     read_points,
+    record_arrival,
     remember_sent,
 )
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
@@ -137,20 +138,13 @@ def _publish_as_it_is(
         receiver_formats(settings.tmp_bkp_fldr, clock()),
     )
     watch.lap("assemble")
-    name = source.manifest.name
-    now = clock()
-    announce(settings.tmp_bkp_fldr, source.manifest, now, _reached(settings, now))
-    keep_manifest(settings.tmp_bkp_fldr, source.manifest)
+    scratch, now = settings.tmp_bkp_fldr, clock()
+    announce(scratch, source.manifest, now, _reached(settings, now))
+    keep_manifest(scratch, source.manifest)
     publication = publish_with_retries(
         endpoint(settings),
         source,
-        SpoolPlace(
-            settings.remote_bkp_fldr,
-            str(name.kind),
-            name.waiting,
-            admit=_admission(settings, build.read(TableDump), clock),
-            given_up=partial(given_up, settings.tmp_bkp_fldr),
-        ),
+        _place(settings, build, source.manifest, clock),
         plan=PLAN,
         transfer=transfer_limits(settings),
         on_retry=on_retry,
@@ -161,7 +155,7 @@ def _publish_as_it_is(
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
     unrecorded = _remember_media(build, source, publication, sent_at)
     reached = _reached(settings, sent_at)
-    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at, reached)
+    remember_sent(scratch, source.manifest, source.size_bytes, sent_at, reached)
     return PublishedArchive(
         source.manifest,
         source.size_bytes,
@@ -169,6 +163,20 @@ def _publish_as_it_is(
         age=sent_at - source.manifest.snapshot_at,
         seconds={**seconds, **watch.seconds},
         unrecorded=unrecorded,
+    )
+
+
+def _place(
+    settings: SenderSettings, build: BuildFolder, manifest: Manifest, clock: Clock
+) -> SpoolPlace:
+    name, scratch = manifest.name, settings.tmp_bkp_fldr
+    return SpoolPlace(
+        settings.remote_bkp_fldr,
+        str(name.kind),
+        name.waiting,
+        admit=_admission(settings, build.read(TableDump), clock),
+        arrives=lambda possible: record_arrival(scratch, manifest.snapshot_at, possible=possible),
+        given_up=partial(given_up, scratch),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.spool_names import INCOMING
+from ar_sync_pipeline.sync.dump import publish
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.given_up import given_up
 from ar_sync_pipeline.sync.dump.publish import publish_archive
@@ -111,3 +113,29 @@ def test_damaged_build_folder_is_resumed_by_nobody(sender: MediaSender) -> None:
     assert given_up(sender.scratch, archives) == set()
     (build.path / "TableDump.json").write_bytes(b"{")
     assert given_up(sender.scratch, archives) == {*archives}
+
+
+def test_points_of_failed_uploads_are_kept_as_those_that_cannot_have_arrived(
+    sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a rename that was not answered leaves one that may have."""
+    build = sender.bundled_partial()
+    begin(sender, build)
+    assert arriving(sender) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "remember_sent", killed)
+        with pytest.raises(Interrupted):
+            sender.publish(build)
+    at = build.read(TableDump).watermark.snapshot_at
+    assert arriving(sender) == [at]
+    sender.publish(build)
+    assert arriving(sender) == [], "it is recorded as sent"
+
+
+def killed(*_: object) -> None:
+    raise Interrupted
+
+
+def arriving(sender: MediaSender) -> list[datetime]:
+    journal = json.loads((sender.scratch / "ar_sync_sent.json").read_bytes())
+    return [datetime.fromisoformat(at) for at in journal["arriving"]]
