@@ -125,17 +125,14 @@ def materialize_archive(
     def report(error: ArSyncError) -> None:
         context.log.warning("An attempt to upload the archive failed: %s", error)
 
-    with record_publication(context, site):
-        try:
-            published = publish_archive(
-                site.settings,
-                build,
-                site.clock,
-                on_retry=report,
-                progress=lambda _done, _total: longer.progress(),
-            )
-        finally:
-            longer.wait()
+    with record_publication(context, site), longer:
+        published = publish_archive(
+            site.settings,
+            build,
+            site.clock,
+            on_retry=report,
+            progress=lambda _done, _total: longer.progress(),
+        )
     if published.unrecorded is not None:
         context.log.warning("Later archives may carry more files: %s", published.unrecorded)
     return dg.MaterializeResult(

@@ -103,10 +103,11 @@ def partial_assets(
             try:
                 archive = materialize_archive(context, site, KIND, build)
             finally:
+                # A retry makes another archive; without the folder this one counts as given up.
+                build.remove()
                 # After the upload, because recording these events takes as long as it.
                 yield from made
             yield archive
-            build.remove()
 
     return [partial_archive]
 

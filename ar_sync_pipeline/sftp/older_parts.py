@@ -1,4 +1,4 @@
-"""Removal of the parts that interrupted uploads left in the spool, by the sender that owns them.
+"""Removal of the parts that interrupted uploads left in the spool, by the sender that made them.
 
 The receiver removes them after days (`clean_incoming`); until then each run of a bad day would
 leave one.
@@ -7,6 +7,7 @@ leave one.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -19,19 +20,35 @@ from ar_sync_pipeline.sftp.spool_folders import list_names
 _PART = re.compile(r"(?P<archive>.+\.tar)\.[0-9a-f]{16}(\.several)?\.part", re.ASCII)
 
 
-def remove_older_parts(session: SftpSession, spool: PurePosixPath, filename: str) -> None:
-    """Remove the parts of older archives of the same kind; what the server refuses stays.
+GivenUp = Callable[[Collection[ArchiveName]], Collection[ArchiveName]]
+"""Returns the sender's own archives of these that nobody sends or resumes."""
+
+
+def remove_older_parts(
+    session: SftpSession, spool: PurePosixPath, filename: str, given_up: GivenUp | None
+) -> None:
+    """Remove the parts of older archives of the same kind that the sender has given up.
+
+    What the server refuses stays. The names of parts, and the clock of the server, tell neither
+    which sender wrote them nor whether it still does.
 
     Args:
         session: Open session.
         spool: Path of the spool.
         filename: Name of the archive in the spool.
+        given_up: Called if there are older parts; None: no archive is given up.
     """
     own = ArchiveName.parse(filename)
     with suppress(ParkedError):
-        for name in list_names(session, spool / INCOMING):
-            other = _archive_of(name)
-            if own and other and other.kind is own.kind and other.snapshot_at < own.snapshot_at:
+        parts = [(name, _archive_of(name)) for name in list_names(session, spool / INCOMING)]
+        older = {
+            name: other
+            for name, other in parts
+            if own and other and other.kind is own.kind and other.snapshot_at < own.snapshot_at
+        }
+        gone = given_up({*older.values()}) if given_up and older else ()
+        for name, other in older.items():
+            if other in gone:
                 session.remove(spool / INCOMING / name)
 
 

@@ -12,17 +12,16 @@ import stamina
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING
-from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import (
     ArchiveConflictError,
     DamagedUploadError,
     ReceiverDiskFullError,
-    RefusedByServerError,
     RemoteFileMissingError,
     RemoteNameError,
 )
-from ar_sync_pipeline.sftp.older_parts import remove_older_parts
+from ar_sync_pipeline.sftp.older_parts import GivenUp, remove_older_parts
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
@@ -52,12 +51,17 @@ class SpoolPlace:
         folder: ``complete`` or ``partial``.
         filename: Name in the spool, ``NEW_backup_...``.
         admit: Function that reads the spool, and raises an error if the archive must not be sent.
+        arrives: Function that is called with True before the rename to the final name, and with
+            False if the server has refused it.
+        given_up: Function that tells of which archives the parts may be removed; None: of none.
     """
 
     spool: PurePosixPath
     folder: str
     filename: str
     admit: Callable[[SftpSession], None] | None = None
+    arrives: Callable[[bool], None] | None = None
+    given_up: GivenUp | None = None
 
     @property
     def final(self) -> PurePosixPath:
@@ -186,8 +190,8 @@ def publish(
     if place.admit is not None:
         place.admit(session)
     if place.folder == ArchiveKind.PARTIAL:
-        # Each run of partials has a snapshot of its own, so nobody resumes them.
-        remove_older_parts(session, place.spool, place.filename)
+        # Before the space is needed; those of completes may be resumed until a newer one is there.
+        remove_older_parts(session, place.spool, place.filename, place.given_up)
     workers = _workers(session, source.size_bytes, transfer)
     part, resume_at = _where_to_resume(
         session, source, parts, part_state, several=workers is not None
@@ -208,9 +212,9 @@ def publish(
         workers=workers,
     )
     confirmed = _confirm_content(session, source, part)
-    found = _rename_into_place(session, part, final, source)
+    found = _rename_into_place(session, part, place, source)
     if place.folder == ArchiveKind.COMPLETE:
-        remove_older_parts(session, place.spool, place.filename)
+        remove_older_parts(session, place.spool, place.filename, place.given_up)
     return replace(_publication(found, source, started, done), sha256_confirmed=confirmed)
 
 
@@ -275,7 +279,7 @@ class _Tally:
         self._forward(done_bytes, total_bytes)
 
 
-def _ignore(_done_bytes: int, _total_bytes: int) -> None:
+def _ignore(*_: object) -> None:
     return
 
 
@@ -405,21 +409,24 @@ def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: 
 
 
 def _rename_into_place(
-    session: SftpSession, part: PurePosixPath, final: PurePosixPath, source: Publishable
+    session: SftpSession, part: PurePosixPath, place: SpoolPlace, source: Publishable
 ) -> _Found:
     """Rename the archive to its unused final name.
 
     The name contains the microsecond of the snapshot, so only another attempt at the same archive
     could use it between the check and the rename.
     """
+    final, arrives = place.final, place.arrives or _ignore
     present = _find_published(session, final, source)
     if present is None:
+        arrives(True)
         try:
             session.rename(part, final)
-        except (RemoteFileMissingError, RefusedByServerError):
+        except ParkedError:
             # Another attempt at the same archive may have renamed the part already.
             present = _find_published(session, final, source)
             if present is None:
+                arrives(False)
                 raise
         else:
             return _Found(final)

@@ -22,6 +22,7 @@ from ar_sync_pipeline.spool.layout import PARKED, folder_of, open_folder, spool_
 _BLOCK_BYTES = 1024 * 1024
 _READABLE = 0o644
 _COPY = "copy-"
+_WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 # Its process locks a new copy in less time.
 _LOCKED_SECONDS = 5
 
@@ -63,10 +64,30 @@ def remove_dead_copies(spool: Path) -> None:
     locked_by_now = time.time() - _LOCKED_SECONDS
     with open_folder(spool, PARKED) as private:
         for entry in private.regular_files():
-            is_copy = entry.name.startswith(TEMPORARY_PREFIX + _COPY)
-            if is_copy and entry.facts.st_mtime < locked_by_now:
+            if _is_copy(entry.name) and entry.facts.st_mtime < locked_by_now:
                 with suppress(OSError):  # it is locked, or was renamed meanwhile
                     _remove_unless_locked(private, entry.name)
+
+
+def may_be_copied_now(folder: HeldFolder, name: str) -> bool:
+    """Return whether a file is a copy that a process may be making; its age does not tell."""
+    if not _is_copy(name):
+        return False
+    try:
+        fd = open_file(folder.fd, name)
+    except OSError:
+        return True  # it was renamed meanwhile, or this account may not read it
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _WITHOUT_LOCKS
+    finally:
+        os.close(fd)
+    return False
+
+
+def _is_copy(name: str) -> bool:
+    return name.startswith(TEMPORARY_PREFIX + _COPY)
 
 
 def _remove_unless_locked(private: HeldFolder, name: str) -> None:
@@ -100,8 +121,9 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
             with suppress(PermissionError):  # a group that this account is not in
                 os.fchown(copy, -1, facts.st_gid)
             os.fchmod(copy, facts.st_mode & _READABLE)
-            os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
             os.fsync(copy)
+            # As late as this: without locks only its age shows that it is not abandoned.
+            os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
             try:
                 private.move(temporary, folder, name)
             except OSError as error:

@@ -34,7 +34,7 @@ from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder, sha256_of
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError, access_to
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, open_folder, regular_files
-from ar_sync_pipeline.spool.ownership import take_ownership
+from ar_sync_pipeline.spool.ownership import may_be_copied_now, take_ownership
 from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, read_reason, write_reason
 
 _COMPARE = "compare the two files; a snapshot has only one archive"
@@ -188,7 +188,7 @@ def quarantine(
 
 
 def clean_incoming(spool: Path, *, older_than: datetime, dry_run: bool = False) -> dict[Path, int]:
-    """Delete files that interrupted uploads and killed writers left.
+    """Delete files that interrupted uploads and killed writers left; an admission may be at work.
 
     Args:
         older_than: Limit of the mtime, aware UTC; a running or resumable upload must be younger.
@@ -204,6 +204,8 @@ def clean_incoming(spool: Path, *, older_than: datetime, dry_run: bool = False) 
             for entry in folder.regular_files():
                 stale = entry.facts.st_mtime < older_than.timestamp()
                 if not stale or not entry.name.startswith(ours):
+                    continue
+                if ours and may_be_copied_now(folder, entry.name):
                     continue
                 if dry_run or folder.remove(entry.name):
                     deleted[folder.path / entry.name] = entry.facts.st_size

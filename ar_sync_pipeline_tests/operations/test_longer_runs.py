@@ -113,6 +113,26 @@ def test_storage_that_hangs_holds_up_no_work(
     assert (limit(instance, run_id) or 0) > 10 * HOUR - 60
 
 
+def test_run_that_is_terminated_while_the_storage_hangs_ends_soon(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After half a minute it would end by force, and record nothing."""
+    run_id, now = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    terminated, answered = threading.Event(), list[bool]()
+    monkeypatch.setattr(
+        instance, "get_run_record_by_id", lambda _: answered.append(terminated.wait(20))
+    )
+    longer = LongerRun(instance, run_id, clock=lambda: now)
+    with pytest.raises(KeyboardInterrupt), longer:
+        now += HOUR
+        longer.progress()
+        raise KeyboardInterrupt
+    assert answered == [], "it still hangs"
+    terminated.set()
+    longer.wait()
+    assert answered == [True]
+
+
 def test_run_without_a_limit_gets_none(tmp_path: Path) -> None:
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         run_id, now = started(instance, {}), time.time()

@@ -17,6 +17,7 @@ from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.settings.model import load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import ScratchMissingError
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
@@ -160,3 +161,14 @@ def test_failed_upload_of_a_complete_is_gone_once_the_next_one_is_sent(
         "TableDump.json",
         "media.sqlite",
     ], "what a retry of its last step needs; the members are gone"
+
+
+@pytest.mark.long
+def test_partial_whose_upload_fails_leaves_no_folder(deployment: Deployment) -> None:
+    """Its retry takes a new snapshot, so the next partial may remove what arrived of it."""
+    deployment.succeed("complete_dump")
+    deployment.faults.read_only = True
+    assert not deployment.run("partial_dump").succeeded
+    (left,) = (deployment.folder / "scratch").glob("ar_sync_build_*")
+    assert (left / "TableDump.json").is_file()
+    assert TableDump.model_validate_json((left / "TableDump.json").read_bytes()).window is None

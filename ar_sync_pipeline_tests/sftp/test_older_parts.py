@@ -1,11 +1,15 @@
-"""What interrupted uploads left at the receiver goes when a later archive of their kind is sent."""
+"""What uploads that were given up left at the receiver goes when a later archive is sent."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
+from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.sftp.errors import ReceiverDiskFullError
+from ar_sync_pipeline.sftp.older_parts import GivenUp
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
@@ -43,15 +47,32 @@ def left(server: SftpTestServer) -> set[str]:
     return {path.name for path in (server.spool_path / INCOMING).iterdir()}
 
 
-def send(server: SftpTestServer, folder: str, filename: str) -> None:
+def all_of(archives: Collection[ArchiveName]) -> Collection[ArchiveName]:
+    return archives
+
+
+def send(
+    server: SftpTestServer, folder: str, filename: str, given_up: GivenUp | None = all_of
+) -> None:
     with open_session(server.endpoint()) as session:
-        publish(session, some_archive(), SpoolPlace(server.spool, folder, filename))
+        place = SpoolPlace(server.spool, folder, filename, given_up=given_up)
+        publish(session, some_archive(), place)
 
 
 def test_parts_of_older_partials_go_and_nothing_else(any_sftp_server: SftpTestServer) -> None:
     leave(any_sftp_server, *OLDER_PARTS["partial"], *OLDER_PARTS["complete"], *OTHERS)
     send(any_sftp_server, "partial", NAME)
     assert left(any_sftp_server) == {*OLDER_PARTS["complete"], *OTHERS}
+
+
+@pytest.mark.parametrize("given_up", [None, lambda _: ()], ids=["nobody can tell", "none"])
+@pytest.mark.parametrize("kind", ["partial", "complete"])
+def test_parts_that_are_not_given_up_stay(
+    sftp_server: AsyncsshTestServer, kind: str, given_up: GivenUp | None
+) -> None:
+    leave(sftp_server, *OLDER_PARTS[kind])
+    send(sftp_server, kind, NAME.replace("partial", kind), given_up)
+    assert left(sftp_server) == {*OLDER_PARTS[kind]}
 
 
 def test_parts_of_older_partials_go_before_the_space_is_needed(

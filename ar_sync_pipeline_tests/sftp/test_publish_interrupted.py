@@ -19,6 +19,7 @@ from ar_sync_pipeline.sftp.errors import (
     ConnectionLostError,
     DamagedUploadError,
     ReceiverDiskFullError,
+    RemoteFileMissingError,
     SourceChangedError,
     UnreachableHostError,
 )
@@ -147,6 +148,42 @@ def test_lost_answer_to_the_rename_is_recovered(sftp_server: AsyncsshTestServer)
     assert (result.attempts, result.sent_bytes) == (2, source.size_bytes)
     assert not result.already_there
     assert final_bytes(sftp_server) == source.content
+
+
+def test_archive_whose_rename_was_not_answered_may_have_arrived(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    sftp_server.faults.lose_next_rename_reply = True
+    told = list[bool]()
+    place = SpoolPlace(sftp_server.spool, "partial", NAME, arrives=told.append)
+    with open_session(sftp_server.endpoint()) as session, pytest.raises(ConnectionLostError):
+        publish(session, some_archive(), place)
+    assert told == [True]
+
+
+@pytest.mark.parametrize("other_attempt_renamed_it", [False, True])
+def test_archive_whose_rename_is_refused_has_not_arrived_unless_it_is_there(
+    any_sftp_server: SftpTestServer, *, other_attempt_renamed_it: bool
+) -> None:
+    told = list[bool]()
+
+    def take_part_away(possible: bool) -> None:
+        told.append(possible)
+        for part in (any_sftp_server.spool_path / INCOMING).glob("*.part"):
+            if other_attempt_renamed_it:
+                part.rename(any_sftp_server.spool_path / "partial" / NAME)
+            else:
+                part.unlink()
+
+    place = SpoolPlace(any_sftp_server.spool, "partial", NAME, arrives=take_part_away)
+    with open_session(any_sftp_server.endpoint()) as session:
+        if other_attempt_renamed_it:
+            publish(session, some_archive(), place)
+            assert told == [True]
+        else:
+            with pytest.raises(RemoteFileMissingError):
+                publish(session, some_archive(), place)
+            assert told == [True, False]
 
 
 @pytest.mark.long

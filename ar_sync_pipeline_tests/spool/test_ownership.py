@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.ownership import remove_dead_copies, take_ownership
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
+    clean_incoming,
     list_applied,
     list_waiting,
     mark_applied,
@@ -30,6 +33,7 @@ pytestmark = only_root("give a file away")
 
 NOBODY = 65534
 CONTENT = os.urandom(3 * 2**20 + 1)
+YESTERDAY, TOMORROW = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 
 
@@ -142,12 +146,39 @@ def test_copy_of_a_killed_process_is_removed_and_that_of_a_running_one_is_not(
         os.utime(copy, (time.time() - 10,) * 2)
         remove_dead_copies(spool)
         assert copy.exists()
+        assert clean_incoming(spool, older_than=TOMORROW) == {}
     finally:
         process.kill()
         process.communicate()
+    assert set(clean_incoming(spool, older_than=TOMORROW, dry_run=True)) == {copy}
     remove_dead_copies(spool)
     assert not copy.exists()
     assert unpark(spool, published).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_copy_of_an_archive_that_waited_for_days_is_no_abandoned_upload(
+    spool: Path, published: SpooledArchive, monkeypatch: pytest.MonkeyPatch, *, has_locks: bool
+) -> None:
+    """The sensor of completes removes those, also while an admission flushes its copy."""
+    flush, removed = os.fsync, list[object]()
+
+    def flush_meanwhile(fd: int) -> None:
+        older_than = TOMORROW if has_locks else YESTERDAY
+        removed.append(clean_incoming(spool, older_than=older_than))
+        flush(fd)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if not has_locks:
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(os, "fsync", flush_meanwhile)
+    admitted = unpark(spool, published)
+    assert removed
+    assert not any(removed)
+    assert admitted.path.stat().st_uid == 0
+    assert admitted.path.stat().st_mtime == 1_100_000_000
 
 
 def test_reason_that_another_process_writes_stays(spool: Path) -> None:

@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Self
 
 import dagster as dg
 
 _SPARE_SECONDS = 3600.0
 _REPORT_EVERY_SECONDS = 300.0
 _LONGEST_WAIT_SECONDS = 60.0
+# A run that is terminated has half a minute for everything that it still has to do.
+_WAIT_OF_FAILED_SECONDS = 5.0
 # Run monitoring reads it, too.
 _OTHER_TAG = "dagster/max_runtime_seconds"
 
@@ -104,13 +107,21 @@ class LongerRun:
             self._on_progress()
         self._extend(now)
 
-    def wait(self) -> None:
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: object, error: object, tb: object) -> None:
+        """Wait for the last report; after an error, which is to be told soon, only for a moment."""
+        self.wait(_LONGEST_WAIT_SECONDS if error is None else _WAIT_OF_FAILED_SECONDS)
+
+    def wait(self, at_most_seconds: float = _LONGEST_WAIT_SECONDS) -> None:
         """Wait for the last report, so that it does not change the run while its end is recorded.
 
         A storage that hangs is not waited for.
         """
         if self._report is not None:
-            self._report.join(_LONGEST_WAIT_SECONDS)
+            self._report.join(at_most_seconds)
 
     def _extend(self, now: float) -> None:
         """Extend the limit in a thread: a storage that hangs must not hold up the work."""

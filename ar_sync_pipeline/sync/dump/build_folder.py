@@ -68,14 +68,18 @@ class BuildFolder:
         temporary.write_bytes(to_json(part))
         temporary.replace(target)
 
-    def read(self, kind: type[Model]) -> Model:
+    def read(self, kind: type[Model], stored_as: str | None = None) -> Model:
         """Return the stored result of an earlier step.
+
+        Args:
+            kind: Model of the result.
+            stored_as: Name of the model that was saved, if ``kind`` is only a part of it.
 
         Raises:
             BuildMissingError: That step has not run in this run.
             BuildDamagedError: The file is damaged.
         """
-        source = self.path / f"{kind.__name__}.json"
+        source = self.path / f"{stored_as or kind.__name__}.json"
         try:
             return kind.model_validate_json(source.read_bytes())
         except FileNotFoundError as error:
@@ -166,6 +170,13 @@ def clean_members(build: BuildFolder) -> None:
     build.members.mkdir()
 
 
+def build_folders(scratch: Path) -> Iterator[BuildFolder]:
+    """Yield all build folders."""
+    for path in sorted(scratch.glob(f"{_PREFIX}*")):
+        if not path.is_symlink() and (path / _MARKER).is_file():
+            yield BuildFolder(path)
+
+
 def stale_builds(
     scratch: Path, now: datetime, keep: timedelta, is_over: Callable[[str], bool | None]
 ) -> Iterator[BuildFolder]:
@@ -175,10 +186,9 @@ def stale_builds(
         is_over: Whether the run of this id is never resumed; None: it is unknown. The age of the
             folder of a known run does not count: a clock that is ahead would make it old.
     """
-    for path in sorted(scratch.glob(f"{_PREFIX}*")):
-        marker = path / _MARKER
-        build, touched = BuildFolder(path), _mtime(path)
-        if path.is_symlink() or not marker.is_file() or touched is None:
+    for build in build_folders(scratch):
+        touched = _mtime(build.path)
+        if touched is None:
             continue
         over = is_over(build.run_id)
         if over or (over is None and touched < now - keep):

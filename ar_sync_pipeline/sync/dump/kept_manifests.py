@@ -7,7 +7,7 @@ lost or damaged only makes the next complete larger.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,11 +24,12 @@ from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.sync.dump.given_up import snapshots_in_builds
 from ar_sync_pipeline.sync.dump.sender_journal import (
     SentArchive,
     possible_bases,
+    read_announced,
     read_sent,
-    under_way,
 )
 
 _PREFIX = "ar_sync_manifest_"
@@ -104,11 +105,17 @@ def keep_manifest(scratch: Path, manifest: Manifest) -> None:
     content = without_media.to_json()
     write_atomically(_path(scratch, manifest.archive_id), _checksum(content) + content)
     kept = {archive.watermark.archive_id for archive in possible_bases(read_sent(scratch))}
-    kept |= {manifest.archive_id, *under_way(scratch)}
+    kept |= {manifest.archive_id, *_on_their_way(scratch)}
     needed = {_path(scratch, one) for one in kept if one is not None}
     for path in scratch.glob(f"{_PREFIX}*.json"):
         if path not in needed:
             path.unlink(missing_ok=True)
+
+
+def _on_their_way(scratch: Path) -> Iterator[UUID | None]:
+    """Yield the ids of archives that may still be recorded as sent."""
+    built = snapshots_in_builds(scratch)
+    return (one.archive_id for one in read_announced(scratch) if one.snapshot_at in built)
 
 
 def kept_manifest(scratch: Path, archive: SentArchive) -> Manifest | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -27,6 +28,7 @@ from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
+from ar_sync_pipeline.sync.dump.given_up import given_up
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
@@ -36,6 +38,7 @@ from ar_sync_pipeline.sync.dump.sender_journal import (
     announce,
     has_unknown,
     read_points,
+    record_arrival,
     remember_sent,
 )
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
@@ -135,19 +138,13 @@ def _publish_as_it_is(
         receiver_formats(settings.tmp_bkp_fldr, clock()),
     )
     watch.lap("assemble")
-    name = source.manifest.name
-    now = clock()
-    announce(settings.tmp_bkp_fldr, source.manifest, now, _reached(settings, now))
-    keep_manifest(settings.tmp_bkp_fldr, source.manifest)
+    scratch, now = settings.tmp_bkp_fldr, clock()
+    announce(scratch, source.manifest, now, _reached(settings, now))
+    keep_manifest(scratch, source.manifest)
     publication = publish_with_retries(
         endpoint(settings),
         source,
-        SpoolPlace(
-            settings.remote_bkp_fldr,
-            str(name.kind),
-            name.waiting,
-            admit=_admission(settings, build.read(TableDump), clock),
-        ),
+        _place(settings, build, source.manifest, clock),
         plan=PLAN,
         transfer=transfer_limits(settings),
         on_retry=on_retry,
@@ -158,7 +155,7 @@ def _publish_as_it_is(
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
     unrecorded = _remember_media(build, source, publication, sent_at)
     reached = _reached(settings, sent_at)
-    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at, reached)
+    remember_sent(scratch, source.manifest, source.size_bytes, sent_at, reached)
     return PublishedArchive(
         source.manifest,
         source.size_bytes,
@@ -166,6 +163,20 @@ def _publish_as_it_is(
         age=sent_at - source.manifest.snapshot_at,
         seconds={**seconds, **watch.seconds},
         unrecorded=unrecorded,
+    )
+
+
+def _place(
+    settings: SenderSettings, build: BuildFolder, manifest: Manifest, clock: Clock
+) -> SpoolPlace:
+    name, scratch = manifest.name, settings.tmp_bkp_fldr
+    return SpoolPlace(
+        settings.remote_bkp_fldr,
+        str(name.kind),
+        name.waiting,
+        admit=_admission(settings, build.read(TableDump), clock),
+        arrives=lambda possible: record_arrival(scratch, manifest.snapshot_at, possible=possible),
+        given_up=partial(given_up, scratch),
     )
 
 

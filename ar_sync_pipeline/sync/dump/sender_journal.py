@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -136,6 +135,8 @@ class _Journal(BaseModel):
         digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could record the archive as sent.
+        arriving: Snapshots of announced archives that are not recorded as sent, and may have got
+            their final name.
         begun: Snapshots of dumps whose archives are not recorded as sent: a complete takes long,
             and a partial that is dumped meanwhile must be dated after it.
     """
@@ -143,6 +144,7 @@ class _Journal(BaseModel):
     archives: tuple[SentArchive, ...] = ()
     completes: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
+    arriving: tuple[AwareDatetime, ...] = ()
     rules: tuple[RulesFrom, ...] = ()
     unread: tuple[UnreadTables, ...] = ()
     digests: tuple[DigestsOf, ...] = ()
@@ -179,20 +181,34 @@ def announce(
 
     Args:
         reached: See `remember_sent`: of what the receiver may not have applied yet, an archive may
-            have arrived although its upload failed.
+            have arrived although its upload failed (`record_arrival`).
     """
     with locked(scratch):
         journal = _read(scratch)
         sent = {archive.watermark for archive in journal.archives}
+        arriving = {*journal.arriving}
         kept = [
             point
             for point in journal.announced
             if point.snapshot_at > now - REMEMBERED
-            or (_is_from(point, reached) and point not in sent)
+            or (_is_from(point, reached) and point not in sent and point.snapshot_at in arriving)
         ]
         if manifest.watermark not in kept:
             announced = (*kept, manifest.watermark)
-            _write(scratch, journal.model_copy(update={"announced": announced}))
+            dates = arriving & {point.snapshot_at for point in kept}
+            update = {"announced": announced, "arriving": tuple(sorted(dates))}
+            _write(scratch, journal.model_copy(update=update))
+
+
+def record_arrival(scratch: Path, snapshot_at: datetime, *, possible: bool) -> None:
+    """Record before the rename of an archive that it may arrive, or that the rename was refused."""
+    with locked(scratch):
+        journal = _read(scratch)
+        arriving = {*journal.arriving} - {snapshot_at}
+        if possible:
+            arriving.add(snapshot_at)
+        if arriving != {*journal.arriving}:
+            _write(scratch, journal.model_copy(update={"arriving": tuple(sorted(arriving))}))
 
 
 def remember_sent(
@@ -227,8 +243,16 @@ def remember_sent(
         older = {a.name: a for a in (*journal.completes, *known)}
         kept = possible_bases(_ordered(older.values()))
         completes = tuple(a for a in kept if a not in archives)
-        begun = tuple(at for at in journal.begun if at != sent.watermark.snapshot_at)
-        update = {"archives": archives, "completes": completes, "begun": begun}
+        begun, arriving = (
+            tuple(at for at in dates if at != sent.watermark.snapshot_at)
+            for dates in (journal.begun, journal.arriving)
+        )
+        update = {
+            "archives": archives,
+            "completes": completes,
+            "begun": begun,
+            "arriving": arriving,
+        }
         _write(scratch, journal.model_copy(update=update))
 
 
@@ -355,12 +379,9 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
 
 
-def under_way(scratch: Path) -> frozenset[UUID]:
-    """Return the ids of archives whose upload has begun and that are not recorded as sent."""
-    journal = _read(scratch)
-    sent = {a.watermark.archive_id for a in (*journal.completes, *journal.archives)}
-    ids = (point.archive_id for point in journal.announced)
-    return frozenset(one for one in ids if one is not None and one not in sent)
+def read_announced(scratch: Path) -> tuple[Watermark, ...]:
+    """Return the points of archives whose upload has begun, also of those that were sent."""
+    return _read(scratch).announced
 
 
 def own_points(scratch: Path, since: Watermark | None, until: datetime) -> tuple[Watermark, ...]:

@@ -14,14 +14,17 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest, kept_manifest
 from ar_sync_pipeline.sync.dump.sender_journal import (
     announce,
     begin_at,
     has_unknown,
+    read_announced,
     read_begun,
     read_points,
     read_sent,
+    record_arrival,
     remember_receipts,
     remember_sent,
 )
@@ -49,6 +52,12 @@ def manifest_at(kind: ArchiveKind, at: datetime) -> Manifest:
     window = Window(start=at - DAY, end=at) if kind is PARTIAL else None
     name = uuid5(NAMESPACE_OID, f"{kind} {at}")
     return make_manifest(archive_id=name, kind=kind, snapshot_at=at, window=window)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
 
 
 Send = Callable[[ArchiveKind, float], Manifest]
@@ -106,23 +115,41 @@ def test_newest_applied_complete_is_remembered_besides(tmp_path: Path, send: Sen
     assert first.name.applied in kept
 
 
-def test_manifest_of_a_complete_on_its_way_is_kept_beside_that_of_another_one(
-    tmp_path: Path, send: Send
-) -> None:
-    """The second run was started by hand and fails; the first one arrives."""
-    mark = point(0)
-    first = manifest_at(COMPLETE, mark.snapshot_at).model_copy(
+def begin_complete(scratch: Path, day: float) -> tuple[BuildFolder, Manifest]:
+    """Begin the upload of a complete, and return its build folder."""
+    mark = point(day)
+    manifest = manifest_at(COMPLETE, mark.snapshot_at).model_copy(
         update={"archive_id": mark.archive_id, "watermark": mark}
     )
-    announce(tmp_path, first, START)
-    keep_manifest(tmp_path, first)
-    keep_manifest(tmp_path, manifest_at(COMPLETE, START + DAY / 9))
-    remember_sent(tmp_path, first, 1, START + DAY / 4)
-    (sent,) = read_sent(tmp_path)
-    assert kept_manifest(tmp_path, sent) is not None
+    build = open_build(scratch, str(day))
+    (build.path / "TableDump.json").write_text(f'{{"watermark": {mark.model_dump_json()}}}')
+    announce(scratch, manifest, mark.snapshot_at, START)
+    keep_manifest(scratch, manifest)
+    return build, manifest
+
+
+def test_manifest_of_a_complete_on_its_way_is_kept_beside_that_of_another_one(
+    scratch: Path, send: Send
+) -> None:
+    """The second run was started by hand and fails; the first one arrives."""
+    build, first = begin_complete(scratch, 0)
+    keep_manifest(scratch, manifest_at(COMPLETE, START + DAY / 9))
+    remember_sent(scratch, first, 1, START + DAY / 4)
+    (sent,) = read_sent(scratch)
+    assert kept_manifest(scratch, sent) is not None
+    build.remove()
     for day in range(1, 5):
         send(COMPLETE, day)
-    assert kept_manifest(tmp_path, sent) is None, "three newer ones can be a base"
+    assert kept_manifest(scratch, sent) is None, "three newer ones can be a base"
+
+
+def test_manifests_of_completes_that_failed_are_not_kept(scratch: Path) -> None:
+    """Each may have tens of MB, and a receiver may have no space for weeks."""
+    for day in range(1, 6):
+        build, manifest = begin_complete(scratch, day)
+        build.remove()
+    (left,) = scratch.glob("ar_sync_manifest_*")
+    assert str(manifest.archive_id) in left.name
 
 
 def test_receipt_of_an_old_complete_is_recorded(tmp_path: Path, send: Send) -> None:
@@ -207,6 +234,7 @@ def test_archive_whose_upload_seemed_to_fail_is_known_while_the_receiver_applies
         mark = point(day)
         failed = manifest_at(PARTIAL, mark.snapshot_at).model_copy(update={"watermark": mark})
         announce(tmp_path, failed, mark.snapshot_at, reached.snapshot_at)
+        record_arrival(tmp_path, mark.snapshot_at, possible=True)
         later = manifest_at(PARTIAL, START + (day + 0.5) * DAY)
         remember_sent(tmp_path, later, 1, later.snapshot_at, reached.snapshot_at)
     dates = [START + day * DAY for day in range(1, 30)]
@@ -216,6 +244,22 @@ def test_archive_whose_upload_seemed_to_fail_is_known_while_the_receiver_applies
     announce(tmp_path, newest, newest.snapshot_at, reached.snapshot_at)
     announced = {p.snapshot_at for p in read_points(tmp_path)} & {*dates}
     assert min(announced) == reached.snapshot_at, "the journal does not grow without end"
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["rename is refused", "disk is full"])
+def test_archives_that_cannot_have_arrived_are_forgotten_while_the_receiver_applies_nothing(
+    tmp_path: Path, send: Send, *, refused: bool
+) -> None:
+    """Each attempt is an archive of its own: some hundred a day, for as long as it lasts."""
+    reached = send(COMPLETE, 0).watermark
+    for day in range(1, 30):
+        mark = point(day)
+        failed = manifest_at(PARTIAL, mark.snapshot_at).model_copy(update={"watermark": mark})
+        announce(tmp_path, failed, mark.snapshot_at, reached.snapshot_at)
+        for possible in (True, False) if refused else ():
+            record_arrival(tmp_path, mark.snapshot_at, possible=possible)
+    announced = [(p.snapshot_at - START) / DAY for p in read_announced(tmp_path)]
+    assert announced == [22, 23, 24, 25, 26, 27, 28, 29]
 
 
 def test_archives_from_before_a_lost_journal_are_not_unknown(tmp_path: Path, send: Send) -> None:
