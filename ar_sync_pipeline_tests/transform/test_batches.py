@@ -156,9 +156,7 @@ def test_a_cause_outside_the_rows_marks_none_of_them_and_is_an_error(receiver: R
     events = [receiver.bus_event() for _ in range(5)]
     report = receiver.report("{}")
     _refuse_where(receiver.connection, 'NEW."timePeriod_id" IS NOT NULL')
-    with pytest.raises(
-        TransformRefusedError, match=r"all 5 .* of \S+_eventforbusv2"
-    ):
+    with pytest.raises(TransformRefusedError, match=r"all 5 .* of \S+_eventforbusv2"):
         receiver.transform()
     assert not any(row["transformed"] for row in receiver.rows("eventforbusv2"))
     assert receiver.row("report", report)["transformed"]
