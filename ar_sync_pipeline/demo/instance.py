@@ -11,7 +11,11 @@ def write_instance(home: Path) -> None:
     settings = {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
-        "run_queue": {"dequeue_interval_seconds": 1},
+        "run_queue": {
+            "dequeue_interval_seconds": 1,
+            "max_user_code_failure_retries": 40,
+            "user_code_failure_retry_delay": 30,
+        },
         "concurrency": {"pools": {"granularity": "run", "default_limit": 1}},
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 30},
         "run_retries": {

@@ -165,15 +165,17 @@ class _TakeOver:
         )
 
     def _check_may_be_taken(self, archive: SpooledArchive, name: OldArchiveName) -> None:
-        file = archive.path.name
-        if self.context.settings.signing_key is not None:
+        file, settings = archive.path.name, self.context.settings
+        has_key = settings.signing_key is not None
+        # One that the key refuses is quarantined, whether such archives are accepted or not.
+        accepted = has_key or settings.old_archives is OldArchives.ACCEPT
+        check_old_system(file, self.context.sender, accepted=accepted)
+        if has_key:
             raise ForeignArchiveError(
                 f"{file} comes from the old system, which signs nothing, and AR_SYNC_SIGNING_KEY"
                 " is set here",
                 remedy="unset the key until the sender is replaced, and move the file back",
             )
-        accepted = self.context.settings.old_archives is OldArchives.ACCEPT
-        check_old_system(file, self.context.sender, accepted=accepted)
         if name.snapshot_at > self.context.clock() + _CLOCKS_DIFFER:
             raise ArchiveParkedError(
                 f"{file} is dated in the future",

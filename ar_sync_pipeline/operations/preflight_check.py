@@ -41,6 +41,7 @@ from ar_sync_pipeline.operations.check_history import (
 from ar_sync_pipeline.operations.check_specs import check_spec
 from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
+from ar_sync_pipeline.operations.runs.watched_launcher import queue_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, errors_of
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.preflight import PREFLIGHT_SECONDS, preflight
@@ -181,7 +182,8 @@ class _Process:
             now = self.clock()
             found = self.examine(_TICK_SECONDS)
             events += self.further(context.instance, found)
-            found = replace(found, findings=(*conflicts, *found.findings))
+            notes = queue_findings(context.instance)
+            found = replace(found, findings=(*conflicts, *found.findings, *notes))
             result = _with_times(_result(self.key, found), before, now)
             self.last = last = _Examined(time.monotonic(), result, conflicts)
             is_same = before is not None and before.description == result.description

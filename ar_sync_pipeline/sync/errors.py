@@ -13,6 +13,10 @@ class ForeignArchiveError(TerminalError):
     """The archive comes from another sender than the one that this receiver follows."""
 
 
+class ReplacedSenderError(ForeignArchiveError):
+    """The archive comes from the old system, whose sender was replaced: nothing of it is wanted."""
+
+
 class OtherPairError(TerminalError):
     """The archive is for another pair of servers than this receiver's."""
 

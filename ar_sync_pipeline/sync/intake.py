@@ -16,7 +16,7 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive
-from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, ReplacedSenderError
 from ar_sync_pipeline.sync.rejection import Rejection
 
 
@@ -80,11 +80,11 @@ def check_old_system(name: str, sender: SenderIdentity | None, *, accepted: bool
         accepted: Whether the settings accept such archives.
 
     Raises:
-        ForeignArchiveError: An archive of the new sender was applied, which took over.
+        ReplacedSenderError: An archive of the new sender was applied, which took over.
         ArchiveParkedError: The settings do not accept them.
     """
     if sender is not None and sender.system_identifier != OLD_SYSTEM.system_identifier:
-        raise ForeignArchiveError(
+        raise ReplacedSenderError(
             f"{name} comes from the old system, and this receiver follows the new sender",
             remedy="stop the old sender's jobs",
         )

@@ -75,6 +75,12 @@ def _outcome(order: Order, environment: Mapping[str, str]) -> Outcome:
         return Outcome(**json.loads(found))
     # The group outlives its leader.
     _kill_group(supervisor)
+    if supervisor.returncode >= 0:
+        return Outcome(
+            problem="the process that supervises the transform command failed (exit status"
+            f" {supervisor.returncode})",
+            remedy="read its traceback in the run's logs, then materialize this asset again",
+        )
     return Outcome(
         problem="the process that supervises the transform command was killed",
         remedy="look for the OOM killer in the system's log, then materialize this asset again",

@@ -33,7 +33,8 @@ from ar_sync_pipeline.operations.runs import own_process, watched_launcher
 from ar_sync_pipeline.operations.runs.celery_launcher import WatchedCeleryRunLauncher
 from ar_sync_pipeline.operations.runs.kubernetes_launcher import WatchedK8sRunLauncher
 from ar_sync_pipeline.operations.runs.own_process import PROCESS_TAG, name_process
-from ar_sync_pipeline.operations.runs.watched_launcher import WatchedRunLauncher
+from ar_sync_pipeline.operations.runs.watched_launcher import WatchedRunLauncher, queue_findings
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline_tests.alerts.watched import ORIGIN
 from ar_sync_pipeline_tests.operations import draining_server, unresponsive_run
 from ar_sync_pipeline_tests.waiting import until
@@ -343,3 +344,23 @@ def test_queue_waits_as_long_as_systemd_lets_a_code_server_drain() -> None:
         queue = loaded["run_queue"]
         waits = queue["max_user_code_failure_retries"] * queue["user_code_failure_retry_delay"]
         assert waits > 60 * int(minutes)
+
+
+@pytest.mark.parametrize(("retries", "is_named"), [(40, False), (10, True), (0, True)])
+def test_queue_that_an_upgrade_left_impatient_is_named(
+    tmp_path: Path, retries: int, is_named: bool
+) -> None:
+    loaded = load_yaml_from_path(str(ROOT / "dagster.yaml"))
+    assert isinstance(loaded, dict)
+    queue = loaded["run_queue"] | {"max_user_code_failure_retries": retries}
+    settings = {"run_queue": queue, "run_launcher": loaded["run_launcher"]}
+    (tmp_path / "dagster.yaml").write_text(json.dumps(settings))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        found = queue_findings(made)
+    assert [one.level for one in found] == [Level.NOTE] * is_named
+    assert all("max_user_code_failure_retries: 40" in str(one) for one in found)
+
+
+def test_queue_of_another_launcher_is_its_own(instance: dg.DagsterInstance) -> None:
+    """Where runs are tasks or Jobs, no code server waits for them when it is restarted."""
+    assert queue_findings(instance) == []

@@ -52,6 +52,15 @@ def _refuse_where(connection: psycopg.Connection[DictRow], condition: str) -> No
     connection.execute(_REFUSE.format(condition=condition).encode())
 
 
+def _break_trigger(receiver: Receiver) -> None:
+    receiver.connection.execute(
+        """CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM gone FROM nowhere; RETURN NEW; END $$;
+        CREATE TRIGGER broken BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
+        FOR EACH ROW EXECUTE FUNCTION broken()"""
+    )
+
+
 def test_a_row_that_the_database_refuses_is_rejected_and_all_others_are_done(
     receiver: Receiver,
 ) -> None:
@@ -125,7 +134,7 @@ def test_rules_that_fail_on_every_row_are_an_error_that_names_the_rules(
         _run_stage(receiver, _stage_that_fails_on(buses))
 
 
-def test_rows_stay_untransformed_while_no_row_of_their_table_gets_its_results(
+def test_rows_stay_untransformed_while_no_row_of_their_table_is_handled(
     receiver: Receiver,
 ) -> None:
     """One bad row waits until another one proves that the cause is in the row."""
@@ -147,7 +156,7 @@ def test_a_cause_outside_the_rows_marks_none_of_them_and_is_an_error(receiver: R
     events = [receiver.bus_event() for _ in range(5)]
     report = receiver.report("{}")
     _refuse_where(receiver.connection, 'NEW."timePeriod_id" IS NOT NULL')
-    with pytest.raises(TransformRefusedError, match="no row of AndroidRequests_eventforbusv2"):
+    with pytest.raises(TransformRefusedError, match=r"all 5 .* of \S+_eventforbusv2"):
         receiver.transform()
     assert not any(row["transformed"] for row in receiver.rows("eventforbusv2"))
     assert receiver.row("report", report)["transformed"]
@@ -167,6 +176,20 @@ def test_good_rows_after_many_bad_ones_prove_that_the_cause_is_in_the_rows(
     assert [row["primary_key"] for row in receiver.rejected()] == sorted(map(str, bad))
 
 
+def test_a_row_whose_results_are_all_empty_proves_that_the_cause_is_in_the_others(
+    receiver: Receiver,
+) -> None:
+    """A bus whose plate is formatted already needs no change, and is handled."""
+    bad = [receiver.bus("bcdf12") for _ in range(5)]
+    receiver.bus("AA BB 11")
+    receiver.connection.execute(
+        """ALTER TABLE "AndroidRequests_busv2" ADD CHECK ("registrationPlate" <> 'BC DF 12')"""
+    )
+    receiver.transform()
+    assert all(row["transformed"] for row in receiver.rows("busv2"))
+    assert [row["primary_key"] for row in receiver.rejected()] == sorted(map(str, bad))
+
+
 @pytest.mark.parametrize(
     ("column", "is_refused"),
     [
@@ -177,10 +200,11 @@ def test_good_rows_after_many_bad_ones_prove_that_the_cause_is_in_the_rows(
         ("integer", False),
     ],
 )
-def test_a_column_that_every_new_report_info_would_violate_is_named_before_any_row(
+def test_a_column_that_every_new_report_info_would_violate_is_named_before_any_report(
     receiver: Receiver, column: str, is_refused: bool
 ) -> None:
-    report = receiver.report("{}")
+    """The tables that the rules only update get their results."""
+    report, event = receiver.report("{}"), receiver.bus_event()
     receiver.connection.execute("CREATE DOMAIN filled AS integer DEFAULT 7")
     query = f'ALTER TABLE "AndroidRequests_reportinfo" ADD revision {column}'
     receiver.connection.execute(query.encode())
@@ -190,6 +214,7 @@ def test_a_column_that_every_new_report_info_would_violate_is_named_before_any_r
     else:
         receiver.transform()
     assert bool(receiver.row("report", report)["transformed"]) is not is_refused
+    assert receiver.row("eventforbusv2", event)["transformed"]
 
 
 def test_a_trigger_may_fill_a_column_of_report_info(receiver: Receiver) -> None:
@@ -205,12 +230,56 @@ def test_a_trigger_may_fill_a_column_of_report_info(receiver: Receiver) -> None:
     assert receiver.row("report", report)["transformed"]
 
 
+def test_rows_that_one_table_refuses_do_not_count_for_the_next(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bus events come after stop events, and have one bad row of their own."""
+    monkeypatch.setattr(batches, "MAX_REFUSED_ROWS", 2)
+    for _ in range(4):
+        receiver.stop_event()
+    bad, good = receiver.bus_event(), receiver.bus_event()
+    receiver.connection.execute(
+        'ALTER TABLE "AndroidRequests_eventforbusstop" ADD CHECK (id < 0) NOT VALID'
+    )
+    _refuse_where(receiver.connection, f'NEW."timePeriod_id" IS NOT NULL AND NEW.id = {bad}')
+    with pytest.raises(TransformRefusedError, match=r"more than 2 rows of \S+_eventforbusstop, "):
+        receiver.transform()
+    assert receiver.row("eventforbusv2", good)["timePeriod_id"]
+    assert receiver.row("eventforbusv2", bad)["transformed"]
+    assert str(bad) in [row["primary_key"] for row in receiver.rejected()]
+
+
+def test_every_table_whose_rows_are_refused_is_named(receiver: Receiver) -> None:
+    """With all the other tables handled."""
+    for table in ("eventforbusstop", "report"):
+        query = f'ALTER TABLE "AndroidRequests_{table}" ADD CHECK (transformed IS NULL) NOT VALID'
+        receiver.connection.execute(query.encode())
+    for _ in range(5):
+        receiver.stop_event()
+        receiver.report("{}")
+    event = receiver.bus_event()
+    with pytest.raises(TransformRefusedError) as told:
+        receiver.transform()
+    assert receiver.row("eventforbusv2", event)["transformed"]
+    assert "AndroidRequests_eventforbusstop" in str(told.value)
+    assert "AndroidRequests_report" in str(told.value)
+
+
+def test_a_trigger_that_is_broken_does_not_stop_the_other_tables(receiver: Receiver) -> None:
+    bus, report = receiver.bus_event(), receiver.report("{}")
+    _break_trigger(receiver)
+    with pytest.raises(TransformRefusedError, match=r"SQLSTATE 42P01"):
+        receiver.transform()
+    assert not receiver.row("eventforbusv2", bus)["transformed"]
+    assert receiver.row("report", report)["transformed"]
+
+
 @pytest.mark.long
 def test_a_database_that_refuses_everything_is_not_a_hundred_bad_rows(receiver: Receiver) -> None:
     for _ in range(110):
         receiver.bus_event()
     _refuse_where(receiver.connection, "true")
-    with pytest.raises(TransformRefusedError, match="eventforbusv2 with SQLSTATE P0001"):
+    with pytest.raises(TransformRefusedError, match=r"eventforbusv2, .* SQLSTATE P0001"):
         receiver.transform()
     assert not any(row["transformed"] for row in receiver.rows("eventforbusv2"))
 
@@ -344,12 +413,7 @@ def test_a_batch_of_reports_ends_at_the_time_limit_and_the_next_run_reads_them(
 
 def test_a_statement_that_the_database_cannot_run_is_one_sentence(receiver: Receiver) -> None:
     receiver.bus_event()
-    receiver.connection.execute(
-        """CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN PERFORM gone FROM nowhere; RETURN NEW; END $$;
-        CREATE TRIGGER broken BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
-        FOR EACH ROW EXECUTE FUNCTION broken()"""
-    )
+    _break_trigger(receiver)
     with pytest.raises(TransformRefusedError, match=r"SQLSTATE 42P01.*check the triggers"):
         receiver.transform()
 

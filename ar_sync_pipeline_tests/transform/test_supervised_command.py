@@ -122,6 +122,14 @@ def test_a_command_that_does_not_exist_is_named(receiver: Receiver) -> None:
         run(["/of/nobody"], receiver)
 
 
+def test_a_supervisor_that_fails_was_not_killed(receiver: Receiver, tmp_path: Path) -> None:
+    """Such as in the middle of an upgrade: no page sends the reader to the OOM killer."""
+    (tmp_path / "psycopg.py").write_text("raise ImportError('half of an upgrade')")
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    with pytest.raises(CommandFailedError, match=r"failed \(exit status 1\): read its traceback"):
+        run_supervised(["true"], os.environ | {"PYTHONPATH": path}, receiver.url, 60)
+
+
 def test_a_database_that_cannot_be_reached_is_tried_again() -> None:
     url = "postgresql://nobody:secret@127.0.0.1:1/none"
     with pytest.raises(DatabaseUnreachableError, match=r"127\.0\.0\.1:1/none") as told:

@@ -27,12 +27,39 @@ from ar_sync_pipeline.operations.dagster_internals import (
     WorkerStatus,
 )
 from ar_sync_pipeline.operations.runs.own_process import health_of_process
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 
 _ANSWER_WITHIN_SECONDS = 10
 _ENDS_WITHIN_SECONDS = 20
 _POLL_SECONDS = 0.5
 # Longer than a reboot or a short network outage.
 SILENT_SECONDS = 600
+# TimeoutStopSec of the code servers.
+_DRAIN_SECONDS = 900
+
+
+def queue_findings(instance: dg.DagsterInstance) -> list[Finding]:
+    """Return a note if the queue gives a run up before a code server has ended its last one.
+
+    An upgrade leaves `dagster.yaml` as it is. Other launchers start runs elsewhere, and do not wait
+    for a code server that ends.
+    """
+    queue = instance.get_concurrency_config().run_queue_config
+    if queue is None or not isinstance(instance.run_launcher, WatchedRunLauncher):
+        return []
+    waits = queue.max_user_code_failure_retries * queue.user_code_failure_retry_delay
+    if waits >= _DRAIN_SECONDS:
+        return []
+    return [
+        Finding(
+            Level.NOTE,
+            f"a run that is to start while its code server is restarted fails after {waits} s in"
+            f" the queue, and the server may wait {_DRAIN_SECONDS} s for its last run",
+            "set max_user_code_failure_retries: 40 and user_code_failure_retry_delay: 30 below"
+            " run_queue in dagster.yaml, and restart the daemon",
+            area="dagster",
+        )
+    ]
 
 
 class WatchedRunLauncher(dg.DefaultRunLauncher):

@@ -6,11 +6,15 @@ complete is still parked after a run that loaded partials.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import NewerFormatError, UnreadableArchiveError
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
@@ -20,6 +24,7 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.errors import (
     ArchiveParkedError,
     FutureArchiveError,
+    ReplacedSenderError,
     StillArrivingError,
 )
 from ar_sync_pipeline.sync.load.applied_chain import content_until, is_brought, promised_chain
@@ -55,7 +60,7 @@ def parked_by_load(settings: ReceiverSettings) -> tuple[Rejection, ...]:
 def lost_in_quarantine(
     settings: ReceiverSettings, ledger: Sequence[AppliedArchive]
 ) -> tuple[Rejection, ...]:
-    """Return quarantined archives whose content no other archive has brought yet.
+    """Return quarantined archives whose content the receiver wants and still lacks.
 
     Once the unbroken chain reaches a partial's snapshot, another archive has brought it; that of a
     complete comes with a later complete only.
@@ -66,8 +71,35 @@ def lost_in_quarantine(
         *_of_other_systems(settings, SpoolState.QUARANTINED),
     ]
     return tuple(
-        Rejection.read(archive) for archive in quarantined if not is_brought(archive.name, until)
+        Rejection.read(archive) for archive in quarantined if is_lost(archive, ledger, until)
     )
+
+
+def is_lost(
+    archive: SpooledArchive,
+    ledger: Sequence[AppliedArchive],
+    until: Mapping[ArchiveKind, datetime | None],
+) -> bool:
+    """Return whether the receiver wants and still lacks the content of a quarantined archive.
+
+    While it follows the new sender, it wants nothing of what the old one still sends.
+
+    Args:
+        until: Result of `content_until`.
+    """
+    return not is_brought(archive.name, until) and not (
+        _follows_new_sender(ledger) and _is_of_replaced_sender(archive)
+    )
+
+
+def _follows_new_sender(ledger: Sequence[AppliedArchive]) -> bool:
+    old = OLD_SYSTEM.system_identifier
+    return any(line.system_identifier != old and not line.superseded for line in ledger)
+
+
+def _is_of_replaced_sender(archive: SpooledArchive) -> bool:
+    reason = read_reason(archive.path)
+    return reason is not None and reason.error == ReplacedSenderError.code
 
 
 def _parked(settings: ReceiverSettings) -> list[Rejection]:

@@ -24,10 +24,11 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.applied_chain import content_until, is_brought, promised_chain
+from ar_sync_pipeline.sync.load.applied_chain import content_until, promised_chain
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
+from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.arrived_archives import (
@@ -59,9 +60,10 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     parked = [one.problem for one in examine_again(settings, catalog, spooled.parked, now)]
     chain = promised_chain(recorded.ledger, spooled.waiting)
     until = content_until(recorded.ledger, chain)
-    lost = [a for a in spooled.quarantined if not is_brought(a.name, until)]
+    lost = [a for a in spooled.quarantined if is_lost(a, recorded.ledger, until)]
     newest = newest_of_each_kind(recorded.applied)
-    overdue = _overdue_complete(recorded, newest, spooled, complete_due_within(settings, now))
+    unapplied = (*spooled.waiting, *spooled.parked, *lost)
+    overdue = _overdue_complete(recorded, newest, unapplied, complete_due_within(settings, now))
     lag = explain_lag(
         chain.until if chain else None,
         now,
@@ -174,7 +176,10 @@ def _backlog(
 
 
 def _overdue_complete(
-    recorded: _Recorded, newest: Sequence[Arrived], spooled: _Spooled, within: timedelta
+    recorded: _Recorded,
+    newest: Sequence[Arrived],
+    unapplied: Sequence[SpooledArchive],
+    within: timedelta,
 ) -> datetime | None:
     """Return when the newest complete was applied, if the next one is overdue.
 
@@ -183,7 +188,7 @@ def _overdue_complete(
     applied = [one.snapshot_at for one in newest if one.kind is ArchiveKind.COMPLETE]
     came = [
         archive.name.snapshot_at
-        for archive in (*spooled.waiting, *spooled.parked, *spooled.quarantined)
+        for archive in unapplied
         if archive.name.kind is ArchiveKind.COMPLETE
     ]
     is_here = applied and came and max(came) > max(applied)
@@ -208,7 +213,7 @@ def _counts(
         count(
             REPLACED,
             _names(replaced),
-            "what they held has come with later archives",
+            "what they held has come with later archives, or their sender was replaced",
         ),
     ]
 

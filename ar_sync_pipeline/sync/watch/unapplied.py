@@ -19,9 +19,10 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until, is_brought
+from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives
+from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.status import REPLACED
 
@@ -33,7 +34,7 @@ class UnappliedArchive:
     Attributes:
         name: Name of the archive.
         state: ``waiting``, ``parked``, ``quarantined``; or ``quarantined, replaced`` if a later
-            archive has brought its content.
+            archive has brought its content, or its sender was replaced.
         reason: Why it is not applied.
         remedy: What to do.
         since: When it was parked or quarantined; for a waiting one, when it was made.
@@ -91,7 +92,7 @@ def unapplied_archives(
     return tuple(
         _described(
             archive,
-            replaced=is_brought(archive.name, until),
+            replaced=not is_lost(archive, ledger, until),
             allowed=archive.name.applied in allowed,
         )
         for archive in sorted(found, key=lambda archive: archive.name.snapshot_at)

@@ -2,8 +2,8 @@
 
 If the database refuses a batch, or the rules fail on it, the batch is halved until the bad row is
 alone. That row is recorded as rejected, and the others are handled (old system, D27 and D28). It is
-marked as handled once another row of its table has got results: until then the cause may be a
-trigger, a constraint or a setting, and its results would be lost for good.
+marked as handled once another row of its table was handled, whatever its results: until then the
+cause may be a trigger, a constraint or a setting, and its results would be lost for good.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ar_sync_pipeline.transform.transapp.report import RULES, WRITE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 
 MAX_REFUSED_ROWS: Final = 100
-"""If more rows are refused in one run, the cause is not in the rows."""
+"""If more rows of a table are refused in one run, the cause is not in the rows."""
 _FEW_ROWS: Final = 5
-"""If as many rows of a table are refused and none gets results, the cause is not in the rows."""
+"""If as many rows of a table are refused and none is handled, the cause is not in the rows."""
 
 # Errors that a row can cause; a row never causes a missing privilege or a lost connection.
 _CAUSED_BY_A_ROW = (
@@ -50,9 +50,10 @@ class Progress:
         rows: Number of rows by result.
         rejected: Number of rows by step, severity and reason.
         batches: Number of committed transactions.
-        refused: Number of rows that the database refused, or on which the rules failed.
-        suspects: Refused rows of the current stage, while no row of it has got results.
-        is_proven: Whether a row of the current stage has got results.
+        refused: Number of rows of the current stage that the database refused, or on which the
+            rules failed.
+        suspects: Refused rows of the current stage, while no row of it was handled.
+        is_proven: Whether a row of the current stage was handled.
     """
 
     clock: Clock
@@ -77,17 +78,19 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
 
     Raises:
         TransformRefusedError: The database refused more than ``MAX_REFUSED_ROWS`` rows, or several
-            and no row got results, or the rules failed on them.
+            and no row was handled, or the rules failed on them, or the stage's check failed.
         TransformTooSlowError: The deadline has passed and rows are left.
     """
-    progress.suspects, progress.is_proven = [], False
+    progress.refused, progress.suspects, progress.is_proven = 0, [], False
+    if stage.check is not None:
+        stage.check(connection)
     rows = min(batch_rows, stage.most_rows or batch_rows)
     for ids in _pending(connection, stage, progress.timer, rows):
         progress.timer.check_deadline(f"after {sum(progress.handled.values()):,} rows")
         _handle(connection, stage, ids, progress)
     _leave_suspects(connection, stage, progress)
     if len(progress.suspects) >= _FEW_ROWS:
-        raise _no_results(stage, progress.suspects)
+        raise _all_refused(stage, progress.suspects)
 
 
 def _pending(
@@ -115,7 +118,7 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
             return
     else:
         _count(progress, stage, len(locked), outcome)
-        if any(outcome.rows.values()):
+        if locked:
             _blame_suspects(connection, stage, progress)
         return
     middle = len(ids) // 2
@@ -161,16 +164,16 @@ def _reject(
     connection: Connection, stage: Stage, row: int, error: Exception, progress: Progress
 ) -> None:
     progress.refused += 1
+    progress.suspects.append(_rejection(row, error))
     if progress.refused > MAX_REFUSED_ROWS:
         _leave_suspects(connection, stage, progress)
         raise _too_many(stage, error) from error
-    progress.suspects.append(_rejection(row, error))
     if progress.is_proven:
         _blame_suspects(connection, stage, progress)
 
 
 def _blame_suspects(connection: Connection, stage: Stage, progress: Progress) -> None:
-    """Mark the refused rows as handled: another row got results, so the cause is in them."""
+    """Mark the refused rows as handled: another row was handled, so the cause is in them."""
     progress.is_proven = True
     for rejection in progress.suspects:
         try:
@@ -210,22 +213,22 @@ def _rejection(row: int, error: Exception) -> Rejection:
 def _too_many(stage: Stage, error: Exception) -> TransformRefusedError:
     if isinstance(error, psycopg.Error):
         return TransformRefusedError(
-            f"the database refused more than {MAX_REFUSED_ROWS} rows of the transform, "
-            f"the last one of {stage.table} with SQLSTATE {error.sqlstate}",
+            f"the database refused more than {MAX_REFUSED_ROWS} rows of {stage.table}, "
+            f"the last one with SQLSTATE {error.sqlstate}",
             remedy="check the triggers and constraints of that table; "
             "ar_sync.rejected_row lists the rows",
         )
     return TransformRefusedError(
-        f"the rules of the transform failed on more than {MAX_REFUSED_ROWS} rows, "
-        f"the last one of {stage.table} with {type(error).__name__}",
+        f"the rules of the transform failed on more than {MAX_REFUSED_ROWS} rows of {stage.table}, "
+        f"the last one with {type(error).__name__}",
         remedy="report the traceback of this run as a bug; ar_sync.rejected_row lists the rows",
     )
 
 
-def _no_results(stage: Stage, suspects: Sequence[Rejection]) -> TransformRefusedError:
+def _all_refused(stage: Stage, suspects: Sequence[Rejection]) -> TransformRefusedError:
     return TransformRefusedError(
-        f"no row of {stage.table} gets results, and {len(suspects)} rows are refused, the last one"
-        f" because {suspects[-1].reason}",
+        f"all {len(suspects)} untransformed rows of {stage.table} are refused, the last one because"
+        f" {suspects[-1].reason}",
         remedy="check the triggers, constraints and columns of the AndroidRequests tables there, or"
         " report a failure of the rules as a bug; the rows wait, and the next transform handles"
         " them",

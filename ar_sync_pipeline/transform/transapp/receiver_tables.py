@@ -129,18 +129,16 @@ def missing_in(catalog: Catalog) -> tuple[str, ...]:
 
 
 def require_tables(connection: Connection) -> None:
-    """Check that the database has every table and column of the rules, and takes their rows.
+    """Check that the database has every table and column of the rules.
 
     Raises:
         TransformTablesMissingError: Tables or columns are missing.
-        TransformRefusedError: ``reportinfo`` needs values that the rules do not know.
     """
     wanted = [(table, name) for table, names in _COLUMNS.items() for name in names.split()]
     rows = connection.execute(
         _MISSING, ([table for table, _ in wanted], [name for _, name in wanted])
     ).fetchall()
     if not rows:
-        _require_that_rows_can_be_added(connection)
         return
     missing = dict.fromkeys(table if absent else f"{table}.{name}" for table, name, absent in rows)
     raise TransformTablesMissingError(
@@ -150,8 +148,12 @@ def require_tables(connection: Connection) -> None:
     )
 
 
-def _require_that_rows_can_be_added(connection: Connection) -> None:
-    """Check the only table to which the rules add rows: Django keeps no defaults in a database."""
+def require_that_rows_can_be_added(connection: Connection) -> None:
+    """Check the only table to which the rules add rows: Django keeps no defaults in a database.
+
+    Raises:
+        TransformRefusedError: ``reportinfo`` needs values that the rules do not know.
+    """
     written = _COLUMNS[REPORT_INFO].split()
     found = connection.execute(_UNFILLED, {"table": REPORT_INFO, "written": written}).fetchall()
     if found:

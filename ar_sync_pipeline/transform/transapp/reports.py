@@ -19,7 +19,11 @@ from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp import report_info_writing as writing
 from ar_sync_pipeline.transform.transapp.direction import directions
 from ar_sync_pipeline.transform.transapp.frames import id_array
-from ar_sync_pipeline.transform.transapp.receiver_tables import REPORT, REPORT_INFO
+from ar_sync_pipeline.transform.transapp.receiver_tables import (
+    REPORT,
+    REPORT_INFO,
+    require_that_rows_can_be_added,
+)
 from ar_sync_pipeline.transform.transapp.report import DIRECTION, REPORT_INFO_STEP, ZONE
 from ar_sync_pipeline.transform.transapp.report_info import (
     BUS,
@@ -97,6 +101,7 @@ def report_stage(zones: Zones) -> Stage:
         handle=handle,
         give_up=_GIVE_UP,
         most_rows=_MOST_ROWS,
+        check=require_that_rows_can_be_added,
     )
 
 

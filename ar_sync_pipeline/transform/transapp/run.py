@@ -110,9 +110,15 @@ def _run_stages(connection: Connection, zones: Zones, progress: Progress, batch_
         report_stage(zones),
     ):
         try:
-            run_stage(connection, stage, progress, batch_rows)
+            with _own_errors(progress.timer):
+                run_stage(connection, stage, progress, batch_rows)
         except TransformRefusedError as error:
             refused.append(error)
+    if len(refused) > 1:
+        raise TransformRefusedError(
+            "; ".join(error.problem for error in refused),
+            remedy="; ".join(dict.fromkeys(error.remedy for error in refused)),
+        ) from refused[0]
     if refused:
         raise refused[0]
 

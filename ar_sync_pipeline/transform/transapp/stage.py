@@ -38,6 +38,8 @@ class Stage:
         handle: Function that computes and writes the results of locked rows in one transaction.
         give_up: Statement that marks the row ``%(id)s`` as handled, without results.
         most_rows: Upper limit of a batch, for rows that need more memory than others.
+        check: Function that raises `TransformRefusedError` if the database can take no row; it is
+            called before the rows are read.
     """
 
     table: str
@@ -45,6 +47,7 @@ class Stage:
     handle: Callable[[Connection, list[int], StepTimer], BatchOutcome]
     give_up: sql.Composed
     most_rows: int | None = None
+    check: Callable[[Connection], None] | None = None
 
 
 @dataclass
