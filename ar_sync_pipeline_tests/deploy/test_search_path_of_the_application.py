@@ -20,6 +20,7 @@ from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
+from ar_sync_pipeline_tests.open_sessions import session
 
 ROWS = "SELECT id, name FROM t_a ORDER BY id"
 PATH = 'SET search_path = public, "Ext"'
@@ -144,3 +145,19 @@ def test_function_that_finds_its_names_needs_no_setting(
     for url in (owner.sender, owner.receiver):
         fold(url, "SELECT lower($1)")
     prove_that_all_works(by_roles(), owner)
+
+
+def test_table_that_is_indexed_anew_hides_no_finding_about_another(
+    owner: TwoSites, by_roles: Callable[[], TwoSites]
+) -> None:
+    """A finding that disappears for the time of a REINDEX ends its incident."""
+    for url in (owner.sender, owner.receiver):
+        execute(url, "CREATE TABLE t_0 (id int PRIMARY KEY)")
+    sites = by_roles()
+    for url in (owner.sender, owner.receiver):
+        fold(url, BODIES["function"])
+    for check, url in ((check_sender, owner.sender), (check_receiver, owner.receiver)):
+        with session(url) as other, other.transaction():
+            other.execute("REINDEX INDEX t_0_pkey")
+            (error,) = errors_of(check, sites)
+        assert "t_a" in error
