@@ -23,6 +23,7 @@ from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, r
 from ar_sync_pipeline_tests.open_sessions import session
 
 ROWS = "SELECT id, name FROM t_a ORDER BY id"
+MAY_USE = "SELECT has_schema_privilege('public', 'USAGE'), has_schema_privilege('Ext', 'USAGE')"
 PATH = 'SET search_path = public, "Ext"'
 BODIES = {
     "function": "SELECT helper($1)",
@@ -137,6 +138,22 @@ def test_search_path_that_the_role_lacks_is_named_with_what_sets_it(
             execute(url, 'GRANT SELECT ON "Ext".words TO PUBLIC')
     assert sites.load().refused == ()
     prove_that_all_works(sites, owner)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("by", ["role", "connection"])
+def test_schemas_of_the_administrators_own_search_path_are_not_the_roles(
+    owner: TwoSites, role_script: RoleScript, by: str
+) -> None:
+    """On managed services the administrator has a search path of its own."""
+    for side, url in (("sender", owner.sender), ("receiver", owner.receiver)):
+        administrator = as_application(url)
+        if by == "role":
+            administrator = url
+            execute(url, f'ALTER ROLE postgres IN DATABASE "{urlsplit(url).path[1:]}" {PATH}')
+        role = role_script(side, administrator, tables="t_*").partition("?")[0]
+        (may,) = rows(role, MAY_USE)
+        assert may == (True, False)
 
 
 def test_function_that_finds_its_names_needs_no_setting(
