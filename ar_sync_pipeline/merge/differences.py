@@ -19,6 +19,7 @@ from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.sql_parts import exists
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
@@ -37,6 +38,8 @@ class TableDifference:
             identity that differs, or for a unique value that must move and for which no placeholder
             exists.
         replaced: Name of the temporary table for the rows that are replaced.
+        resets: Temporary table of one row with the values that `TargetTable.defaults` gives to
+            columns of unique keys; it does not exist if there are none.
         fills: Whether the target was empty. Every staged row is then added, or was added during
             staging if the staging table is the target itself.
     """
@@ -44,6 +47,7 @@ class TableDifference:
     staged: StagedTable
     relation: sql.Identifier
     replaced: sql.Identifier
+    resets: sql.Identifier
     added: int
     changed: int
     fills: bool = False
@@ -83,12 +87,16 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     """
     relation = sql.Identifier("pg_temp", f"{prefix}_diff")
     replaced = sql.Identifier("pg_temp", f"{prefix}_replaced")
+    resets = sql.Identifier("pg_temp", f"{prefix}_resets")
     if not staged.differing:
-        return TableDifference(staged, relation, replaced, added=0, changed=0)
+        return TableDifference(staged, relation, replaced, resets, added=0, changed=0)
     target = staged.target
+    _store_resets(connection, target, resets)
     if staged.direct or is_empty(connection, target):
         rows = sum(chunk.member_rows for chunk in staged.differing)
-        return TableDifference(staged, relation, replaced, added=rows, changed=0, fills=True)
+        return TableDifference(
+            staged, relation, replaced, resets, added=rows, changed=0, fills=True
+        )
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
     target.identity.fill(connection, f"{prefix}_diff", query)
     connection.execute(sql.SQL("ANALYZE {}").format(relation))
@@ -98,7 +106,27 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
         )
     ).fetchone()
     added, total = row or (0, 0)
-    return TableDifference(staged, relation, replaced, added, total - added)
+    return TableDifference(staged, relation, replaced, resets, added, total - added)
+
+
+def _store_resets(connection: Connection, target: TargetTable, relation: sql.Identifier) -> None:
+    """Read the resets within unique keys as the write does: a day may be another one here."""
+    defaults = target.defaults()
+    names = {name for unique in target.facts.unique_keys for name in target.columns_of(unique)}
+    values = [
+        sql.SQL("{}::{} AS {}").format(
+            defaults[column.name], sql.SQL(column.type), sql.Identifier(column.name)
+        )
+        for column in target.facts.columns
+        if column.name in defaults and column.name in names
+    ]
+    if values:
+        with application_settings(connection):
+            connection.execute(
+                sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {}").format(
+                    relation, sql.SQL(", ").join(values)
+                )
+            )
 
 
 def _differing_rows(staged: StagedTable) -> sql.Composed:

@@ -142,11 +142,11 @@ def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Comp
     Receiver-only columns are reset, keep their value, or, in a new row, get their default.
     """
     target = difference.target
-    # Of its own a text would have the type text.
     resets = {
-        name: sql.SQL("{}::{}").format(value, sql.SQL(column.type))
-        for name, value in target.defaults().items()
-        if (column := target.facts.column(name)) is not None
+        name: sql.SQL("(SELECT {} FROM {} AS r)").format(
+            sql.Identifier("r", name), difference.resets
+        )
+        for name in target.defaults()
     }
     source: sql.Composable = difference.rows(WRITTEN)
     columns = []

@@ -93,28 +93,39 @@ def count_waiting_rows(
     """
     with connection.transaction():
         old_snapshot = _move_marks(connection, now, limit)
-    counts = []
     conditions = tuple(_conditions(connection, catalog))
-    # A load writes these values with the settings of the application.
+    return tuple(
+        _count(connection, table, catalog.locate(table), waits, old_snapshot)
+        for table, waits in conditions
+    )
+
+
+def _count(
+    connection: Connection,
+    table: str,
+    place: tuple[str, str],
+    waits: sql.Composable,
+    old_snapshot: str | None,
+) -> WaitingRows:
+    """Count the rows of a table, in a transaction that locks no other table."""
+    query = sql.SQL(_COUNT).format(
+        table=sql.Identifier(*place),
+        waits=waits,
+        turn=sql.Literal(_TURN),
+        old=sql.Literal(old_snapshot),
+    )
+    # A load writes the values with the settings of the application.
     with (
         connection.transaction(),
         application_settings(connection),
         default_search_path(connection),
     ):
-        for table, waits in conditions:
-            query = sql.SQL(_COUNT).format(
-                table=sql.Identifier(*catalog.locate(table)),
-                waits=waits,
-                turn=sql.Literal(_TURN),
-                old=sql.Literal(old_snapshot),
-            )
+        try:
             # Without parameters: a name may contain the sign of a placeholder.
-            try:
-                ((rows, too_old),) = connection.execute(query).fetchall()
-            except psycopg.errors.LockNotAvailable as error:
-                raise _locked(table) from error
-            counts.append(WaitingRows(table, rows, too_old))
-    return tuple(counts)
+            ((rows, too_old),) = connection.execute(query).fetchall()
+        except psycopg.errors.LockNotAvailable as error:
+            raise _locked(table) from error
+    return WaitingRows(table, rows, too_old)
 
 
 def _locked(table: str) -> LockWaitError:

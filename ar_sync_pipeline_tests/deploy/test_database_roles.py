@@ -122,6 +122,8 @@ def test_receiver_role_can_only_write_the_catalog_and_its_own_schema(sites: TwoS
 
 
 FUNCTIONS = ("of_index", "of_check", "of_default", "of_computed", "of_domain", "of_default_domain")
+# Defaults of a column that archives bring, and of one that a load resets.
+REPLACED = ("of_replaced", "of_reset")
 
 
 def test_receiver_role_may_call_what_its_rows_call_where_the_public_may_not(
@@ -135,28 +137,37 @@ def test_receiver_role_may_call_what_its_rows_call_where_the_public_may_not(
             *(
                 f"CREATE FUNCTION {name}(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE"
                 " AS 'BEGIN RETURN v; END'"
-                for name in (*FUNCTIONS, "uncalled")
+                for name in (*FUNCTIONS, *REPLACED, "uncalled")
             ),
             "CREATE DOMAIN word AS text CHECK (of_domain(VALUE) <> '') "
             "DEFAULT of_default_domain('x')",
             "CREATE TABLE app_call (id int PRIMARY KEY, w word, words word[], v text,"
             " CHECK (of_check(v) <> ''), own text DEFAULT of_default('y'), own_word word,"
+            " sent text DEFAULT of_replaced('z'), state text DEFAULT of_reset('z'),"
             " c text GENERATED ALWAYS AS (of_computed(v)) STORED) PARTITION BY RANGE (id)",
             "CREATE TABLE app_call_1 PARTITION OF app_call FOR VALUES FROM (0) TO (9)",
             "CREATE INDEX ON app_call_1 (of_index(v))",
         )
     filled.at_sender("INSERT INTO app_call VALUES (1, 'a', ARRAY['b'], 'c')")
-    own = {"app_call": {"receiver_columns": ["own", "own_word"]}}
-    catalog = Catalog.model_validate({"name": "small", "tables": ["app_*"], "table": own})
+    rules = {
+        "receiver_columns": ["own", "own_word", "state"],
+        "reset_on_change": {"state": "new"},
+    }
+    catalog = Catalog.model_validate(
+        {"name": "small", "tables": ["app_*"], "table": {"app_call": rules}}
+    )
     role = role_script("receiver", filled.receiver, tables="app_*")
+    name = sql.Identifier(unquote(urlsplit(role).username or "")).as_string()
+    filled.at_receiver(f"REVOKE EXECUTE ON FUNCTION {', '.join(REPLACED)} FROM {name}")
     sites = replace(filled, receiver=role, catalog=catalog)
     assert check_receiver(role, catalog) == ()
     sites.complete()
     assert sites.load().refused == ()
-    assert rows(filled.receiver, "SELECT c, own, own_word FROM app_call") == [("c", "y", "x")]
+    assert rows(filled.receiver, "SELECT c, own, own_word, state FROM app_call") == [
+        ("c", "y", "x", "new")
+    ]
     assert refused(role, "SELECT uncalled('x')")
 
-    name = sql.Identifier(unquote(urlsplit(role).username or "")).as_string()
     filled.at_receiver(f"REVOKE EXECUTE ON FUNCTION of_index, of_domain FROM {name}")
     filled.at_sender("UPDATE app_call SET v = 'd'")
     sites.complete()
@@ -171,6 +182,31 @@ def test_receiver_role_may_call_what_its_rows_call_where_the_public_may_not(
     filled.at_receiver(*(one.sql for one in found))
     assert check_receiver(role, catalog) == ()
     assert sites.load().refused == ()
+
+
+@pytest.mark.long
+def test_script_names_functions_that_the_role_may_call_and_no_table_calls(
+    filled: TwoSites, role_script: RoleScript
+) -> None:
+    """It cannot know whether other functions call them, so it takes no such right away."""
+    filled.at_receiver(
+        *(
+            f"CREATE FUNCTION {name}(v float8) RETURNS float8 LANGUAGE sql IMMUTABLE AS 'SELECT v'"
+            for name in ("norm", "helper")
+        ),
+        "REVOKE EXECUTE ON FUNCTION norm, helper FROM PUBLIC",
+        "CREATE INDEX of_norm ON app_child (norm(amount))",
+    )
+    role = role_script("receiver", filled.receiver, tables="app_*")
+    assert refused(role, "SELECT helper(1)")
+    filled.at_receiver("DROP INDEX of_norm", f"GRANT EXECUTE ON FUNCTION helper TO {_role(role)}")
+    role_script(
+        "receiver",
+        filled.receiver,
+        tables="app_*",
+        warning="calls itself: public.helper(double precision), public.norm(double precision)\n",
+    )
+    assert not refused(role, "SELECT helper(1)")
 
 
 @pytest.mark.long

@@ -20,8 +20,10 @@ from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
+from ar_sync_pipeline_tests.open_sessions import session
 
 ROWS = "SELECT id, name FROM t_a ORDER BY id"
+MAY_USE = "SELECT has_schema_privilege('public', 'USAGE'), has_schema_privilege('Ext', 'USAGE')"
 PATH = 'SET search_path = public, "Ext"'
 BODIES = {
     "function": "SELECT helper($1)",
@@ -138,9 +140,41 @@ def test_search_path_that_the_role_lacks_is_named_with_what_sets_it(
     prove_that_all_works(sites, owner)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("by", ["role", "connection"])
+def test_schemas_of_the_administrators_own_search_path_are_not_the_roles(
+    owner: TwoSites, role_script: RoleScript, by: str
+) -> None:
+    """On managed services the administrator has a search path of its own."""
+    for side, url in (("sender", owner.sender), ("receiver", owner.receiver)):
+        administrator = as_application(url)
+        if by == "role":
+            administrator = url
+            execute(url, f'ALTER ROLE postgres IN DATABASE "{urlsplit(url).path[1:]}" {PATH}')
+        role = role_script(side, administrator, tables="t_*").partition("?")[0]
+        (may,) = rows(role, MAY_USE)
+        assert may == (True, False)
+
+
 def test_function_that_finds_its_names_needs_no_setting(
     owner: TwoSites, by_roles: Callable[[], TwoSites]
 ) -> None:
     for url in (owner.sender, owner.receiver):
         fold(url, "SELECT lower($1)")
     prove_that_all_works(by_roles(), owner)
+
+
+def test_table_that_is_indexed_anew_hides_no_finding_about_another(
+    owner: TwoSites, by_roles: Callable[[], TwoSites]
+) -> None:
+    """A finding that disappears for the time of a REINDEX ends its incident."""
+    for url in (owner.sender, owner.receiver):
+        execute(url, "CREATE TABLE t_0 (id int PRIMARY KEY)")
+    sites = by_roles()
+    for url in (owner.sender, owner.receiver):
+        fold(url, BODIES["function"])
+    for check, url in ((check_sender, owner.sender), (check_receiver, owner.receiver)):
+        with session(url) as other, other.transaction():
+            other.execute("REINDEX INDEX t_0_pkey")
+            (error,) = errors_of(check, sites)
+        assert "t_a" in error

@@ -103,6 +103,27 @@ def test_value_of_reset_on_change_is_read_as_the_application_reads_it(sites: Two
     assert waiting.rows == 2
 
 
+def test_value_of_reset_on_change_within_a_unique_key_is_read_likewise(sites: TwoSites) -> None:
+    """The rows that an incoming one conflicts with are searched by the value that is written."""
+    sites.at_receiver(
+        "ALTER TABLE t_a ADD due date, ADD fee money, ADD UNIQUE (u, due),"
+        " ADD UNIQUE (u, fee) DEFERRABLE"
+    )
+    reset: dict[str, object] = {"due": "13/05/2026", "fee": "1"}
+    rules = {"t_a": {"receiver_columns": [*reset], "reset_on_change": reset}}
+    sites.catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"], "table": rules})
+    since = watermark_of(sites.complete())
+    assert sites.load().refused == ()
+    sites.at_sender(
+        "UPDATE t_a SET u = 'z' WHERE id = 1; UPDATE t_a SET u = 'a' WHERE id = 2;"
+        "UPDATE t_a SET u = 'b' WHERE id = 1"
+    )
+    sites.partial(recent_window(), since=since)
+    assert sites.load().refused == ()
+    assert equal(sites, SHARED)
+    assert rows(sites.receiver, "SELECT DISTINCT due - '2026-05-13'::date FROM t_a") == [(0,)]
+
+
 def test_index_is_created_again_as_it_was_printed(sites: TwoSites) -> None:
     """A condition with a time is printed, and read again, by the settings of the product."""
     sites.at_receiver(

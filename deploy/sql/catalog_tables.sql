@@ -87,6 +87,14 @@ SELECT c.oid
    AND EXISTS (SELECT FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
                 WHERE r.rolname = :'role' AND a.grantee <> c.relowner);
 
+-- What RESET gives here may be a setting of whoever runs this, which the role does not have. Meanwhile
+-- functions of others might be called: everything is qualified.
+RESET search_path;
+SELECT CASE WHEN source OPERATOR(pg_catalog.=) ANY (ARRAY['default', 'configuration file', 'command line'])
+            THEN reset_val ELSE boot_val END AS server_path
+  FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path' \gset
+SET search_path = pg_catalog, pg_temp;
+
 -- The catalog's schema is one of them also where it has no such table. Functions of the application name
 -- others by the search path, of which PostgreSQL skips a schema that the role may not use. The settings
 -- are in the order of their priority (PostgreSQL manual, ALTER ROLE).
@@ -103,9 +111,7 @@ WITH setting AS (
    LIMIT 1
 ), resolved AS MATERIALIZED (
   SELECT set_config('search_path', replace(
-           coalesce((SELECT path FROM setting),
-                    (SELECT reset_val FROM pg_settings WHERE name = 'search_path')),
-           '"$user"', quote_ident(:'role')), true),
+           coalesce((SELECT path FROM setting), :'server_path'), '"$user"', quote_ident(:'role')), true),
          current_schemas(false) AS schemas,
          set_config('search_path', 'pg_catalog, pg_temp', true)
 )

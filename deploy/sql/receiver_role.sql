@@ -1,6 +1,7 @@
 -- The role with which the receiver loads: it can write the catalog's tables and schema ar_sync,
 -- and nothing else. Run it as a superuser in the visualization database, and again after each
--- migration that makes a table; it gives and takes until the role's rights are exactly these.
+-- migration that makes a table; it gives and takes until the role's rights are exactly these. Of
+-- functions it only gives, and names those that are not needed for the tables themselves.
 --
 --   psql -d transapp_viz -f receiver_role.sql
 --   psql -d transapp_viz -c '\password ar_sync_receiver'
@@ -68,7 +69,8 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
 
 -- What rows call when they are written: defaults, checks, computed columns, indexes. PUBLIC usually
 -- may call all functions. Functions that these call are for you to grant (the same query as in
--- ar_sync_pipeline/postgres/checks/called_functions.py).
+-- ar_sync_pipeline/postgres/checks/called_functions.py, which knows which columns get a default).
+CREATE TEMP TABLE ar_sync_called AS
 WITH RECURSIVE relation AS (
   SELECT name::oid AS oid FROM ar_sync_tables
    UNION
@@ -117,13 +119,15 @@ operator AS (
     JOIN pg_opclass c ON u.class = 'pg_opclass'::regclass AND c.oid = u.oid
     JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
      AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype)
-SELECT DISTINCT format('GRANT EXECUTE ON FUNCTION %s TO %I', f.oid::regprocedure, :'role')
+SELECT f.oid
   FROM pg_proc f
  WHERE f.oid IN (SELECT oid FROM used WHERE class = 'pg_proc'::regclass
                  UNION ALL
                  SELECT q.oprcode FROM operator o JOIN pg_operator q ON q.oid = o.oid)
-   AND f.pronamespace <> 'pg_catalog'::regnamespace AND f.prokind = 'f'
-   AND NOT has_function_privilege(:'role', f.oid, 'EXECUTE') \gexec
+   AND f.pronamespace <> 'pg_catalog'::regnamespace AND f.prokind = 'f';
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, :'role')
+  FROM ar_sync_called
+ WHERE NOT has_function_privilege(:'role', oid, 'EXECUTE') \gexec
 
 SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
   FROM ar_sync_tables \gexec
@@ -204,6 +208,18 @@ SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS los
 \warn 'If another catalog needs them, give each catalog a role of its own (-v role=...).'
 \endif
 
-DROP TABLE pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
+-- Not taken away: loads may need what an administrator granted since such a function calls it.
+SELECT string_agg(f.oid::regprocedure::text, ', ' ORDER BY f.oid::regprocedure::text) AS further,
+       count(*) > 0 AS some_further
+  FROM pg_proc f
+ WHERE f.pronamespace <> 'pg_catalog'::regnamespace AND f.oid NOT IN (SELECT oid FROM ar_sync_called)
+   AND EXISTS (SELECT FROM aclexplode(f.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+                WHERE r.rolname = :'role' AND a.grantee <> f.proowner) \gset
+\if :some_further
+\warn 'The role may also call these functions, which no table of this catalog calls itself:' :further
+\warn 'Leave those that other functions call, and REVOKE EXECUTE ON FUNCTION ... FROM the role for the others.'
+\endif
+
+DROP TABLE pg_temp.ar_sync_called, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
   pg_temp.ar_sync_patterns;
 RESET search_path;

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.catalog.labels import is_literal
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
@@ -94,7 +94,11 @@ def check_receiver_tables(
         staged,
         schemas=named_schemas(connection, tables.values()),
     )
-    findings += check_functions(connection, tables.values(), role_script("receiver"))
+    given = {
+        name: _given_columns(catalog.rules(name), table, sent.get(name))
+        for name, table in tables.items()
+    }
+    findings += check_functions(connection, tables.values(), given, role_script("receiver"))
     may_suppress = _may_suppress(connection)
     findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():
@@ -118,6 +122,12 @@ def check_receiver_tables(
         )
     findings += _ledger_rights(connection, role_script("receiver"))
     return findings
+
+
+def _given_columns(rules: TableRules, table: TableFacts, sent: TableManifest | None) -> set[str]:
+    """Return the columns to which a load gives a value in a new row."""
+    shared = {column.name for column in (sent or table).columns}
+    return (shared - rules.not_replicated) | {*rules.reset_on_change, *rules.clear_on_change}
 
 
 def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:

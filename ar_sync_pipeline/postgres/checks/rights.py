@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from psycopg import sql
 
@@ -91,11 +91,18 @@ def check_rights(
 
 
 def check_functions(
-    connection: Connection, tables: Iterable[TableFacts], script: str
+    connection: Connection,
+    tables: Iterable[TableFacts],
+    given: Mapping[str, Collection[str]],
+    script: str,
 ) -> Iterator[Finding]:
-    """Yield the functions that writing rows of tables calls, and this connection's role may not."""
+    """Yield the functions that writing rows of tables calls, and this connection's role may not.
+
+    Args:
+        given: Columns to which a load gives a value in a new row, by table.
+    """
     role = sql.Identifier(connection.info.user)
-    for function in uncallable_functions(connection, tables):
+    for function in uncallable_functions(connection, tables, given):
         grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), role)
         yield _lacking(connection, f"function {function}", "EXECUTE", grant, script)
 

@@ -13,6 +13,8 @@ from ar_sync_pipeline.postgres.connect import SET_THE_PATH, Connection, lacking_
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
+_LONGEST_LOCK_WAIT = "500ms"
+
 
 def search_path_findings(
     connection: Connection, side: str, tables: Iterable[TableFacts]
@@ -38,10 +40,17 @@ def search_path_findings(
 
 
 def _lacking_name(connection: Connection, table: TableFacts) -> str:
-    """Return what a query on a table does not find; empty: nothing, or it may not be read."""
+    """Return what a query on a table does not find; empty: nothing, or it cannot be read now.
+
+    A table or index that another session locks, as REINDEX does, must not end the check.
+    """
     try:
-        with default_search_path(connection):
-            connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LONGEST_LOCK_WAIT])
+            with default_search_path(connection):
+                connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+        return ""
     except psycopg.Error as error:
         if lacks_name(error):
             return lacking_name(error)

@@ -97,12 +97,13 @@ def check_receiver(
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest, complete)
         findings += migration_findings(connection, catalog)
+        # Before what reads tables, for which a lock of another session ends the check.
+        findings += _of_other_catalog(connection, catalog)
         unreadable = list(search_path_findings(connection, "receiver", tables.values()))
         findings += unreadable
         if not unreadable:
             findings += rows_before_first_load(connection, catalog)
             findings += rows_no_longer_replicated(connection, catalog)
-        findings += _of_other_catalog(connection, catalog)
     return sorted_by_level(findings)
 
 
