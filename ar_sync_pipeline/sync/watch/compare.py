@@ -115,7 +115,7 @@ def compare_archive(
     url: str,
     catalog: Catalog,
     *,
-    signing_keys: Collection[bytes] = (),
+    signing_keys: Collection[bytes],
     common_columns: bool = False,
 ) -> list[TableDifference]:
     """Compare an archive with a database; for a partial, only the rows that it contains.
