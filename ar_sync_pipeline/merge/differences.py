@@ -137,7 +137,7 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
 
 
 def count_drift(
-    connection: Connection, difference: TableDifference, later: Sequence[StagedTable] = ()
+    connection: Connection, difference: TableDifference, later: Sequence[StagedTable]
 ) -> int | None:
     """Count differing rows that earlier partials should have contained; None: unknown.
 

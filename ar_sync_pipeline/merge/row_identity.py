@@ -40,7 +40,7 @@ class RowIdentity:
             for column, name in zip(self.columns, self.stored, strict=True)
         )
 
-    def stored_list(self, alias: str | None = None) -> sql.Composed:
+    def stored_list(self, alias: str) -> sql.Composed:
         """Return the stored names, separated by commas."""
         return column_list(self.stored, alias)
 

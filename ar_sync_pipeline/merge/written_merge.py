@@ -47,7 +47,7 @@ class MergeResult:
 
     plans: tuple[TablePlan, ...]
     rows_before: Mapping[str, int]
-    fired: tuple[str, ...] = ()
+    fired: tuple[str, ...]
 
 
 @dataclass(frozen=True)
