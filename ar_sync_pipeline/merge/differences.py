@@ -19,7 +19,7 @@ from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.sql_parts import exists
+from ar_sync_pipeline.postgres.sql_parts import FALSE, exists
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
 WRITTEN = (ADD, CHANGE, REPLACE)
@@ -92,12 +92,11 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
     target.identity.fill(connection, f"{prefix}_diff", query)
     connection.execute(sql.SQL("ANALYZE {}").format(relation))
-    row = connection.execute(
+    ((added, total),) = connection.execute(
         sql.SQL("SELECT count(*) FILTER (WHERE action = {add}), count(*) FROM {relation}").format(
             add=sql.Literal(ADD), relation=relation
         )
-    ).fetchone()
-    added, total = row or (0, 0)
+    ).fetchall()
     return TableDifference(staged, relation, replaced, added, total - added)
 
 
@@ -133,7 +132,7 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
     """Return how many staged rows are missing or different in the target."""
     target = staged.target
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
-    return scalar(connection, sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)) or 0
+    return int(scalar(connection, sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)))
 
 
 def count_drift(
@@ -167,7 +166,7 @@ def count_drift(
         else difference.relation
     )
     query = sql.SQL("SELECT count(*) FROM {} AS d WHERE {}").format(source, explained)
-    return scalar(connection, query) or 0
+    return int(scalar(connection, query))
 
 
 def absent_rows(staged: StagedTable) -> sql.Composed:
@@ -193,7 +192,7 @@ def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
     """Return the condition that the stored identity ``alias`` is that of a staged row."""
     identity = staged.target.identity
     if identity is PLACE:
-        return sql.Composed([sql.SQL("false")])
+        return FALSE
     return sql.SQL("EXISTS (SELECT FROM {} AS o WHERE {})").format(
         staged.relation, identity.matches("o", alias)
     )

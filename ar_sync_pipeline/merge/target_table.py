@@ -202,4 +202,4 @@ def count_rows(connection: Connection, facts: TableFacts) -> int:
     """Return how many rows a table has."""
     query = sql.SQL("SELECT count(*) FROM {}").format(facts.rows)
     with parallel_workers(connection):
-        return scalar(connection, query) or 0
+        return int(scalar(connection, query))

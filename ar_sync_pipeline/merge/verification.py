@@ -160,11 +160,9 @@ def _in_range(staged: StagedTable, chunk: Chunk) -> sql.Composable:
 def _not_spared(staged: StagedTable, spared: sql.Identifier | None) -> sql.Composable:
     if spared is None:
         return sql.SQL("true")
-    return sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
-        spared, staged.target.identity.matches("t", "s")
-    )
+    return sql.SQL("NOT {}").format(staged.target.identity.is_in("t", spared))
 
 
 def _digest(connection: Connection, query: sql.Composed) -> ChunkDigest:
-    row = connection.execute(query).fetchone()
-    return ChunkDigest(row[0], str(row[1])) if row else ChunkDigest(0, "0")
+    ((row_count, digest),) = connection.execute(query).fetchall()
+    return ChunkDigest(row_count, str(digest))

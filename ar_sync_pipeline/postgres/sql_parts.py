@@ -9,6 +9,9 @@ from psycopg import sql
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 
+TRUE = sql.SQL("true").format()
+FALSE = sql.SQL("false").format()
+
 
 def column_list(names: Iterable[str], alias: str | None = None) -> sql.Composed:
     """Return quoted column names, comma separated, each qualified by ``alias`` if one is given."""
