@@ -376,7 +376,7 @@ def _content(connection: Connection, table: ExportedTable, *, digested: bool) ->
     """Return the aggregates of a chunk: its number of rows, and their digest or NULL."""
     if not digested:
         return sql.SQL("count(*), NULL")
-    digest = digest_of(connection, table.columns, table.values("t"), alias="t")
+    digest = digest_of(connection, table.columns, table.values("t"))
     return sql.SQL("count(*), {}").format(digest)
 
 

@@ -181,7 +181,7 @@ def absent_rows(staged: StagedTable) -> sql.Composed:
         staged.relation,
         target.same_row("t", "n"),
         sql.Identifier("n", target.key[0]),
-        staged.in_whole_chunks("t"),
+        staged.in_whole_chunks(),
     )
     if not staged.changes:
         return whole
@@ -228,5 +228,5 @@ def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
 def _same_row(staged: StagedTable) -> sql.Composed:
     """Return the condition that ``t`` is the staged row ``n``, without reading unchanged chunks."""
     return sql.SQL("{} AND {}").format(
-        staged.target.same_row("t", "n"), staged.outside_unchanged_chunks("t")
+        staged.target.same_row("t", "n"), staged.outside_unchanged_chunks()
     )

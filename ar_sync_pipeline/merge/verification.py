@@ -126,7 +126,7 @@ def _held(
     target = staged.target
     source, values = held_digest_source(target)
     query = sql.SQL("SELECT count(*), {} FROM {}").format(
-        digest_of(connection, target.columns, values, alias="t"), source
+        digest_of(connection, target.columns, values), source
     )
     if not staged.speaks_for_all_rows:
         query = sql.SQL("{} JOIN {} AS n ON {}").format(
@@ -141,7 +141,7 @@ def _held(
 def _staged(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDigest:
     """Return the digest of the archive's own rows."""
     query = sql.SQL("SELECT count(*), {} FROM {} AS t").format(
-        digest_of(connection, staged.manifest.columns, alias="t"), staged.relation
+        digest_of(connection, staged.manifest.columns), staged.relation
     )
     if chunk.key_range is not None:
         query = sql.SQL("{} WHERE {}").format(query, _in_range(staged, chunk))

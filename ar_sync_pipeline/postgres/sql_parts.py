@@ -53,6 +53,12 @@ def exists(connection: Connection, rows: sql.Composable) -> bool:
     return bool(scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(rows)))
 
 
+def relation_exists(connection: Connection, relation: sql.Identifier) -> bool:
+    """Return whether a table or view exists."""
+    query = "SELECT pg_catalog.to_regclass(%s) IS NOT NULL"
+    return bool(scalar(connection, query, [relation.as_string(connection)]))
+
+
 def add_primary_key(connection: Connection, table: sql.Composable, names: Iterable[str]) -> None:
     """Make columns the primary key of a table."""
     query = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
