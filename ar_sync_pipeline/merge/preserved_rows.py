@@ -136,9 +136,7 @@ class PreservedRows:
             name = f"unkeyed_{len(self._unkeyed)}_{len(known)}"
         if key not in known:
             known[key] = self._copies.create(name, key.table, names)
-        self._connection.execute(
-            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(known[key], rows)
-        )
+        self._copies.insert(known[key], rows)
 
     def _restore_columns(self, target: TargetTable, kept: sql.Identifier) -> None:
         """Restore receiver-only columns, except derived ones: the transform computes those again.

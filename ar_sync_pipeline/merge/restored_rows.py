@@ -44,11 +44,7 @@ class RestoredRows:
         sent = sql.SQL("SELECT s.* FROM {} AS s JOIN ({}) AS r ON {}").format(
             target.source_values, rows, target.same_row("s", "r")
         )
-        self._connection.execute(
-            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(
-                self._source_values[table], sent
-            )
-        )
+        self._copies.insert(self._source_values[table], sent)
 
     def put_back(self, staged: Mapping[str, Sequence[StagedTable]]) -> None:
         """Insert the rows that may be restored, all tables in one statement.
