@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -288,3 +288,16 @@ def sync_folder(path: Path) -> None:
     """Fsync a trusted folder; see `HeldFolder.sync`."""
     with HeldFolder.open(path, follow=True) as folder:
         folder.sync()
+
+
+def is_kind(kind: Callable[[Path], bool], path: Path) -> bool:
+    """Return whether a path is such as `Path.is_dir` tests; False for what cannot be looked up."""
+    try:
+        return kind(path)
+    except OSError:  # for example no permission to enter a parent folder
+        return False
+
+
+def may(path: Path, mode: int) -> bool:
+    """Return whether this process may access a path in the way of access(2)."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -128,7 +128,7 @@ def equal(sites: TwoSites, query: str = CHILDREN) -> bool:
 
 def watermark_of(path: Path) -> Watermark:
     """Return the watermark of an archive."""
-    return verify_archive(path).watermark
+    return verify_archive(path, signing_keys=()).watermark
 
 
 def remake(path: Path, folder: Path, **changes: object) -> None:

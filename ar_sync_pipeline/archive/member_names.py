@@ -104,6 +104,17 @@ def _encoded(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
+def range_below(folder: str) -> tuple[str, str]:
+    """Return two bounds, themselves excluded: all paths in a folder, and no others, are between.
+
+    "0" follows "/".
+
+    >>> range_below("a/b")
+    ('a/b/', 'a/b0')
+    """
+    return f"{folder}/", f"{folder}0"
+
+
 class PathOrder:
     """Checks the paths of a sorted list of media files one by one, in bounded memory.
 

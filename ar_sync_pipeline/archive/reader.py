@@ -57,7 +57,7 @@ def open_archive(path: Path, limits: ReadLimits = _DEFAULT_LIMITS) -> Iterator[A
 
 
 def verify_archive(
-    path: Path, *, signing_keys: Collection[bytes] = (), limits: ReadLimits = _DEFAULT_LIMITS
+    path: Path, *, signing_keys: Collection[bytes], limits: ReadLimits = _DEFAULT_LIMITS
 ) -> Manifest:
     """Read an archive to its last byte, decompress its chunks, and return its manifest.
 

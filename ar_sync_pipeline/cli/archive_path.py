@@ -12,6 +12,7 @@ import click
 from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.cli.environment import EnvironmentFileError, operator_environment
+from ar_sync_pipeline.files import is_kind
 from ar_sync_pipeline.spool.layout import FOLDERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,27 +29,16 @@ def archive_argument(*, required: bool = True) -> Callable[[Command], Command]:
 
 
 def _file(path: Path) -> Path:
-    # An operator, unlike the spool, may name a folder that is a link.
-    if _is(Path.is_symlink, path.parent):
+    # An operator, unlike the spool, may name a folder that is a link. What cannot be looked up, for
+    # example in a folder that this account may not enter, the command itself reports.
+    if is_kind(Path.is_symlink, path.parent):
         return path.parent.resolve() / path.name
-    if path.name != str(path) or _is(Path.exists, path):
+    if path.name != str(path) or is_kind(Path.exists, path):
         return path
     # The command itself reports unreadable settings.
     with suppress(EnvironmentFileError):
         return _in_spool(path.name) or path
     return path
-
-
-def _is(what: Callable[[Path], bool], path: Path) -> bool:
-    """Return the answer about a path; False for one that cannot be looked up.
-
-    The command itself then reports the archive, for example in a folder that this account may not
-    enter.
-    """
-    try:
-        return what(path)
-    except OSError:
-        return False
 
 
 def _in_spool(name: str) -> Path | None:
@@ -61,4 +51,4 @@ def _in_spool(name: str) -> Path | None:
         for candidate in (WAITING_PREFIX + name, name)
         if spool
     )
-    return next((path for path in found if _is(Path.is_file, path)), None)
+    return next((path for path in found if is_kind(Path.is_file, path)), None)

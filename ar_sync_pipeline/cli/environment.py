@@ -8,8 +8,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from ar_sync_pipeline.errors import TerminalError
-
-_OURS = "AR_SYNC_"
+from ar_sync_pipeline.settings.loading import PREFIX
 
 
 class EnvironmentFileError(TerminalError):
@@ -42,6 +41,6 @@ def operator_environment() -> dict[str, str]:
         )
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
-        if not name.startswith(_OURS):
+        if not name.startswith(PREFIX):
             os.environ.setdefault(name, value)
     return given | dict(os.environ)

@@ -11,6 +11,7 @@ import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings.loading import PREFIX
 from ar_sync_pipeline.settings.model import DescribedVariable, SettingsError
 from ar_sync_pipeline.sync.setup.init_side import (
     BUILT_IN,
@@ -24,7 +25,6 @@ from ar_sync_pipeline.sync.setup.init_side import (
 )
 from ar_sync_pipeline.sync.setup.new_files import refuse_existing, write_new_files
 
-_PREFIX = "AR_SYNC_"
 _CHOICES: Mapping[SideName, str] = {
     "sender": "Catalog: a file, `draft` for a proposal, or `android_requests`",
     "receiver": "Catalog: the sender's file, or `android_requests`",
@@ -84,7 +84,7 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise click.UsageError(f"--set {name} has no value: write --set NAME=VALUE")
     name = name.upper()
-    return (name if name.startswith(_PREFIX) else _PREFIX + name), value
+    return (name if name.startswith(PREFIX) else PREFIX + name), value
 
 
 def _ask(side: SideName, values: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ _GAP = "  "
 
 
 def print_table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int]
 ) -> None:
     """Print rows under their heads; the last column may have any width.
 

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import SequenceValue
+from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
@@ -265,7 +266,7 @@ def _locked_relations(connection: Connection, catalog: Catalog) -> list[sql.Iden
     return [
         sql.Identifier(schema, name)
         for schema, name in rows
-        if catalog.replicates(name if schema == catalog.schema_name else f"{schema}.{name}")
+        if catalog.replicates(label_of(schema, name, catalog.schema_name))
     ]
 
 

@@ -67,7 +67,7 @@ def select_rows(
     tables: Mapping[str, TableFacts],
     keys: Mapping[str, sql.Identifier],
     selection: Selection,
-    redefined: Collection[str] = (),
+    redefined: Collection[str],
 ) -> frozenset[str]:
     """Fill the key tables: changed rows, their children, then everything that they refer to.
 
@@ -178,7 +178,7 @@ def untracked_tables(
     catalog: Catalog,
     tables: Mapping[str, TableFacts],
     since: Watermark | None,
-    redefined: Collection[str] = (),
+    redefined: Collection[str],
 ) -> tuple[str, ...]:
     """Return the tables whose changes a partial may miss until the next complete.
 

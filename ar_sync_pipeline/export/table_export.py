@@ -372,13 +372,11 @@ def _plain_rows(table: ExportedTable) -> sql.Composed:
     return sql.SQL("{} AS t").format(table.rows)
 
 
-def _content(
-    connection: Connection, table: ExportedTable, *, digested: bool = True
-) -> sql.Composable:
+def _content(connection: Connection, table: ExportedTable, *, digested: bool) -> sql.Composable:
     """Return the aggregates of a chunk: its number of rows, and their digest or NULL."""
     if not digested:
         return sql.SQL("count(*), NULL")
-    digest = digest_of(connection, table.columns, table.values("t"), alias="t")
+    digest = digest_of(connection, table.columns, table.values("t"))
     return sql.SQL("count(*), {}").format(digest)
 
 

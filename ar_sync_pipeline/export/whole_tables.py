@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -72,8 +72,8 @@ class WholeTables:
     connections: Sequence[Connection]
     folder: Path
     since: Watermark | None
-    redefined: frozenset[str] = frozenset()
-    held: Mapping[str, HeldTable] = field(default_factory=dict)
+    redefined: frozenset[str]
+    held: Mapping[str, HeldTable]
 
     def write(self, tables: Sequence[ExportedTable]) -> Mapping[str, WrittenTable]:
         """Write every row of the tables; with large ``tables`` first, all sessions stay busy.

@@ -20,7 +20,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
-from ar_sync_pipeline.postgres.sql_parts import exists
+from ar_sync_pipeline.postgres.sql_parts import FALSE, exists
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
 WRITTEN = (ADD, CHANGE, REPLACE)
@@ -100,12 +100,11 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
     target.identity.fill(connection, f"{prefix}_diff", query)
     connection.execute(sql.SQL("ANALYZE {}").format(relation))
-    row = connection.execute(
+    ((added, total),) = connection.execute(
         sql.SQL("SELECT count(*) FILTER (WHERE action = {add}), count(*) FROM {relation}").format(
             add=sql.Literal(ADD), relation=relation
         )
-    ).fetchone()
-    added, total = row or (0, 0)
+    ).fetchall()
     return TableDifference(staged, relation, replaced, resets, added, total - added)
 
 
@@ -161,11 +160,11 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
     """Return how many staged rows are missing or different in the target."""
     target = staged.target
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
-    return scalar(connection, sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)) or 0
+    return int(scalar(connection, sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)))
 
 
 def count_drift(
-    connection: Connection, difference: TableDifference, later: Sequence[StagedTable] = ()
+    connection: Connection, difference: TableDifference, later: Sequence[StagedTable]
 ) -> int | None:
     """Count differing rows that earlier partials should have contained; None: unknown.
 
@@ -195,7 +194,7 @@ def count_drift(
         else difference.relation
     )
     query = sql.SQL("SELECT count(*) FROM {} AS d WHERE {}").format(source, explained)
-    return scalar(connection, query) or 0
+    return int(scalar(connection, query))
 
 
 def absent_rows(staged: StagedTable) -> sql.Composed:
@@ -210,7 +209,7 @@ def absent_rows(staged: StagedTable) -> sql.Composed:
         staged.relation,
         target.same_row("t", "n"),
         sql.Identifier("n", target.key[0]),
-        staged.in_whole_chunks("t"),
+        staged.in_whole_chunks(),
     )
     if not staged.changes:
         return whole
@@ -221,7 +220,7 @@ def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
     """Return the condition that the stored identity ``alias`` is that of a staged row."""
     identity = staged.target.identity
     if identity is PLACE:
-        return sql.Composed([sql.SQL("false")])
+        return FALSE
     return sql.SQL("EXISTS (SELECT FROM {} AS o WHERE {})").format(
         staged.relation, identity.matches("o", alias)
     )
@@ -257,5 +256,5 @@ def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
 def _same_row(staged: StagedTable) -> sql.Composed:
     """Return the condition that ``t`` is the staged row ``n``, without reading unchanged chunks."""
     return sql.SQL("{} AND {}").format(
-        staged.target.same_row("t", "n"), staged.outside_unchanged_chunks("t")
+        staged.target.same_row("t", "n"), staged.outside_unchanged_chunks()
     )

@@ -85,9 +85,7 @@ class UniqueValueFreer:
         written = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {} AND d.action = {})").format(
             difference.relation, identity.same("b", "d"), sql.Literal(CHANGE)
         )
-        deleted = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {})").format(
-            self.to_delete.relation(table), identity.same("b", "d")
-        )
+        deleted = identity.is_stored_in("b", self.to_delete.relation(table))
         query = sql.SQL(
             "SELECT b.*, pg_catalog.row_number() OVER () AS {} FROM ({}) AS b WHERE {} OR {}"
         ).format(sql.Identifier("ar_sync number"), holders(difference, unique), written, deleted)

@@ -16,7 +16,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.schema_queries import COLLATES_OF_REFERENCE
 from ar_sync_pipeline.postgres.session_settings import built_in_search_path
-from ar_sync_pipeline.postgres.sql_parts import exists
+from ar_sync_pipeline.postgres.sql_parts import any_null, exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 
@@ -64,11 +64,8 @@ class _Relation:
 
 
 def _check(connection: Connection, key: ForeignKey, child: _Relation, parent: _Relation) -> None:
-    given = sql.SQL(" AND ").join(
-        sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in key.columns
-    )
-    orphans = sql.SQL("{} AS c WHERE {} AND NOT {}").format(
-        child.rows, given, key.has_parent("c", parent.rows)
+    orphans = sql.SQL("{} AS c WHERE NOT {} AND NOT {}").format(
+        child.rows, any_null("c", key.columns), key.has_parent("c", parent.rows)
     )
     if exists(connection, orphans):
         here, there = (

@@ -14,7 +14,7 @@ from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.lost_values import LostValues
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.sql_parts import column_list
+from ar_sync_pipeline.postgres.sql_parts import any_null, column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -91,12 +91,12 @@ class OrphanChecks:
         """Return a query whether ``rows`` are orphans; by default all rows of the key's table."""
         if source is None:
             source = sql.SQL("{} AS t").format(self.lost.references.tables[key.table].rows)
-        nulls = [sql.SQL("{} IS NULL").format(sql.Identifier(rows, name)) for name in key.columns]
-        any_null = sql.SQL("({})").format(sql.SQL(" OR ").join(nulls))
-        orphan = sql.SQL("NOT {} AND NOT {}").format(any_null, self._has_parent(key, rows))
-        if key.match_full and len(nulls) > 1:
+        incomplete = any_null(rows, key.columns)
+        orphan = sql.SQL("NOT {} AND NOT {}").format(incomplete, self._has_parent(key, rows))
+        if key.match_full and len(key.columns) > 1:
+            nulls = (sql.SQL("{} IS NULL").format(sql.Identifier(rows, n)) for n in key.columns)
             all_null = sql.SQL("({})").format(sql.SQL(" AND ").join(nulls))
-            orphan = sql.SQL("({} OR {} AND NOT {})").format(orphan, any_null, all_null)
+            orphan = sql.SQL("({} OR {} AND NOT {})").format(orphan, incomplete, all_null)
         return sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(source, orphan)
 
     def _refuse_if(self, query: sql.Composed, key: ForeignKey) -> None:

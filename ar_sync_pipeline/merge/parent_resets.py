@@ -129,9 +129,7 @@ class _ChildChanges:
         if target.name in self.to_delete.tables():
             relations.append(self.to_delete.relation(target.name))
         conditions = [
-            sql.SQL("NOT EXISTS (SELECT FROM {} AS w WHERE {})").format(
-                relation, target.identity.matches(alias, "w")
-            )
+            sql.SQL("NOT {}").format(target.identity.is_in(alias, relation))
             for relation in relations
         ]
         return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")

@@ -27,7 +27,7 @@ from ar_sync_pipeline.merge.violated_tables import violated_tables
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.sql_parts import any_null, assignments, exists
+from ar_sync_pipeline.postgres.sql_parts import any_null, assignments, column_list, exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -127,17 +127,16 @@ class PreservedRows:
     def _remember_reference(self, to_delete: RowsToDelete, key: ForeignKey) -> None:
         facts = self._references.tables[key.table]
         names = tuple(dict.fromkeys((*facts.key, *key.columns)))
-        columns = sql.SQL(", ").join(sql.Identifier("c", name) for name in names)
-        rows = sql.SQL("SELECT {} FROM {}").format(columns, to_delete.losing_parents(key))
+        rows = sql.SQL("SELECT {} FROM {}").format(
+            column_list(names, "c"), to_delete.losing_parents(key)
+        )
         known, name = self._cleared, f"reference_{len(self._cleared)}"
         if to_delete.identity(key.table) is PLACE:
             known = self._unkeyed[-1]
             name = f"unkeyed_{len(self._unkeyed)}_{len(known)}"
         if key not in known:
             known[key] = self._copies.create(name, key.table, names)
-        self._connection.execute(
-            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(known[key], rows)
-        )
+        self._copies.insert(known[key], rows)
 
     def _restore_columns(self, target: TargetTable, kept: sql.Identifier) -> None:
         """Restore receiver-only columns, except derived ones: the transform computes those again.

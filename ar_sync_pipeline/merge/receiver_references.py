@@ -104,4 +104,4 @@ class References:
     def identity(self, table: str) -> RowIdentity:
         """Return the identity of the rows of a table."""
         target = self.targets.get(table)
-        return target.identity if target else identity_of(self.tables[table])
+        return identity_of(target.facts if target else self.tables[table])

@@ -21,7 +21,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import row_of
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.sql_parts import assignments, exists
+from ar_sync_pipeline.postgres.sql_parts import FALSE, TRUE, assignments, exists
 from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
 
 _SILENCE = "take `triggers` of the table out of the receiver's catalog"
@@ -123,12 +123,10 @@ class ReferentialActions:
 
     def _keeps_references(self, key: ForeignKey) -> bool:
         """Return whether rows refer to replaced values, and the archive does not write theirs."""
-        difference, written = self.lost.differences.get(key.table), sql.SQL("false").format()
+        difference, written = self.lost.differences.get(key.table), FALSE
         receiver_only = self.lost.references.receiver_only_columns(key)
         if difference is not None and difference.changed and not receiver_only:
-            written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
-                difference.relation, difference.identity.matches("c", "w")
-            )
+            written = difference.identity.is_in("c", difference.relation)
         rows = sql.SQL("{} WHERE {} AND NOT {}").format(
             self.lost.references.joined(key, self.lost.to_delete.relation(key.referenced_table)),
             self.lost.to_delete.has_staged_parent(key),
@@ -142,11 +140,9 @@ class ReferentialActions:
             identity = self.lost.references.identity(key.table)
             difference = self.lost.differences.get(key.table)
             self._rewrite_followers(key, followers, difference)
-            written = sql.Composed([sql.SQL("false")])
+            written = FALSE
             if difference is not None and difference.changed:
-                written = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {})").format(
-                    difference.relation, identity.same("f", "d")
-                )
+                written = identity.is_stored_in("f", difference.relation)
             self.lost.connection.execute(
                 sql.SQL("UPDATE {} AS c SET {} FROM {} AS f WHERE {} AND NOT {}").format(
                     self.lost.references.tables[key.table].rows,
@@ -214,7 +210,7 @@ class ReferentialActions:
 
     def _follow(self, key: ForeignKey, lost: sql.Identifier) -> None:
         receiver_only = self.lost.references.receiver_only_columns(key)
-        same = sql.SQL("true").format()
+        same = TRUE
         if key in self._stored:
             # Not those that the server has already changed.
             lost, same = (

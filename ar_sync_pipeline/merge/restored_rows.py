@@ -18,7 +18,7 @@ from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.merge.unique_values import conflict, elements, predicate
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.session_settings import application_settings
-from ar_sync_pipeline.postgres.sql_parts import assignments, column_list
+from ar_sync_pipeline.postgres.sql_parts import any_null, assignments, column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 
@@ -44,11 +44,7 @@ class RestoredRows:
         sent = sql.SQL("SELECT s.* FROM {} AS s JOIN ({}) AS r ON {}").format(
             target.source_values, rows, target.same_row("s", "r")
         )
-        self._connection.execute(
-            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(
-                self._source_values[table], sent
-            )
-        )
+        self._copies.insert(self._source_values[table], sent)
 
     def put_back(self, staged: Mapping[str, Sequence[StagedTable]]) -> None:
         """Insert the rows that may be restored, all tables in one statement.
@@ -146,13 +142,10 @@ class RestoredRows:
         return self._connection.execute(statement).rowcount > 0
 
     def _names_nothing(self, key: ForeignKey) -> sql.Composed:
-        conditions = [
-            sql.SQL("{} IS NOT NULL").format(sql.Identifier("k", column)) for column in key.columns
-        ]
         parents: list[sql.Composable] = [self._references.tables[key.referenced_table].rows]
         if key.referenced_table in self._copies:
             parents.append(self._copies[key.referenced_table])
         # Parents of a period count together; of other keys the planner looks up each relation.
         groups = [parents] if key.period else [[parent] for parent in parents]
-        conditions += [sql.SQL("NOT {}").format(key.has_parent("k", *group)) for group in groups]
-        return sql.SQL(" AND ").join(conditions)
+        absent = [any_null("k", key.columns), *(key.has_parent("k", *group) for group in groups)]
+        return sql.SQL(" AND ").join(sql.SQL("NOT {}").format(condition) for condition in absent)

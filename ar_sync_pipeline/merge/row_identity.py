@@ -40,7 +40,7 @@ class RowIdentity:
             for column, name in zip(self.columns, self.stored, strict=True)
         )
 
-    def stored_list(self, alias: str | None = None) -> sql.Composed:
+    def stored_list(self, alias: str) -> sql.Composed:
         """Return the stored names, separated by commas."""
         return column_list(self.stored, alias)
 
@@ -51,6 +51,18 @@ class RowIdentity:
     def same(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two stored identities are equal."""
         return self._equal(left, self.stored, right, self.stored)
+
+    def is_in(self, row: str, relation: sql.Composable) -> sql.Composed:
+        """Return the condition that ``relation`` has the identity of the table's row ``row``."""
+        return sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
+            relation, self.matches(row, "w")
+        )
+
+    def is_stored_in(self, stored: str, relation: sql.Composable) -> sql.Composed:
+        """Return the condition that ``relation`` has the stored identity ``stored``, too."""
+        return sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
+            relation, self.same(stored, "w")
+        )
 
     def _equal(
         self, left: str, left_names: Iterable[str], right: str, right_names: Iterable[str]

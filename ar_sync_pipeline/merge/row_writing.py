@@ -9,7 +9,12 @@ from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import built_in_search_path
-from ar_sync_pipeline.postgres.sql_parts import add_primary_key, assignments, column_list
+from ar_sync_pipeline.postgres.sql_parts import (
+    add_primary_key,
+    assignments,
+    column_list,
+    relation_exists,
+)
 
 
 def ensure_source_values(connection: Connection, target: TargetTable) -> None:
@@ -21,7 +26,7 @@ def ensure_source_values(connection: Connection, target: TargetTable) -> None:
     if not target.transformed:
         return
     columns = (*target.key, *target.transformed)
-    if _exists(connection, target.source_values):
+    if relation_exists(connection, target.source_values):
         if _fits(connection, target, columns):
             return
         connection.execute(sql.SQL("DROP TABLE {}").format(target.source_values))
@@ -184,14 +189,3 @@ SELECT NOT EXISTS (TABLE wanted EXCEPT TABLE held) AND NOT EXISTS (TABLE held EX
          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
         WHERE i.indrelid = %(source)s::regclass AND i.indisprimary)
 """
-
-
-def _exists(connection: Connection, relation: sql.Identifier) -> bool:
-    return bool(
-        scalar(
-            connection,
-            sql.SQL("SELECT pg_catalog.to_regclass({}) IS NOT NULL").format(
-                sql.Literal(relation.as_string(connection))
-            ),
-        )
-    )

@@ -25,7 +25,7 @@ from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.sql_parts import assignments
+from ar_sync_pipeline.postgres.sql_parts import FALSE, assignments
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -211,9 +211,7 @@ class RowsToDelete:
 
     def is_deleted(self, table: str, alias: str) -> sql.Composed:
         """Return the condition that the row ``alias`` of a table is to be deleted."""
-        return sql.SQL("EXISTS (SELECT FROM {} AS g WHERE {})").format(
-            self.relation(table), self.identity(table).matches(alias, "g")
-        )
+        return self.identity(table).is_in(alias, self.relation(table))
 
     def is_written_or_deleted(self, table: str, alias: str) -> sql.Composed:
         """Return the condition that the row ``alias`` of a table with a key does not stay."""
@@ -244,7 +242,7 @@ class RowsToDelete:
         staged = self.staged.get(key.referenced_table)
         sent = {*staged.target.shared} - {*staged.target.transformed} if staged else set[str]()
         if staged is None or not sent.issuperset(key.referenced_columns):
-            return sql.Composed([sql.SQL("false")])
+            return FALSE
         parents: list[sql.Composable] = [staged.relation]
         if key.period and staged.target.key:
             # A row that stays may contain the rest of the child's period.

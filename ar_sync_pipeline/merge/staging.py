@@ -139,17 +139,17 @@ class StagedTable:
         absent = {c.member for c in self.differing if not c.carried} & members
         return replace(self, skipped=self.skipped | absent, unverified=members)
 
-    def outside_unchanged_chunks(self, alias: str) -> sql.Composable:
-        """Return the condition that the key of ``alias`` is in no unchanged chunk."""
-        return self._outside(alias, self.skipped)
+    def outside_unchanged_chunks(self) -> sql.Composable:
+        """Return the condition that the key of ``t`` is in no unchanged chunk."""
+        return self._outside(self.skipped)
 
-    def in_whole_chunks(self, alias: str) -> sql.Composable:
-        """Return the condition that all rows near the key of ``alias`` are staged, if it exists."""
-        return self._outside(alias, self.skipped | {c.member for c in self.changes})
+    def in_whole_chunks(self) -> sql.Composable:
+        """Return the condition that all rows near the key of ``t`` are staged, if it exists."""
+        return self._outside(self.skipped | {c.member for c in self.changes})
 
-    def _outside(self, alias: str, members: Collection[str]) -> sql.Composable:
-        """Return the condition that the key of ``alias`` is in none of these chunks."""
-        return outside_chunks(sql.Identifier(alias, self.target.key[0]), self._indexes(members))
+    def _outside(self, members: Collection[str]) -> sql.Composable:
+        """Return the condition that the key of ``t`` is in none of these chunks."""
+        return outside_chunks(sql.Identifier("t", self.target.key[0]), self._indexes(members))
 
     def _indexes(self, members: Collection[str]) -> list[int]:
         """Return the numbers of some chunks, if the table is chunked by key."""

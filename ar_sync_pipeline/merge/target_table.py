@@ -10,7 +10,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Column, TableManifest
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
-from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
+from ar_sync_pipeline.merge.row_identity import RowIdentity, identity_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -59,7 +59,7 @@ class TargetTable:
     @property
     def identity(self) -> RowIdentity:
         """The key, or the place of rows if there is none."""
-        return RowIdentity(self.key, self.facts.key_operators) if self.key else PLACE
+        return identity_of(self.facts)
 
     def same_row(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two aliases mean the same row."""
@@ -202,4 +202,4 @@ def count_rows(connection: Connection, facts: TableFacts) -> int:
     """Return how many rows a table has."""
     query = sql.SQL("SELECT count(*) FROM {}").format(facts.rows)
     with parallel_workers(connection):
-        return scalar(connection, query) or 0
+        return int(scalar(connection, query))

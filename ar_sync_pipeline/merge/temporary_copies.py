@@ -28,8 +28,12 @@ class TemporaryCopies:
         """Copy the rows that a query yields, with all columns of their table."""
         if table not in self._relations:
             self._relations[table] = self.create(str(len(self._relations)), table)
+        self.insert(self._relations[table], rows)
+
+    def insert(self, relation: sql.Identifier, rows: sql.Composed) -> None:
+        """Copy the rows that a query yields to a table that `create` made."""
         self._connection.execute(
-            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(self._relations[table], rows)
+            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(relation, rows)
         )
 
     def __contains__(self, table: str) -> bool:

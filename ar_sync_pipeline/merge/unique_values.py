@@ -18,6 +18,7 @@ from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.definition_texts import comparable_text
+from ar_sync_pipeline.postgres.sql_parts import column_list
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 _MOST_COLUMNS = 4
@@ -128,7 +129,7 @@ def predicate(unique: UniqueKey) -> sql.SQL:
 def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
     return _elements(
         sql.SQL("{}, {}").format(
-            difference.identity.values("t"), _columns("t", difference.target.columns_of(unique))
+            difference.identity.values("t"), column_list(difference.target.columns_of(unique), "t")
         ),
         sql.SQL("{} AS t").format(difference.target.rows),
         difference,
@@ -195,7 +196,3 @@ def _elements(
     return sql.SQL("SELECT {}, {} FROM ({}) AS x WHERE {}").format(
         difference.identity.stored_list("x"), elements(unique), rows, predicate(unique)
     )
-
-
-def _columns(alias: str, names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(alias, name) for name in names)

@@ -126,7 +126,7 @@ def _held(
     target = staged.target
     source, values = held_digest_source(target)
     query = sql.SQL("SELECT count(*), {} FROM {}").format(
-        digest_of(connection, target.columns, values, alias="t"), source
+        digest_of(connection, target.columns, values), source
     )
     if not staged.speaks_for_all_rows:
         query = sql.SQL("{} JOIN {} AS n ON {}").format(
@@ -141,7 +141,7 @@ def _held(
 def _staged(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDigest:
     """Return the digest of the archive's own rows."""
     query = sql.SQL("SELECT count(*), {} FROM {} AS t").format(
-        digest_of(connection, staged.manifest.columns, alias="t"), staged.relation
+        digest_of(connection, staged.manifest.columns), staged.relation
     )
     if chunk.key_range is not None:
         query = sql.SQL("{} WHERE {}").format(query, _in_range(staged, chunk))
@@ -160,11 +160,9 @@ def _in_range(staged: StagedTable, chunk: Chunk) -> sql.Composable:
 def _not_spared(staged: StagedTable, spared: sql.Identifier | None) -> sql.Composable:
     if spared is None:
         return sql.SQL("true")
-    return sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
-        spared, staged.target.identity.matches("t", "s")
-    )
+    return sql.SQL("NOT {}").format(staged.target.identity.is_in("t", spared))
 
 
 def _digest(connection: Connection, query: sql.Composed) -> ChunkDigest:
-    row = connection.execute(query).fetchone()
-    return ChunkDigest(row[0], str(row[1])) if row else ChunkDigest(0, "0")
+    ((row_count, digest),) = connection.execute(query).fetchall()
+    return ChunkDigest(row_count, str(digest))

@@ -48,7 +48,7 @@ class MergeResult:
 
     plans: tuple[TablePlan, ...]
     rows_before: Mapping[str, int]
-    fired: tuple[str, ...] = ()
+    fired: tuple[str, ...]
     keeps_absent: frozenset[str] = frozenset()
 
 

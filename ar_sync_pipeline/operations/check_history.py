@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import takewhile
 
 import dagster as dg
-from sqlalchemy import ColumnElement, func, or_, select, true
+from sqlalchemy import ColumnElement, func, or_, select
 
 from ar_sync_pipeline.operations.check_evaluation import key_of
 from ar_sync_pipeline.operations.dagster_internals import (
@@ -158,14 +158,14 @@ def _delete_without_run(
 
 
 def delete_old_evaluations(
-    instance: dg.DagsterInstance, before: datetime, names: PairNames | None
+    instance: dg.DagsterInstance, before: datetime, names: PairNames
 ) -> None:
     """Delete old evaluations without a run; the newest one of each check is kept.
 
     Args:
         instance: Dagster instance.
         before: Evaluations older than this are deleted.
-        names: Names of the pair whose checks these are; None: of all checks.
+        names: Names of the pair whose checks these are.
     """
     storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
     if not isinstance(storage, SqlEventLogStorage):
@@ -180,7 +180,7 @@ def delete_old_evaluations(
     _delete_where(
         storage,
         checks.c.run_id == RUNLESS_RUN_ID,
-        true() if names is None else is_of_pair(checks.c.asset_key, names),
+        is_of_pair(checks.c.asset_key, names),
         checks.c.evaluation_event_timestamp < before.astimezone(UTC).replace(tzinfo=None),
         ~is_newest,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, Field
 
-from ar_sync_pipeline.settings.loading import PREFIX
+from ar_sync_pipeline.settings.loading import field_name, variable_name
 from ar_sync_pipeline.settings.model import SettingProblem, SettingsError, variables
 
 _FROM_OUTSIDE = "SSH_AUTH_SOCK"
@@ -43,8 +43,8 @@ def environment_of(
     problems = tuple(_problems(attributes, model, environ))
     if problems:
         raise SettingsError(side, problems)
-    made = {_variable(name): _as_text(value) for name, value in attributes.settings.items()}
-    made |= {_variable(name): environ[held_by] for name, held_by in attributes.secrets.items()}
+    made = {variable_name(name): _as_text(value) for name, value in attributes.settings.items()}
+    made |= {variable_name(name): environ[held_by] for name, held_by in attributes.secrets.items()}
     return made | {name: environ[name] for name in (_FROM_OUTSIDE,) if name in environ}
 
 
@@ -61,13 +61,13 @@ class PairScaffolder(dg.Scaffolder[Any]):
         """Write ``defs.yaml``, with examples as values."""
         pair = request.target_path.name
         known = variables(self.model)
-        required = {_setting(name): one for name, one in known.items() if one.default is None}
+        required = {field_name(name): one for name, one in known.items() if one.default is None}
         settings = {
             name: _example(name, one.example, pair)
             for name, one in required.items()
             if not one.secret
         }
-        secrets = [name for name in _SECRETS_SHOWN if _variable(name) in known]
+        secrets = [name for name in _SECRETS_SHOWN if variable_name(name) in known]
         dg.scaffold_component(
             request,
             {
@@ -82,7 +82,7 @@ def _problems(
 ) -> Iterator[SettingProblem]:
     known = variables(model)
     for name in attributes.settings:
-        variable = known.get(_variable(name))
+        variable = known.get(variable_name(name))
         if variable is not None and variable.secret:
             yield SettingProblem(
                 f"settings.{name}",
@@ -96,21 +96,13 @@ def _problems(
                 f"secrets.{name}",
                 f"the environment has no variable {held_by}",
                 "set it for the code server, or name another one",
-                _variable(name),
+                variable_name(name),
             )
 
 
 def _example(setting: str, example: str, pair: str) -> str:
     """Return an example value; pairs with the same folder would overwrite each other's files."""
     return f"{example}/{pair}" if setting.endswith("_fldr") else example
-
-
-def _variable(setting: str) -> str:
-    return PREFIX + setting.upper()
-
-
-def _setting(variable: str) -> str:
-    return variable.removeprefix(PREFIX).lower()
 
 
 def _as_text(value: object) -> str:

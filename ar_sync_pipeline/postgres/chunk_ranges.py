@@ -8,6 +8,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
 from ar_sync_pipeline.postgres import digest
+from ar_sync_pipeline.postgres.sql_parts import TRUE
 
 _MOST_RANGES = 64
 _FIRST_KEY = sql.SQL("'-9223372036854775808'::bigint")
@@ -61,7 +62,7 @@ def outside_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Compose
     """
     skipped = sorted(numbers)
     if not skipped:
-        return sql.SQL("true").format()
+        return TRUE
     ranges = _gaps(skipped)
     if len(ranges) > _MOST_RANGES:
         return sql.SQL("{} <> ALL ({}::bigint[])").format(

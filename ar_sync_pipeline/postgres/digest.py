@@ -86,19 +86,16 @@ def digest_of(
     connection: Connection,
     columns: Sequence[Column],
     value_of: dict[str, sql.Composable] | None = None,
-    *,
-    alias: str,
 ) -> sql.Composed:
-    """Return the aggregate expression for the digest of the rows of ``alias``.
+    """Return the aggregate expression for the digest of the rows ``t``.
 
     It is the sum of what `row_digest` returns.
 
     Args:
         columns: Shared columns; the digest does not depend on their order in the table.
         value_of: Expressions to read instead of the column, by column name.
-        alias: Alias of the relation in the query.
     """
-    return digest_of_rows(row_digest(connection, columns, value_of, alias=alias))
+    return digest_of_rows(row_digest(connection, columns, value_of, alias="t"))
 
 
 def digest_of_rows(one: sql.Composable) -> sql.Composed:

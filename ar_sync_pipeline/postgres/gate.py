@@ -62,7 +62,7 @@ def schema_mismatches(
     manifest: Manifest,
     catalog: Catalog,
     tables: Mapping[str, TableFacts],
-    types: Sequence[TypeDefinition] = (),
+    types: Sequence[TypeDefinition],
 ) -> list[str]:
     """Return messages on the first parts of the archive's tables that the receiver lacks.
 

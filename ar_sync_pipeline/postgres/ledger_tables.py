@@ -24,13 +24,22 @@ _LOCK_WAIT = "10s"
 
 def ensure_ledger(connection: Connection) -> None:
     """Create the schema and its tables if they are missing."""
-    row = connection.execute(_EXISTING).fetchone()
-    has_schema, has_tables = row or (False, False)
+    ((_, has_tables),) = connection.execute(_EXISTING).fetchall()
     if not has_tables:
         with creating_tables(connection):
-            if not has_schema:
-                connection.execute("CREATE SCHEMA IF NOT EXISTS ar_sync")
+            ensure_schema(connection)
             connection.execute(_TABLES)
+
+
+def ensure_schema(connection: Connection) -> None:
+    """Create the schema of the ledger if it is missing.
+
+    CREATE SCHEMA, with IF NOT EXISTS too, requires CREATE on the database (PostgreSQL manual,
+    CREATE SCHEMA), which the role need not have if an administrator created the schema.
+    """
+    if not scalar(connection, "SELECT to_regnamespace('ar_sync') IS NOT NULL"):
+        with creating_tables(connection):
+            connection.execute("CREATE SCHEMA IF NOT EXISTS ar_sync")
 
 
 @contextmanager
@@ -164,8 +173,6 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELE
 """
 
 
-# CREATE SCHEMA, with IF NOT EXISTS too, requires CREATE on the database (PostgreSQL manual, CREATE
-# SCHEMA), which the role need not have if an administrator created the schema.
 _EXISTING = (
     "SELECT to_regnamespace('ar_sync') IS NOT NULL,"
     " to_regclass('ar_sync.replicated_catalog') IS NOT NULL"

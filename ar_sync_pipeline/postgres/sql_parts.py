@@ -9,6 +9,9 @@ from psycopg import sql
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 
+TRUE = sql.SQL("true").format()
+FALSE = sql.SQL("false").format()
+
 
 def column_list(names: Iterable[str], alias: str | None = None) -> sql.Composed:
     """Return quoted column names, comma separated, each qualified by ``alias`` if one is given."""
@@ -48,6 +51,12 @@ def any_null(alias: str, names: Iterable[str]) -> sql.Composed:
 def exists(connection: Connection, rows: sql.Composable) -> bool:
     """Return whether ``FROM rows`` yields a row; ``rows`` may end with a WHERE."""
     return bool(scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(rows)))
+
+
+def relation_exists(connection: Connection, relation: sql.Identifier) -> bool:
+    """Return whether a table or view exists."""
+    query = "SELECT pg_catalog.to_regclass(%s) IS NOT NULL"
+    return bool(scalar(connection, query, [relation.as_string(connection)]))
 
 
 def add_primary_key(connection: Connection, table: sql.Composable, names: Iterable[str]) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.postprocess import run_builtin
 from ar_sync_pipeline.transform.rejected_rows import Severity
 from ar_sync_pipeline.transform.transapp.report import RESULTS, TransformReport
-from ar_sync_pipeline.visible_text import as_markdown
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def builtin_metadata(report: TransformReport) -> dict[str, Any]:
         **{f"rows_{_key(result)}": report.rows.get(result, 0) for result in RESULTS},
         "rejected_rows": by_severity[Severity.ERROR],
         "rejected_details": by_severity[Severity.INFO],
-        "rejected_by_reason": dg.MetadataValue.md(_rejected_table(report)),
+        "rejected_by_reason": _rejected_table(report),
         **{
             f"seconds_{_key(step)}": round(seconds, 3)
             for step, seconds in sorted(report.seconds.items())
@@ -67,13 +67,9 @@ def metadata_of_no_rows() -> dict[str, Any]:
     return {"seconds": 0.0, **builtin_metadata(TransformReport({}, {}, {}, {}, 0))}
 
 
-def _rejected_table(report: TransformReport) -> str:
-    lines = ["| step | severity | reason | rows |", "|---|---|---|--:|"]
-    lines += [
-        f"| {as_markdown(step)} | {severity} | {as_markdown(reason)} | {count:,} |"
-        for (step, severity, reason), count in sorted(report.rejected.items())
-    ]
-    return "\n".join(lines) if report.rejected else "none"
+def _rejected_table(report: TransformReport) -> dg.MarkdownMetadataValue | str:
+    rows = [(*reason, count) for reason, count in sorted(report.rejected.items())]
+    return markdown_table(("step", "severity", "reason", "rows"), rows)
 
 
 def _key(name: str) -> str:

@@ -22,15 +22,10 @@ class SenderSite:
     clock: Clock
 
     @property
-    def url(self) -> str:
-        """URL of the sender's database; it contains the password."""
-        return self.settings.database_url
-
-    @property
     def database(self) -> SenderDatabase:
         """The sender's database, as dumps read it."""
         return SenderDatabase(
-            self.url,
+            self.settings.database_url,
             self.catalog,
             self.clock,
             self.settings.max_blocking_seconds,

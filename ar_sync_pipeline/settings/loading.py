@@ -73,13 +73,23 @@ class SettingsError(ValidationProblemsError[SettingProblem]):
         )
 
 
+def variable_name(field: str) -> str:
+    """Return the name of the variable of a field of settings."""
+    return PREFIX + field.upper()
+
+
+def field_name(variable: str) -> str:
+    """Return the name of the field that a variable sets."""
+    return variable.removeprefix(PREFIX).lower()
+
+
 @cache
 def variables(model: type[BaseModel]) -> MappingProxyType[str, DescribedVariable]:
     """Return every variable of a side by its name, in the order of the model's fields."""
     described = {}
     for field, info in model.model_fields.items():
         about = next(part for part in info.metadata if isinstance(part, Variable))
-        name = PREFIX + field.upper()
+        name = variable_name(field)
         default = None if info.is_required() else _as_text(info.default)
         secret = _mentions_secret(info.annotation)
         described[name] = DescribedVariable(name, about.meaning, about.example, default, secret)
@@ -104,7 +114,7 @@ def load(
     known = variables(model)
     given = given_variables(environ)
     problems = list(found_before)
-    own = {_field(name): value for name, value in given.items() if name in known}
+    own = {field_name(name): value for name, value in given.items() if name in known}
     settings = None
     try:
         settings = model.model_validate(own)
@@ -145,14 +155,10 @@ def meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> list[str
     return [guess, *(one for one in longer if one != guess)]
 
 
-def _field(name: str) -> str:
-    return name.removeprefix(PREFIX).lower()
-
-
 def _problem(
     detail: ErrorDetails, known: Mapping[str, DescribedVariable], given: Mapping[str, str]
 ) -> SettingProblem:
-    name = PREFIX + str(detail["loc"][0]).upper()
+    name = variable_name(str(detail["loc"][0]))
     variable = known[name]
     if detail["type"] == "missing":
         example = f", for example {variable.example}" if variable.example else ""

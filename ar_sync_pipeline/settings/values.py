@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from ar_sync_pipeline.files import is_kind, may
 from ar_sync_pipeline.settings.cron import cron_problem
 
 INVALID_VALUE = "setting"
@@ -327,17 +328,6 @@ def _absolute(value: object) -> Path:
     return path
 
 
-def _is(kind: Callable[[Path], bool], path: Path) -> bool:
-    try:
-        return kind(path)
-    except OSError:  # for example no permission to enter a parent folder
-        return False
-
-
-def _allowed(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
-
-
 def folder(*, writable: bool) -> BeforeValidator:
     """Return a validator of an existing folder, by absolute path, that this user can read.
 
@@ -347,12 +337,12 @@ def folder(*, writable: bool) -> BeforeValidator:
 
     def check(value: object) -> Path:
         path = _absolute(value)
-        if not _is(Path.is_dir, path):
-            found = "is not a folder" if _is(Path.exists, path) else "does not exist"
+        if not is_kind(Path.is_dir, path):
+            found = "is not a folder" if is_kind(Path.exists, path) else "does not exist"
             raise invalid_value(found, "make the folder, or correct the path")
-        if not _allowed(path, os.R_OK | os.X_OK):
+        if not may(path, os.R_OK | os.X_OK):
             raise invalid_value("cannot be read by this user", "give this user read permission")
-        if writable and not _allowed(path, os.W_OK):
+        if writable and not may(path, os.W_OK):
             if os.statvfs(path).f_flag & os.ST_RDONLY:
                 raise invalid_value(
                     "is on a file system that is mounted read-only",
@@ -367,7 +357,7 @@ def folder(*, writable: bool) -> BeforeValidator:
 def own_folder(value: object) -> Path:
     """Parse the absolute path of a folder that is made when it is needed."""
     path = _absolute(value)
-    if _is(Path.exists, path) and not _is(Path.is_dir, path):
+    if is_kind(Path.exists, path) and not is_kind(Path.is_dir, path):
         raise invalid_value("is not a folder", "name a folder; it is made when it is needed")
     return path
 
@@ -390,10 +380,10 @@ def web_address(value: object) -> object:
 def readable_file(value: object) -> Path:
     """Parse the absolute path of an existing regular file that this user can read."""
     path = _absolute(value)
-    if not _is(Path.is_file, path):
-        found = "is not a file" if _is(Path.exists, path) else "does not exist"
+    if not is_kind(Path.is_file, path):
+        found = "is not a file" if is_kind(Path.exists, path) else "does not exist"
         raise invalid_value(found, "make the file, or correct the path")
-    if not _allowed(path, os.R_OK):
+    if not may(path, os.R_OK):
         raise invalid_value("cannot be read by this user", "give this user read permission")
     return path
 

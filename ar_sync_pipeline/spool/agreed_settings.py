@@ -35,7 +35,7 @@ class AgreedSettings(ReceiverFile):
     partial_interval: _Minutes
     time: _Minutes
 
-    def write(self, spool: Path, *, signing_keys: Sequence[bytes] = ()) -> None:
+    def write(self, spool: Path, *, signing_keys: Sequence[bytes]) -> None:
         """Write the file unless it already contains these settings.
 
         Raises:

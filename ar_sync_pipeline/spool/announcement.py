@@ -57,7 +57,7 @@ class ExpectedArchive:
 
 
 def expected_archive(
-    spool: Path, now: datetime, *, signing_keys: Collection[bytes] = ()
+    spool: Path, now: datetime, *, signing_keys: Collection[bytes]
 ) -> ExpectedArchive | None:
     """Return what a fresh announcement says; None: there is none, or it cannot be used."""
     try:

@@ -6,6 +6,7 @@ The sender reads it over SFTP: its next partial contains every change since this
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -60,3 +61,8 @@ class Checkpoint(ReceiverFile):
         Field(max_length=MOST_UNVERIFIED),
     ] = ()
     more_unverified: _Count = 0
+
+    @property
+    def reached_at(self) -> datetime | None:
+        """Time of the snapshot up to which the receiver has everything; None: of none."""
+        return self.watermark.snapshot_at if self.watermark else None

@@ -79,7 +79,7 @@ def receipt_filename(archive: ArchiveName) -> str:
     return archive.applied + RECEIPT_SUFFIX
 
 
-def parse_receipt(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Receipt:
+def parse_receipt(content: bytes, *, signing_keys: Collection[bytes]) -> Receipt:
     """Read a receipt from bytes of any origin.
 
     Raises:
@@ -88,7 +88,7 @@ def parse_receipt(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Re
     return parse_signed(Receipt, content, what="a receipt", keys=signing_keys)
 
 
-def write_receipt(spool: Path, receipt: Receipt, *, signing_keys: Sequence[bytes] = ()) -> Path:
+def write_receipt(spool: Path, receipt: Receipt, *, signing_keys: Sequence[bytes]) -> Path:
     """Write or replace the receipt of an archive atomically.
 
     Raises:
@@ -109,7 +109,7 @@ def list_receipts(spool: Path) -> list[ArchiveName]:
 
 
 def read_receipt(
-    spool: Path, archive: ArchiveName, *, signing_keys: Collection[bytes] = ()
+    spool: Path, archive: ArchiveName, *, signing_keys: Collection[bytes]
 ) -> Receipt | None:
     """Return the receipt of an archive; None if there is none.
 

@@ -25,7 +25,7 @@ class ReceiverFile(SignedJson):
     """Name of the file in ``receipts/``."""
 
     @classmethod
-    def parse(cls, content: bytes, *, signing_keys: Collection[bytes] = ()) -> Self:
+    def parse(cls, content: bytes, *, signing_keys: Collection[bytes]) -> Self:
         """Read the file from bytes of any origin.
 
         Raises:
@@ -34,7 +34,7 @@ class ReceiverFile(SignedJson):
         return parse_signed(cls, content, what=f"{RECEIPTS}/{cls.FILE}", keys=signing_keys)
 
     @classmethod
-    def read(cls, spool: Path, *, signing_keys: Collection[bytes] = ()) -> Self | None:
+    def read(cls, spool: Path, *, signing_keys: Collection[bytes]) -> Self | None:
         """Read the file; return None if none was written yet.
 
         Raises:
@@ -43,7 +43,7 @@ class ReceiverFile(SignedJson):
         content = read_small(spool, cls.FILE)
         return None if content is None else cls.parse(content, signing_keys=signing_keys)
 
-    def write(self, spool: Path, *, signing_keys: Sequence[bytes] = ()) -> None:
+    def write(self, spool: Path, *, signing_keys: Sequence[bytes]) -> None:
         """Write or replace the file atomically.
 
         Raises:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.ledger_tables import creating_tables, ensure_schema
 from ar_sync_pipeline.postgres.scalar import scalar
 
 
@@ -61,12 +62,10 @@ class RejectedRows:
     examples: tuple[str, ...]
 
 
-# CREATE SCHEMA IF NOT EXISTS requires CREATE on the database even if the schema exists
-# (PostgreSQL manual, CREATE SCHEMA), so existence is checked first.
-_SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
 _TABLE_EXISTS = "SELECT to_regclass('ar_sync.rejected_row') IS NOT NULL"
+_ANY_REJECTED = "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"
 _CREATE_TABLE = """
-CREATE TABLE ar_sync.rejected_row (
+CREATE TABLE IF NOT EXISTS ar_sync.rejected_row (
   table_name text NOT NULL,
   primary_key text NOT NULL,
   step text NOT NULL,
@@ -115,10 +114,9 @@ WHERE old.table_name = {name} AND old.primary_key ~ '^[0-9]{{1,18}}$'
 
 def prepare_rejected_rows(connection: Connection) -> None:
     """Create the schema and the table if they are missing."""
-    with connection.transaction():
-        if not scalar(connection, _SCHEMA_EXISTS):
-            connection.execute("CREATE SCHEMA ar_sync")
-        if not scalar(connection, _TABLE_EXISTS):
+    ensure_schema(connection)
+    if not scalar(connection, _TABLE_EXISTS):
+        with creating_tables(connection):
             connection.execute(_CREATE_TABLE)
 
 
@@ -149,7 +147,7 @@ def record_rejections(
         "severities": [one.severity.value for one in found],
         "now": now,
     }
-    if scalar(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
+    if scalar(connection, _ANY_REJECTED):
         connection.execute(_DELETE_OUTDATED, values)
     if found:
         connection.execute(_UPSERT, values)
@@ -157,7 +155,7 @@ def record_rejections(
 
 def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:
     """Remove the entries of deleted rows."""
-    if not scalar(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
+    if not scalar(connection, _ANY_REJECTED):
         return
     for table in tables:
         connection.execute(

@@ -18,10 +18,9 @@ from psycopg import sql
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LockWaitError
-from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.ledger_tables import ensure_schema
 from ar_sync_pipeline.postgres.session_settings import application_settings, default_search_path
 
-_SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
 _CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS ar_sync.transform_mark (
   seen_at timestamptz PRIMARY KEY,
@@ -138,8 +137,7 @@ def _locked(table: str) -> LockWaitError:
 
 def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str | None:
     """Record the current snapshot; return one that is at least ``limit`` old, if any."""
-    if not scalar(connection, _SCHEMA_EXISTS):
-        connection.execute("CREATE SCHEMA ar_sync")
+    ensure_schema(connection)
     connection.execute(_CREATE_TABLE)
     connection.execute(_FORGET_FOREIGN)
     connection.execute(_MARK, (now,))

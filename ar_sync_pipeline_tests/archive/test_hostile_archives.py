@@ -351,7 +351,7 @@ def test_repeated_extra_missing_and_reordered_members_are_refused(tmp_path: Path
 
     for rest in (b + a, a + a, a, a + b + b, a + b + member("c", b"c")):
         refusal(forge(tmp_path, manifest, rest + END_OF_ARCHIVE))
-    verify_archive(forge(tmp_path, manifest, a + b + END_OF_ARCHIVE))
+    verify_archive(forge(tmp_path, manifest, a + b + END_OF_ARCHIVE), signing_keys=())
 
 
 def test_a_member_listed_twice_is_refused(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_a_chunk_that_is_not_one_zstd_frame_is_refused(tmp_path: Path, content: 
 )
 def test_each_limit_holds(archive: Path, limits: ReadLimits, words: str) -> None:
     with pytest.raises(CorruptArchiveError, match=words):
-        verify_archive(archive, limits=limits)
+        verify_archive(archive, limits=limits, signing_keys=())
 
 
 def test_a_manifest_that_claims_gigabytes_costs_no_memory(tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_a_manifest_that_claims_gigabytes_costs_no_memory(tmp_path: Path) -> Non
         refusal(path)
         verify = pytest.raises(CorruptArchiveError, match="too early")
         with verify:
-            verify_archive(path, limits=ReadLimits(manifest_bytes=2**40))
+            verify_archive(path, limits=ReadLimits(manifest_bytes=2**40), signing_keys=())
         assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
     finally:
         tracemalloc.stop()
@@ -447,7 +447,7 @@ def test_the_file_must_be_named_as_what_it_holds(archive: Path) -> None:
         assert "name" in str(refusal(archive.rename(archive.with_name(name))))
         archive.with_name(name).rename(archive)
     applied = archive.rename(archive.with_name(make_manifest().name.applied))
-    verify_archive(applied)
+    verify_archive(applied, signing_keys=())
 
 
 def test_with_a_key_an_archive_must_carry_that_keys_signature(
@@ -460,7 +460,7 @@ def test_with_a_key_an_archive_must_carry_that_keys_signature(
     assert isinstance(refusal(forge(tmp_path, content), key=KEY), UnsignedArchiveError)
     unsigned = forge(tmp_path, make_manifest().to_json())
     assert "not signed" in str(refusal(unsigned, key=KEY))
-    verify_archive(unsigned)
+    verify_archive(unsigned, signing_keys=())
 
 
 @_one_folder
@@ -474,7 +474,7 @@ def test_no_text_of_an_archive_reaches_a_message_raw(tmp_path: Path, text: str) 
 
 def test_an_unreadable_file_differs_from_a_bad_archive(tmp_path: Path) -> None:
     with pytest.raises(UnreadableArchiveError):
-        verify_archive(tmp_path / NAME)
+        verify_archive(tmp_path / NAME, signing_keys=())
     (tmp_path / NAME).symlink_to("/etc/passwd")
     assert "symbolic link" in str(refusal(tmp_path / NAME))
     (tmp_path / NAME).unlink()

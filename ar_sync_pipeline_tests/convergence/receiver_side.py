@@ -156,11 +156,11 @@ class ReceiverSide:
     def seen_from_sender(self) -> ReceiverView:
         waiting = frozenset(archive.name.applied for archive in list_waiting(self.spool))
         checkpoint = self.checkpoint()
-        can_read = current(Capabilities.read(self.spool), checkpoint)
+        can_read = current(Capabilities.read(self.spool, signing_keys=()), checkpoint)
         return ReceiverView(checkpoint, waiting, capabilities=can_read)
 
     def checkpoint(self) -> Checkpoint | None:
-        return Checkpoint.read(self.spool)
+        return Checkpoint.read(self.spool, signing_keys=())
 
     def spooled(self) -> Sequence[SpooledArchive]:
         """Archives that wait or were applied, and are still there."""

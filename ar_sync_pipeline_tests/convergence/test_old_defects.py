@@ -124,7 +124,7 @@ def test_d33_all_rows_of_a_partial_are_of_one_instant(filled: TwoSites) -> None:
         writer.execute("UPDATE app_parent SET label = 'both' WHERE id = 1")
         writer.execute("UPDATE app_child SET amount = -1, changed = now() WHERE parent_id = 1")
         path = filled.partial(recent_window(), since=base)
-    assert sum(table.row_count for table in verify_archive(path).tables) == 0
+    assert sum(table.row_count for table in verify_archive(path, signing_keys=()).tables) == 0
     filled.partial(recent_window(), since=watermark_of(path))
     filled.load()
     assert equal(filled, PARENTS)
@@ -214,7 +214,7 @@ def test_d9_rows_that_an_event_needs_are_found_by_the_databases_own_foreign_keys
     )
     # Without a watermark only the child is chosen; all other rows are those that it refers to.
     path = small_sites.partial(recent_window())
-    sent = {table.name: table.row_count for table in verify_archive(path).tables}
+    sent = {table.name: table.row_count for table in verify_archive(path, signing_keys=()).tables}
     assert sent == {"app_child": 1, "app_a": 9, "app_b": 9, "app_c": 9, "app_parent": 9}
     small_sites.load()
     assert equal(small_sites, "SELECT * FROM app_c ORDER BY id")
@@ -224,4 +224,6 @@ def test_window_of_a_range_of_missed_windows_is_one_archive(filled: TwoSites) ->
     end = datetime.now(UTC) + timedelta(minutes=1)
     filled.at_sender("UPDATE app_child SET changed = now() - interval '5 hours' WHERE id <= 20")
     path = filled.partial(Window(start=end - timedelta(hours=6), end=end))
-    assert {t.name: t.row_count for t in verify_archive(path).tables}["app_child"] == 20
+    assert {t.name: t.row_count for t in verify_archive(path, signing_keys=()).tables}[
+        "app_child"
+    ] == 20

@@ -37,7 +37,7 @@ def test_statements_of_all_sessions_are_cancelled(
     url = database_factory()
     with ExitStack() as stack:
         sessions = [stack.enter_context(connect(url, application="dump")) for _ in range(2)]
-        writer = WholeTables(sessions, tmp_path, None)
+        writer = WholeTables(sessions, tmp_path, None, redefined=frozenset(), held={})
 
         def work(connection: Connection, _table: int) -> None:
             connection.execute(LONG)

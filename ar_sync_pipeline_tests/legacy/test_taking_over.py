@@ -190,7 +190,7 @@ def test_new_sender_cannot_start_from_an_old_archives_watermark(
     filled_receiver: OldReceiver,
 ) -> None:
     """It belongs to no cluster, so the new sender's first partial counts by its window alone."""
-    checkpoint = Checkpoint.read(filled_receiver.spool)
+    checkpoint = Checkpoint.read(filled_receiver.spool, signing_keys=())
     assert checkpoint is not None
     old = checkpoint.watermark
     assert old is not None

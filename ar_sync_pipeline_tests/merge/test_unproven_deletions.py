@@ -88,7 +88,7 @@ def reasons(sites: TwoSites) -> list[str]:
 def requested(sites: TwoSites) -> str | None:
     """Return the table for which the receiver asks the sender for a complete."""
     (parked,) = list_parked(sites.spool)
-    receipt = read_receipt(sites.spool, parked.name)
+    receipt = read_receipt(sites.spool, parked.name, signing_keys=())
     assert receipt is not None
     return receipt.lacking.tables[0].name if receipt.lacking else None
 

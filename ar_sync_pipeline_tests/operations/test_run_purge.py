@@ -21,7 +21,11 @@ WINDOWS = dg.StaticPartitionsDefinition(["one", "two"])
 OURS = "__repository__@sender"
 
 
-@dg.asset(partitions_def=WINDOWS, check_specs=[dg.AssetCheckSpec("sound", asset="archive")])
+@dg.asset(
+    key_prefix="partial",
+    partitions_def=WINDOWS,
+    check_specs=[dg.AssetCheckSpec("sound", asset=["partial", "archive"])],
+)
 def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
     if context.run.tags.get("fails"):
         raise dg.Failure("as asked")
@@ -49,9 +53,7 @@ def run(instance: dg.DagsterInstance, window: str = "one", **tags: str) -> str:
     return result.run_id
 
 
-def purge(
-    instance: dg.DagsterInstance, days_later: float, names: PairNames | None = None
-) -> Purged:
+def purge(instance: dg.DagsterInstance, days_later: float, names: PairNames = ALONE) -> Purged:
     now = datetime.now(UTC) + timedelta(days=days_later)
     return purge_runs(instance, LIFETIMES, lambda: now, lambda run: "other" not in run.tags, names)
 
@@ -209,7 +211,7 @@ def test_what_was_found_by_the_checks_of_another_pair_stays(
 def test_events_without_a_run_are_deleted_but_for_the_newest_of_each_asset(
     instance: dg.DagsterInstance,
 ) -> None:
-    other = dg.AssetKey("other")
+    other = dg.AssetKey(["receiver", "other"])
     for number in range(3):
         for key in (archive.key, other):
             materialization = dg.AssetMaterialization(

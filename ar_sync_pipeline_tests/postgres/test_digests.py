@@ -267,7 +267,7 @@ def digest_of_value(
 ) -> str:
     sent = column or Column(name="value", type=kind, nullable=True)
     query = sql.SQL("SELECT {} FROM (SELECT CAST({} AS {}) AS value) AS t").format(
-        digest_of(connection, [sent], alias="t"),
+        digest_of(connection, [sent]),
         sql.SQL(value),
         sql.SQL(kind),
     )
@@ -286,9 +286,7 @@ def digest(connection: Connection, rows: Sequence[Row]) -> ChunkDigest:
         "SELECT count(*), {} FROM unnest(%s::int4[], %s::text[], %s::float8[]) t(a,b,c)"
     )
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    row = connection.execute(
-        query.format(digest_of(connection, COLUMNS, alias="t")), columns
-    ).fetchone()
+    row = connection.execute(query.format(digest_of(connection, COLUMNS)), columns).fetchone()
     assert row is not None
     return ChunkDigest(row[0], str(row[1]))
 

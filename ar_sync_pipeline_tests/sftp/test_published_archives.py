@@ -148,8 +148,8 @@ def test_receipts_and_the_checkpoint_can_be_read_and_not_changed(accounts: TwoAc
     archive = accounts.applied()
     receipt = Receipt(archive=archive.name.applied, state=ReceiptState.APPLIED, at=now())
     with as_receiver(accounts.server):
-        write_receipt(accounts.spool, receipt)
-        Checkpoint(at=now()).write(accounts.spool)
+        write_receipt(accounts.spool, receipt, signing_keys=())
+        Checkpoint(at=now()).write(accounts.spool, signing_keys=())
     for name in (receipt_filename(archive.name), "position.json"):
         path = accounts.spool / "receipts" / name
         accounts.cannot_harm(path)

@@ -80,8 +80,8 @@ def fill(spool: Path) -> None:
             os.chown(path, 65534, 65534)  # as published by another account, hence copied
     for state in (SpoolState.PARKED, SpoolState.QUARANTINED):
         write_reason(archive_in(spool, state).path, BEHIND, NOON)
-    write_receipt(spool, RECEIPT)
-    CHECKPOINT.write(spool)
+    write_receipt(spool, RECEIPT, signing_keys=())
+    CHECKPOINT.write(spool, signing_keys=())
     for folder in (".incoming", "parked", "quarantine"):
         (spool / folder / ".writing-0123456789abcdef").write_bytes(b"left")
 
@@ -116,12 +116,12 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
         "partial",
         lambda s: apply_retention([Decision(archive_in(s, SpoolState.APPLIED), False, "old")]),
     ),
-    "write a receipt": ("receipts", lambda s: write_receipt(s, RECEIPT)),
-    "read a receipt": ("receipts", lambda s: read_receipt(s, NAME)),
+    "write a receipt": ("receipts", lambda s: write_receipt(s, RECEIPT, signing_keys=())),
+    "read a receipt": ("receipts", lambda s: read_receipt(s, NAME, signing_keys=())),
     "list receipts": ("receipts", list_receipts),
     "clean receipts": ("receipts", lambda s: clean_receipts(s, older_than=OLD)),
-    "write the checkpoint": ("receipts", CHECKPOINT.write),
-    "read the checkpoint": ("receipts", Checkpoint.read),
+    "write the checkpoint": ("receipts", lambda s: CHECKPOINT.write(s, signing_keys=())),
+    "read the checkpoint": ("receipts", lambda s: Checkpoint.read(s, signing_keys=())),
     "write a reason": ("parked", lambda s: write_reason(archive_in(s, PARKED).path, BEHIND, NOON)),
     "read a reason": ("parked", lambda s: read_reason(archive_in(s, PARKED).path)),
     "look whether it was read": ("parked", lambda s: VerifiedFile.of(archive_in(s, PARKED).path)),
@@ -335,20 +335,20 @@ class TestSmallFilesThatAreNone:
     ) -> None:
         put_there(spool / "receipts" / receipt_filename(NAME), outside)
         with pytest.raises(ReceiptError, match="delete the file"):
-            read_receipt(spool, NAME)
-        write_receipt(spool, RECEIPT)
-        assert read_receipt(spool, NAME) == RECEIPT
+            read_receipt(spool, NAME, signing_keys=())
+        write_receipt(spool, RECEIPT, signing_keys=())
+        assert read_receipt(spool, NAME, signing_keys=()) == RECEIPT
 
     def test_checkpoint_is_unreadable_and_written_again(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
     ) -> None:
         put_there(spool / "receipts" / Checkpoint.FILE, outside)
         if put_there is link_to_a_file:
-            assert Checkpoint.read(outside) == CHECKPOINT
+            assert Checkpoint.read(outside, signing_keys=()) == CHECKPOINT
         with pytest.raises(ReceiptError, match="delete the file"):
-            Checkpoint.read(spool)
-        CHECKPOINT.write(spool)
-        assert Checkpoint.read(spool) == CHECKPOINT
+            Checkpoint.read(spool, signing_keys=())
+        CHECKPOINT.write(spool, signing_keys=())
+        assert Checkpoint.read(spool, signing_keys=()) == CHECKPOINT
 
     def test_archive_is_none_and_nothing_waits_for_it(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
@@ -437,8 +437,10 @@ def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside
     for path in linked:
         os.link(target, path)
     park(spool, archive, BEHIND, at=NOON)
-    write_receipt(spool, RECEIPT.model_copy(update={"state": ReceiptState.SUPERSEDED}))
-    CHECKPOINT.write(spool)
+    write_receipt(
+        spool, RECEIPT.model_copy(update={"state": ReceiptState.SUPERSEDED}), signing_keys=()
+    )
+    CHECKPOINT.write(spool, signing_keys=())
     assert target.read_bytes() == content
     assert [path.stat().st_nlink for path in linked] == [1, 1, 1]
 

@@ -52,28 +52,28 @@ def test_receipt_comes_back_as_it_was_written(spool: Path, key: bytes | None) ->
 def test_the_account_of_the_sender_may_read_it_whatever_the_umask(spool: Path) -> None:
     before = os.umask(0o077)
     try:
-        path = write_receipt(spool, receipt())
+        path = write_receipt(spool, receipt(), signing_keys=())
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_last_state_wins(spool: Path) -> None:
-    write_receipt(spool, receipt(state=ReceiptState.PARKED))
-    write_receipt(spool, receipt(state=ReceiptState.APPLIED))
-    found = read_receipt(spool, NAME)
+    write_receipt(spool, receipt(state=ReceiptState.PARKED), signing_keys=())
+    write_receipt(spool, receipt(state=ReceiptState.APPLIED), signing_keys=())
+    found = read_receipt(spool, NAME, signing_keys=())
     assert found is not None
     assert found.state is ReceiptState.APPLIED
     assert len(list((spool / "receipts").iterdir())) == 1
 
 
 def test_archive_without_receipt_has_none(spool: Path) -> None:
-    assert read_receipt(spool, NAME) is None
+    assert read_receipt(spool, NAME, signing_keys=()) is None
 
 
 def test_missing_spool_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpoolMissingError):
-        write_receipt(tmp_path / "missing", receipt())
+        write_receipt(tmp_path / "missing", receipt(), signing_keys=())
 
 
 @pytest.mark.parametrize("key", [None, b"another key"])
@@ -107,20 +107,20 @@ def test_changed_receipt_is_refused(spool: Path) -> None:
 def test_receipt_with_a_wrong_field_is_one_sentence(change: dict[str, object]) -> None:
     content = json.dumps(json.loads(receipt().model_dump_json()) | change).encode()
     with pytest.raises(ReceiptError, match="cannot be read"):
-        parse_receipt(content)
+        parse_receipt(content, signing_keys=())
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reading_of_a_receipt(content: bytes) -> None:
     with pytest.raises(ReceiptError):
-        parse_receipt(content)
+        parse_receipt(content, signing_keys=())
 
 
 def test_huge_receipt_is_refused_unread(spool: Path) -> None:
-    path = write_receipt(spool, receipt())
+    path = write_receipt(spool, receipt(), signing_keys=())
     path.write_bytes(b" " * (MAX_BYTES + 1))
     with pytest.raises(ReceiptError, match="bytes"):
-        read_receipt(spool, NAME)
+        read_receipt(spool, NAME, signing_keys=())
 
 
 def test_other_files_among_receipts_are_ignored(spool: Path) -> None:
@@ -135,7 +135,7 @@ def test_old_receipts_go(spool: Path) -> None:
         for number in range(3)
     ]
     for name in names:
-        write_receipt(spool, receipt(name))
+        write_receipt(spool, receipt(name), signing_keys=())
     kept = [names[0].applied]
     assert clean_receipts(spool, older_than=names[2].snapshot_at, kept=kept) == [names[1]]
     assert clean_receipts(spool, older_than=names[2].snapshot_at) == [names[0]]

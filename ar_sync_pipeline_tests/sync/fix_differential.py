@@ -64,7 +64,7 @@ def assert_applied(pair: MediaSender, manifest: Manifest) -> LoadReport:
 
 
 def receipt(pair: MediaSender, manifest: Manifest) -> Receipt:
-    found = read_receipt(pair.sites.spool, manifest.name)
+    found = read_receipt(pair.sites.spool, manifest.name, signing_keys=())
     assert found is not None
     return found
 

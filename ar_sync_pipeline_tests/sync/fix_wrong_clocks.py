@@ -62,12 +62,12 @@ class WrongClocks:
         return [archive.name.waiting for archive in list_parked(self.sites.spool)]
 
     def gaps(self) -> int:
-        checkpoint = Checkpoint.read(self.sites.spool)
+        checkpoint = Checkpoint.read(self.sites.spool, signing_keys=())
         assert checkpoint is not None
         return checkpoint.gaps
 
     def watermark(self) -> Watermark:
-        checkpoint = Checkpoint.read(self.sites.spool)
+        checkpoint = Checkpoint.read(self.sites.spool, signing_keys=())
         assert checkpoint is not None
         assert checkpoint.watermark is not None
         return checkpoint.watermark

@@ -1,7 +1,7 @@
 """Definitions of one code location: with one instance for both sides, each reports its own."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -35,10 +35,10 @@ class AlertScope:
     steps: frozenset[str]
     instigators: frozenset[str]
     areas: Mapping[str, Area]
-    checks_of_areas: Mapping[dg.AssetCheckKey, Area] = field(default_factory=dict)
-    muted: Mapping[dg.AssetCheckKey, str] = field(default_factory=dict)
-    proofs: Mapping[str, str] = field(default_factory=dict)
-    docs_url: str | None = None
+    checks_of_areas: Mapping[dg.AssetCheckKey, Area]
+    muted: Mapping[dg.AssetCheckKey, str]
+    proofs: Mapping[str, str]
+    docs_url: str | None
 
     def page(self, name: str) -> str:
         """Return the address or path of a runbook page."""

@@ -24,7 +24,7 @@ def with_alerts(
     clock: Clock,
     *,
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] | None = None,
-    muted: Mapping[dg.AssetCheckKey, str] | None = None,
+    muted: Mapping[dg.AssetCheckKey, str],
     proofs: Mapping[str, str] | None = None,
 ) -> dg.Definitions:
     """Return the same definitions, with the hooks and the alert sensor.
@@ -47,7 +47,7 @@ def with_alerts(
         definitions,
         areas,
         checks_of_areas=checks_of_areas or {},
-        muted=muted or {},
+        muted=muted,
         proofs=proofs or {},
         docs_url=settings.docs_url,
     )

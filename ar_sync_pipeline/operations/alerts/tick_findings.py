@@ -31,7 +31,7 @@ def tick_findings(
     instance: dg.DagsterInstance,
     scope: AlertScope,
     now: datetime,
-    repository_id: str | None = None,
+    repository_id: str | None,
 ) -> Iterator[Problem | Success]:
     """Yield a finding from the newest finished tick of each schedule and sensor.
 
@@ -42,7 +42,7 @@ def tick_findings(
         instance: Dagster instance.
         scope: Definitions of the side.
         now: Current time; later ticks were written by a clock that was ahead.
-        repository_id: Repository of the code location; without it the ticks of all pairs are read.
+        repository_id: Repository of the code location; None: the ticks of all pairs are read.
     """
     for state in instance.all_instigator_state(repository_selector_id=repository_id):
         if state.instigator_name not in scope.instigators:

@@ -62,7 +62,7 @@ def purge_runs(
     lifetimes: Lifetimes,
     clock: Clock,
     is_own: Callable[[dg.DagsterRun], bool],
-    names: PairNames | None = None,
+    names: PairNames,
 ) -> Purged:
     """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
 
@@ -73,7 +73,7 @@ def purge_runs(
         lifetimes: How long finished runs are kept.
         clock: Returns the current time.
         is_own: Whether this host deletes a run: the output of its steps is stored here.
-        names: Names of the pair whose checks these are; None: of all checks.
+        names: Names of the pair whose checks and assets these are.
     """
     started = clock()
     delete_old_evaluations(instance, started - lifetimes.bad, names)

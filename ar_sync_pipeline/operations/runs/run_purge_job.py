@@ -33,6 +33,7 @@ def purge_job(
         names: Names of the pair.
     """
     tags = names.run_tags(side)
+    own_jobs = {*job_names, names.name(NAME)}
     lifetimes = Lifetimes(good=timedelta(days=days), bad=timedelta(days=2 * days))
 
     @dg.op(
@@ -66,7 +67,6 @@ def purge_job(
     def purge() -> None:
         delete_old_runs()
 
-    own_jobs = {*job_names, names.name(NAME)}
     return purge
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import dagster as dg
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import Connection, func, select
 
 from ar_sync_pipeline.operations.check_history import is_of_pair
 from ar_sync_pipeline.operations.dagster_internals import (
@@ -23,14 +23,14 @@ _KINDS = [
 
 
 def delete_old_runless_events(
-    instance: dg.DagsterInstance, before: datetime, names: PairNames | None
+    instance: dg.DagsterInstance, before: datetime, names: PairNames
 ) -> None:
     """Delete old events of assets without a run; the newest one of each asset and kind is kept.
 
     Args:
         instance: Dagster instance.
         before: Events older than this are deleted.
-        names: Names of the pair whose assets these are; None: of all assets.
+        names: Names of the pair whose assets these are.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
@@ -43,7 +43,7 @@ def delete_old_runless_events(
             _delete(connection, before, names)
 
 
-def _delete(connection: Connection, before: datetime, names: PairNames | None) -> None:
+def _delete(connection: Connection, before: datetime, names: PairNames) -> None:
     log, tags = SqlEventLogStorageTable, AssetEventTagsTable
     runless = log.c.run_id == RUNLESS_RUN_ID, log.c.dagster_event_type.in_(_KINDS)
     newest = (
@@ -55,7 +55,7 @@ def _delete(connection: Connection, before: datetime, names: PairNames | None) -
         select(log.c.id)
         .where(*runless)
         .where(log.c.timestamp < before.astimezone(UTC).replace(tzinfo=None))
-        .where(true() if names is None else is_of_pair(log.c.asset_key, names))
+        .where(is_of_pair(log.c.asset_key, names))
         .where(log.c.id.not_in(newest))
         .limit(_BATCH)
     )

@@ -18,6 +18,7 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.media_list import ListedFile
 from ar_sync_pipeline.archive.media_members import CarriedFile
+from ar_sync_pipeline.archive.member_names import range_below
 from ar_sync_pipeline.disk_errors import is_damaged
 from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.sync.dump.build_folder import (
@@ -118,7 +119,7 @@ class BundleFiles:
         """Return whether a folder, ``name/``, has a file that the receiver may lack."""
         row = self._connection.execute(
             "SELECT 1 FROM file WHERE path > ? AND path < ? AND status <> ? LIMIT 1",
-            [folder, folder[:-1] + "0", Status.HELD],  # "0" follows "/"
+            [*range_below(folder.removesuffix("/")), Status.HELD],
         )
         return row.fetchone() is not None
 

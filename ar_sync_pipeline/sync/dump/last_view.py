@@ -47,7 +47,7 @@ def current(said: Capabilities | None, checkpoint: Checkpoint | None) -> Capabil
 def capabilities_before(scratch: Path) -> Capabilities | None:
     """Return the capabilities that were accepted last, whatever key signed them."""
     try:
-        return Capabilities.parse((scratch / CACHED_CAPABILITIES).read_bytes())
+        return Capabilities.parse((scratch / CACHED_CAPABILITIES).read_bytes(), signing_keys=())
     except (FileNotFoundError, ReceiptError):
         return None
 
@@ -55,7 +55,7 @@ def capabilities_before(scratch: Path) -> Capabilities | None:
 def believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
     """Return the checkpoint that was accepted last, whatever key signed it, if still possible."""
     try:
-        checkpoint = Checkpoint.parse(cache.read_bytes())
+        checkpoint = Checkpoint.parse(cache.read_bytes(), signing_keys=())
     except (FileNotFoundError, ReceiptError):
         return None
     point = checkpoint.watermark

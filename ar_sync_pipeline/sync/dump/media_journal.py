@@ -20,7 +20,7 @@ from typing import Any, Literal
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import BaseArchive, Manifest, Watermark
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
-from ar_sync_pipeline.archive.member_names import folders_of
+from ar_sync_pipeline.archive.member_names import folders_of, range_below
 from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.disk_errors import is_damaged
@@ -268,8 +268,7 @@ class MediaJournal:
             parents = [(p,) for p in folders_of(path)]
             self._connection.executemany("DELETE FROM carried WHERE path = ?", parents)
             self._connection.execute(
-                "DELETE FROM carried WHERE path > ? AND path < ?",
-                [path + "/", path + "0"],  # "0" follows "/"
+                "DELETE FROM carried WHERE path > ? AND path < ?", range_below(path)
             )
 
     def _owe_left_out(self, complete: int) -> None:

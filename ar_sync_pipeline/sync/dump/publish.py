@@ -206,7 +206,7 @@ def _admission(
 def _reached(settings: SenderSettings, now: datetime) -> datetime | None:
     """Return the snapshot of the receiver's checkpoint as it was read last."""
     seen = last_checkpoint(settings.tmp_bkp_fldr, now)
-    return seen.watermark.snapshot_at if seen and seen.watermark else None
+    return seen.reached_at if seen else None
 
 
 def _remember_media(

@@ -147,7 +147,7 @@ def unsettled(sent: Sequence[SentArchive], checkpoint: Checkpoint | None) -> lis
 
     An applied complete after the checkpoint is one of a receiver that was restored from a backup.
     """
-    reached = checkpoint.watermark.snapshot_at if checkpoint and checkpoint.watermark else None
+    reached = checkpoint.reached_at if checkpoint else None
     return [
         archive
         for archive in sent

@@ -116,8 +116,8 @@ def newest_snapshot(
         begun: Snapshots of dumps in progress; a clock that was set back would date this one before.
     """
     dated = [archive.watermark.snapshot_at for archive in sent]
-    if view.checkpoint and view.checkpoint.watermark:
-        dated.append(view.checkpoint.watermark.snapshot_at)
+    if view.checkpoint and view.checkpoint.reached_at:
+        dated.append(view.checkpoint.reached_at)
     names = map(ArchiveName.parse, view.waiting or ())
     waiting = [name.snapshot_at for name in names if name is not None]
     limit = latest_date(view.checkpoint, now)
@@ -156,7 +156,7 @@ def unacknowledged(
     superfluous, or their receipts were deleted long ago.
     """
     checkpoint = view.checkpoint
-    reached = checkpoint.watermark.snapshot_at if checkpoint and checkpoint.watermark else None
+    reached = checkpoint.reached_at if checkpoint else None
     return [
         archive
         for archive in sent

@@ -165,7 +165,7 @@ class _Loader:
     settings: ReceiverSettings
     catalog: Catalog
     clock: Clock
-    obstacle: str | None = None
+    obstacle: str | None
     refused: list[Rejection] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:

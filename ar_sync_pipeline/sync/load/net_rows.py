@@ -111,7 +111,7 @@ class RowsBefore:
             "SELECT count(*) FILTER (WHERE n.ar_sync_image IS NULL),"
             " count(*) FILTER (WHERE n.ar_sync_image <> {}) FROM {} JOIN {} AS n ON {}"
         )
-        found = self._connection.execute(
+        ((added, changed),) = self._connection.execute(
             query.format(row_image(row), source, relation, last.target.same_row("t", "n"))
-        ).fetchone()
-        return (found[0], found[1]) if found else (0, 0)
+        ).fetchall()
+        return added, changed

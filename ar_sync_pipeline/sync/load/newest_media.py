@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
-from ar_sync_pipeline.archive.member_names import folders_of
+from ar_sync_pipeline.archive.member_names import folders_of, range_below
 
 
 class NewestMedia:
@@ -53,9 +53,7 @@ class NewestMedia:
     def _is_covered(self, path: str) -> bool:
         if any(self._archive_of(name) is not None for name in (path, *folders_of(path))):
             return True
-        # "0" follows "/".
-        below = [path + "/", path + "0"]
-        return self._connection.execute(_BELOW, below).fetchone() is not None
+        return self._connection.execute(_BELOW, range_below(path)).fetchone() is not None
 
     def _archive_of(self, path: str) -> str | None:
         row = self._connection.execute("SELECT archive FROM newest WHERE path = ?", [path])

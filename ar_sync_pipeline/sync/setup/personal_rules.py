@@ -125,8 +125,8 @@ def propose_rules(
     joins: JoinedColumns,
     personal: Mapping[str, Kind],
     withheld: Collection[str],
-    media: Collection[str] = (),
-    times: Collection[str | None] = (),
+    media: Collection[str],
+    times: Collection[str | None],
 ) -> PersonalRules:
     """Propose a rule for each personal column.
 

@@ -26,9 +26,9 @@ from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
+from ar_sync_pipeline.postgres.sql_parts import relation_exists
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.watch.row_differences import (
     Row,
@@ -115,7 +115,7 @@ def compare_archive(
     url: str,
     catalog: Catalog,
     *,
-    signing_keys: Collection[bytes] = (),
+    signing_keys: Collection[bytes],
     common_columns: bool = False,
 ) -> list[TableDifference]:
     """Compare an archive with a database; for a partial, only the rows that it contains.
@@ -191,7 +191,7 @@ def _carried_ranges(staged: StagedTable) -> sql.Composable:
     """Return the condition that a row ``t`` is in no chunk that the archive does not carry."""
     if staged.wholly_unchanged:
         return sql.SQL("false")
-    return staged.outside_unchanged_chunks("t") if staged.skipped else sql.SQL("true")
+    return staged.outside_unchanged_chunks() if staged.skipped else sql.SQL("true")
 
 
 def _not_carried_problem(
@@ -201,7 +201,7 @@ def _not_carried_problem(
     if not staged.skipped:
         return None
     chunks, target = len(staged.skipped), staged.target
-    known = not target.transformed or _exists(connection, target.source_values)
+    known = not target.transformed or relation_exists(connection, target.source_values)
     if manifest.digest_probe != probe_digest(connection) or not known:
         return f"{chunks} chunks that the archive does not carry cannot be compared here"
     different = staged.skipped - unchanged_chunks(connection, target, staged.manifest)
@@ -273,7 +273,7 @@ def _rows(
     columns = [column.name for column in table.columns]
     source = sql.SQL("{} AS t").format(table.rows)
     values = dict(masked or {})
-    if table.transformed and _exists(connection, table.source_values):
+    if table.transformed and relation_exists(connection, table.source_values):
         source = sql.SQL("{} LEFT JOIN {} AS s ON {}").format(
             source, table.source_values, table.same_row("t", "s")
         )
@@ -288,16 +288,6 @@ def _rows(
     if within is not None:
         source = sql.SQL("{} WHERE {}").format(source, within)
     return read_rows(connection, row_query(source, columns, key, values))
-
-
-def _exists(connection: Connection, relation: sql.Identifier) -> bool:
-    return bool(
-        scalar(
-            connection,
-            "SELECT pg_catalog.to_regclass(%s) IS NOT NULL",
-            [relation.as_string(connection)],
-        )
-    )
 
 
 def _staged(

@@ -17,6 +17,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.files import may
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
@@ -81,7 +82,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
     folder = settings.tmp_bkp_fldr
     yield from _writable(folder, "AR_SYNC_TMP_BKP_FLDR")
     yield from _owner(folder)
-    if _facts(folder).st_mode & _OTHERS_MAY_WRITE:
+    if folder.stat().st_mode & _OTHERS_MAY_WRITE:
         yield Finding(
             Level.WARNING,
             f"other accounts may write to the scratch folder {folder}",
@@ -93,7 +94,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
     """Check the folder of incidents and unsent alerts, which is made when it is needed."""
     folder = existing_folder(incidents_file(settings).parent)
-    if not folder.is_dir() or not _may(folder, os.W_OK | os.X_OK):
+    if not folder.is_dir() or not may(folder, os.W_OK | os.X_OK):
         yield Finding(
             Level.ERROR,
             f"incidents cannot be kept in {settings.state_fldr}, since {folder} cannot be written",
@@ -142,7 +143,7 @@ def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:
     spool = settings.remote_bkp_fldr
     yield from _writable(spool, "AR_SYNC_REMOTE_BKP_FLDR")
     yield from _owner(spool)
-    facts = _facts(spool)
+    facts = spool.stat()
     for name in FOLDERS:
         yield from _spool_folder(spool / name, facts)
     for name in (*ARCHIVE_FOLDERS, INCOMING):
@@ -169,7 +170,7 @@ def _spool_folder(folder: Path, spool: os.stat_result) -> Iterator[Finding]:
             f"{folder} is on another file system than {folder.parent}",
             "keep the whole spool on one, since a change of state is one rename",
         )
-    if not _may(folder, os.R_OK | os.W_OK | os.X_OK):
+    if not may(folder, os.R_OK | os.W_OK | os.X_OK):
         yield Finding(
             Level.ERROR,
             f"{_account(os.geteuid())} cannot read and write {folder}, which belongs to"
@@ -260,7 +261,7 @@ def _closed_folders(folder: Path, mode: int) -> list[Path]:
             Path(entry)
             for entry in islice(entries, _MOST_ENTRIES)
             if entry.is_dir(follow_symlinks=False)
-            and not _may(Path(entry), mode)
+            and not may(Path(entry), mode)
             and not is_lost_and_found(Path(entry))
         ]
     return sorted(closed)[:_MOST_NAMED]
@@ -283,7 +284,7 @@ def _writable(folder: Path, variable: str) -> Iterator[Finding]:
 
 
 def _owner(folder: Path) -> Iterator[Finding]:
-    owner = _facts(folder).st_uid
+    owner = folder.stat().st_uid
     if owner != os.geteuid():
         yield Finding(
             Level.WARNING,
@@ -313,14 +314,6 @@ def _free_space(folder: Path, floor_percent: int) -> Iterator[Finding]:
             f" ({floor_percent} %)",
             "free space on it, or lower AR_SYNC_FREE_SPACE_FLOOR",
         )
-
-
-def _facts(folder: Path) -> os.stat_result:
-    return folder.stat()
-
-
-def _may(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _account(uid: int) -> str:

@@ -40,7 +40,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     overdue = overdue_since(arrived, complete_due_within(settings, now), remembered)
     low = low_disks(settings)
     faults = [*overdue_in_words(overdue), *low, *incidents.faults]
-    until = reported.watermark.snapshot_at if reported.watermark else None
+    until = reported.reached_at
     lag = explain_lag(until, now, interval, _backlog(view, reported, dated, late, faults))
     return Status(
         "sender",
@@ -102,7 +102,7 @@ def _backlog(
         faults.append("the receiver's report is not believed")
     if view.waiting is None:
         faults.append("the link is down")
-    reached = reported.watermark.snapshot_at if reported.watermark else None
+    reached = reported.reached_at
     unreported = [a for a in sent[-1:] if reached is None or a.watermark.snapshot_at > reached]
     return Backlog(
         gaps=reported.gaps,

@@ -16,7 +16,13 @@ from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS
 from ar_sync_pipeline.transform.transapp.report import PLATES
 from ar_sync_pipeline.transform.transapp.report_info import NO_PLATE
-from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
+from ar_sync_pipeline.transform.transapp.stage import (
+    BatchOutcome,
+    Stage,
+    StepTimer,
+    marked_transformed,
+    untransformed,
+)
 
 # With COLLATE "C" the case functions change only ASCII, in any locale: a plate has ASCII letters
 # and digits, and the Turkish upper case of `i` is not `I`.
@@ -35,9 +41,7 @@ _FORMAT = sql.SQL(
     """UPDATE {bus} SET "registrationPlate" = {formatted}, transformed = true
     WHERE id = ANY (%s::int[]) AND {formatted} <> "registrationPlate" """
 ).format(bus=sql.Identifier(BUS), formatted=FORMATTED_PLATE)
-_MARK = sql.SQL(
-    "UPDATE {} SET transformed = true WHERE id = ANY (%s::int[]) AND transformed IS NOT TRUE"
-).format(sql.Identifier(BUS))
+_MARK = marked_transformed(BUS)
 
 
 def bus_stage() -> Stage:

@@ -35,7 +35,12 @@ from ar_sync_pipeline.transform.transapp.report_info import (
     StopReport,
     parse_report_info,
 )
-from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
+from ar_sync_pipeline.transform.transapp.stage import (
+    BatchOutcome,
+    Stage,
+    StepTimer,
+    marked_transformed,
+)
 from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
 
 _PENDING = sql.SQL(
@@ -49,9 +54,7 @@ _TEXTS = sql.SQL(
       CASE WHEN octet_length("reportInfo") <= {limit} THEN "reportInfo" END
     FROM {report} WHERE id = ANY (%s::int[])"""
 ).format(report=sql.Identifier(REPORT), limit=sql.Literal(MAX_TEXT_BYTES))
-_MARK = sql.SQL(
-    "UPDATE {} SET transformed = true WHERE id = ANY (%s::int[]) AND transformed IS NOT TRUE"
-).format(sql.Identifier(REPORT))
+_MARK = marked_transformed(REPORT)
 _GIVE_UP = sql.SQL(
     """WITH gone AS (DELETE FROM {info} WHERE report_id = %(id)s)
     UPDATE {report} SET transformed = true WHERE id = %(id)s"""

@@ -104,3 +104,10 @@ def untransformed(table: str, *, order: Iterable[str] = ("id",)) -> sql.Composed
     return sql.SQL("SELECT id FROM {} WHERE transformed IS NOT TRUE ORDER BY {}").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, order))
     )
+
+
+def marked_transformed(table: str) -> sql.Composed:
+    """Return the statement that sets ``transformed`` of rows with some ids."""
+    return sql.SQL(
+        "UPDATE {} SET transformed = true WHERE id = ANY (%s::int[]) AND transformed IS NOT TRUE"
+    ).format(sql.Identifier(table))

@@ -57,7 +57,7 @@ def test_clock_that_is_set_back_while_the_run_waits_is_no_failure(deployment: De
     request = PartialRequest(Window(start=end - timedelta(minutes=5), end=end), LOOK_BACK, None)
     catalog = load_catalog(settings.catalog)
     announce_when_changed(settings, catalog, set_back_after_the_probe, request)
-    assert expected_archive(deployment.spool, now()) is not None
+    assert expected_archive(deployment.spool, now(), signing_keys=()) is not None
 
 
 def test_changed_row_is_announced_with_the_seconds_that_are_left(deployment: Deployment) -> None:
@@ -76,7 +76,7 @@ def test_earliest_announcement_is_one_that_the_receiver_accepts(deployment: Depl
     assert announce(deployment, seconds_left=41) is None
     content = file_of(deployment).read_bytes()
     assert parse_signed(Announcement, content, what="the announcement", keys=()).seconds > 35
-    assert expected_archive(deployment.spool, now()) is not None
+    assert expected_archive(deployment.spool, now(), signing_keys=()) is not None
 
 
 def test_announcement_is_signed_and_says_how_long_to_wait(

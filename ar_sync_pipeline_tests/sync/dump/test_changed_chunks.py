@@ -417,7 +417,7 @@ class TestLateChange:
 class TestWhatAnOperatorSees:
     def test_archive_is_verified_without_its_base(self, pair: MediaSender) -> None:
         path = pair.waiting(complete_after(pair, "DELETE FROM app_child WHERE id = (1 << 16) + 6"))
-        manifest = verify_archive(path)
+        manifest = verify_archive(path, signing_keys=())
         facts = dict(report.facts(manifest))
         assert "1 of them as changes that only the receiver can verify" in facts["carries"]
         assert report.summary(manifest)["carried"]["changed_chunk_count"] == 1
@@ -426,7 +426,7 @@ class TestWhatAnOperatorSees:
         path = pair.waiting(complete_after(pair, "DELETE FROM app_child WHERE id = (1 << 16) + 6"))
 
         def problem(url: str) -> str:
-            found = compare_archive(path, url, pair.sites.catalog)
+            found = compare_archive(path, url, pair.sites.catalog, signing_keys=())
             return next(one.problem for one in found if one.table == "app_child")
 
         assert problem(pair.sites.sender) == ""

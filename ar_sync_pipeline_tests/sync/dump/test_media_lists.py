@@ -92,7 +92,7 @@ def said(pair: MediaSender, *formats: int) -> None:
     capabilities = Capabilities(
         at=datetime.now(UTC) + timedelta(seconds=2), archive_formats=formats, digest_probe="7"
     )
-    capabilities.write(pair.sites.spool)
+    capabilities.write(pair.sites.spool, signing_keys=())
     starting_point(pair.settings, datetime.now(UTC))
 
 

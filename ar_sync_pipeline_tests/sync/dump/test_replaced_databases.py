@@ -66,7 +66,7 @@ def databases(pair: MediaSender) -> Iterator[Databases]:
 
 
 def data_until(pair: MediaSender) -> object:
-    checkpoint = Checkpoint.read(pair.sites.spool)
+    checkpoint = Checkpoint.read(pair.sites.spool, signing_keys=())
     assert checkpoint is not None
     assert checkpoint.watermark is not None
     return checkpoint.watermark.snapshot_at

@@ -33,7 +33,7 @@ def test_checkpoint_names_many_parked_archives_with_the_longest_reasons(filled: 
         reason_path(archive).write_text(reason.model_dump_json())
     with connect(filled.receiver, application="test") as connection:
         acknowledge(filled.settings, connection, lambda: NOW)
-    checkpoint = Checkpoint.read(filled.spool)
+    checkpoint = Checkpoint.read(filled.spool, signing_keys=())
     assert checkpoint is not None
     assert len(checkpoint.parked) == MOST_PARKED
     assert checkpoint.parked[0].reason.startswith("\x01")
@@ -61,7 +61,7 @@ def test_restored_database_does_not_have_what_its_checkpoint_says(filled: TwoSit
     """Until its next load nobody would see that the receiver is behind."""
     since = watermark_of(filled.complete())
     filled.load()
-    before = Checkpoint.read(filled.spool)
+    before = Checkpoint.read(filled.spool, signing_keys=())
     filled.partial(recent_window(), since=since)
     filled.load()
     assert not acknowledge_by_hand(filled.settings, lambda: NOW)
@@ -70,7 +70,7 @@ def test_restored_database_does_not_have_what_its_checkpoint_says(filled: TwoSit
     found = receiver_status(filled.settings, filled.catalog, utc_now())
     assert "1 archive waits for the next load" in str(found.lag)
     assert acknowledge_by_hand(filled.settings, lambda: NOW)
-    after = Checkpoint.read(filled.spool)
+    after = Checkpoint.read(filled.spool, signing_keys=())
     assert before is not None
     assert after is not None
     assert after.watermark == before.watermark
@@ -86,7 +86,7 @@ def test_tables_that_the_checkpoint_does_not_name_are_counted(filled: TwoSites) 
     )
     with connect(filled.receiver, application="test") as connection:
         acknowledge(filled.settings, connection, lambda: NOW)
-    checkpoint = Checkpoint.read(filled.spool)
+    checkpoint = Checkpoint.read(filled.spool, signing_keys=())
     assert checkpoint is not None
     assert (len(checkpoint.unverified), checkpoint.more_unverified) == (5, 11)
 
@@ -121,7 +121,10 @@ def test_receipts_of_archives_in_the_spool_stay_whatever_the_clocks_show(
     with connect(filled.receiver, application="test") as connection:
         for _ in range(2):
             acknowledge(filled.settings, connection, lambda: later)
-            found = [read_receipt(filled.spool, name) for name in list_receipts(filled.spool)]
+            found = [
+                read_receipt(filled.spool, name, signing_keys=())
+                for name in list_receipts(filled.spool)
+            ]
             states = [receipt.state for receipt in found if receipt is not None]
             assert states == [ReceiptState.PARKED, ReceiptState.APPLIED]
         archive.unlink()
@@ -131,6 +134,6 @@ def test_receipts_of_archives_in_the_spool_stay_whatever_the_clocks_show(
 
 
 def quarantined(sites: TwoSites) -> int:
-    checkpoint = Checkpoint.read(sites.spool)
+    checkpoint = Checkpoint.read(sites.spool, signing_keys=())
     assert checkpoint is not None
     return checkpoint.quarantined

@@ -158,7 +158,9 @@ class TestIdentity:
         filled.complete()
         filled.load()
         path = filled.complete()
-        sender = verify_archive(path).sender.model_copy(update={"system_identifier": "1"})
+        sender = verify_archive(path, signing_keys=()).sender.model_copy(
+            update={"system_identifier": "1"}
+        )
         remake(path, tmp_path / "remade", sender=sender)
         filled.load()
         (found,) = list_quarantined(filled.spool)

@@ -205,7 +205,7 @@ class TestWhatTheReceiverLacks:
             state=ReceiptState.APPLIED,
             at=datetime.now(UTC),
         )
-        write_receipt(pair.sites.spool, forged)
+        write_receipt(pair.sites.spool, forged, signing_keys=())
         manifest = pair.complete()
         assert carried(manifest) == []
         assert_lacking(pair, manifest, "1 chunk of app_child")
@@ -273,7 +273,9 @@ class TestWhatAnOperatorSees:
         def problems() -> dict[str, tuple[str, int, int]]:
             return {
                 one.table: (one.problem, one.count(Kind.DIFFERENT), one.count(Kind.EQUAL))
-                for one in compare_archive(path, pair.sites.receiver, pair.sites.catalog)
+                for one in compare_archive(
+                    path, pair.sites.receiver, pair.sites.catalog, signing_keys=()
+                )
             }
 
         assert problems() == {"app_parent": ("", 0, 0), "app_child": ("", 1, 9)}

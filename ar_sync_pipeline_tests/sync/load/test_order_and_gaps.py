@@ -29,14 +29,14 @@ from ar_sync_pipeline_tests.fix_sites import (
 
 
 def checkpoint(sites: TwoSites) -> Checkpoint:
-    found = Checkpoint.read(sites.spool)
+    found = Checkpoint.read(sites.spool, signing_keys=())
     assert found is not None
     return found
 
 
 def receipt(sites: TwoSites, path: Path) -> Receipt:
     name = next(a.name for a in archives(sites) if a.name.applied in path.name)
-    found = read_receipt(sites.spool, name)
+    found = read_receipt(sites.spool, name, signing_keys=())
     assert found is not None
     return found
 
@@ -266,7 +266,7 @@ class TestReceipts:
         damaged.write_bytes(content)
         filled.load()
         states = {
-            archive.name.applied: read_receipt(filled.spool, archive.name)
+            archive.name.applied: read_receipt(filled.spool, archive.name, signing_keys=())
             for archive in archives(filled)
         }
         assert {name: found and found.state for name, found in states.items()} == {

@@ -199,15 +199,19 @@ class TestArchivesThatPassForOthers:
         filled.load()
         path = filled.complete()
         (line,) = rows(filled.receiver, "SELECT archive_id FROM ar_sync.applied_archive")
-        mark = verify_archive(path).watermark.model_copy(update={"archive_id": line[0]})
+        mark = verify_archive(path, signing_keys=()).watermark.model_copy(
+            update={"archive_id": line[0]}
+        )
         remake(path, tmp_path / "other", archive_id=line[0], watermark=mark)
         assert filled.load().loaded == ()
         assert "another archive of this name or id" in quarantined(filled)
 
     def test_id_of_another_waiting_archive(self, filled: TwoSites, tmp_path: Path) -> None:
         first, second = filled.complete(), filled.complete()
-        stolen = verify_archive(first).archive_id
-        mark = verify_archive(second).watermark.model_copy(update={"archive_id": stolen})
+        stolen = verify_archive(first, signing_keys=()).archive_id
+        mark = verify_archive(second, signing_keys=()).watermark.model_copy(
+            update={"archive_id": stolen}
+        )
         remake(second, tmp_path / "other", archive_id=stolen, watermark=mark)
         report = filled.load()
         assert [loaded.manifest.name.waiting for loaded in report.loaded] == [first.name]
@@ -229,7 +233,9 @@ class TestArchivesThatPassForOthers:
         first = filled.complete()
         filled.at_sender(CHANGE)
         second = filled.complete()
-        other_sender = verify_archive(second).sender.model_copy(update={"system_identifier": "1"})
+        other_sender = verify_archive(second, signing_keys=()).sender.model_copy(
+            update={"system_identifier": "1"}
+        )
         remake(second, tmp_path / "other", sender=other_sender)
         report = filled.load()
         assert [loaded.manifest.name.waiting for loaded in report.loaded] == [first.name]

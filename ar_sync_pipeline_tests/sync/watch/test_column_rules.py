@@ -106,7 +106,7 @@ def test_masked_rows_are_loaded_and_joins_survive(sites: TwoSites) -> None:
     )
     second = sites.partial(recent_window(), since=first)
     # Found by the true time, which the receiver never gets.
-    assert {t.name: t.row_count for t in verify_archive(second).tables} == {
+    assert {t.name: t.row_count for t in verify_archive(second, signing_keys=()).tables} == {
         "t_user": 2, "t_post": 1,
     }  # fmt: skip
     assert sites.load().refused == ()
@@ -145,7 +145,7 @@ def test_files_of_an_excluded_media_column_stay_at_the_sender(sites: TwoSites) -
     (sites.sender_media / "21.jpeg").write_bytes(b"of a new row")
     execute(sites.sender, INSERT.format("21, 21"))
     partial = sites.partial(recent_window(), since=first)
-    assert [entry.path for entry in verify_archive(partial).media] == ["i.jpeg"]
+    assert [entry.path for entry in verify_archive(partial, signing_keys=()).media] == ["i.jpeg"]
     sites.load()
     assert [path.name for path in sites.receiver_media.iterdir()] == ["i.jpeg"]
 
@@ -157,7 +157,7 @@ def test_unreadable_folder_whose_name_is_not_utf8_stops_no_partial(sites: TwoSit
     folder.mkdir(mode=0)
     with permissions_count():
         partial = sites.partial(recent_window(), since=first)
-    assert [entry.path for entry in verify_archive(partial).media] == ["i.jpeg"]
+    assert [entry.path for entry in verify_archive(partial, signing_keys=()).media] == ["i.jpeg"]
 
 
 def test_name_that_is_not_utf8_is_not_told_where_a_media_column_is_excluded(
@@ -181,14 +181,17 @@ def test_comparison_is_with_what_the_sender_sends(sites: TwoSites) -> None:
     found = compare_databases(sites.sender, sites.receiver, sites.catalog, pseudonym_key=key)
     assert [one.equal for one in found] == [True, True]
     applied = archive.with_name(archive.name.removeprefix("NEW_"))
-    assert all(one.equal for one in compare_archive(applied, sites.receiver, sites.catalog))
+    assert all(
+        one.equal
+        for one in compare_archive(applied, sites.receiver, sites.catalog, signing_keys=())
+    )
     execute(sites.receiver, "UPDATE t_user SET phone = 'x' WHERE id = 7")
     found = compare_databases(sites.sender, sites.receiver, sites.catalog, pseudonym_key=key)
     assert [one.equal for one in found] == [True, False]
 
 
 def test_archive_says_which_rules_were_applied(sites: TwoSites) -> None:
-    manifest = verify_archive(sites.complete())
+    manifest = verify_archive(sites.complete(), signing_keys=())
     assert summary(manifest)["column_rules"]["t_post"] == {"email": "pseudonym"}
     assert "8: t_post.email (pseudonym)" in dict(facts(manifest))["column rules"]
 
@@ -411,7 +414,9 @@ def test_nullable_reference_that_is_null_alone_is_loaded_and_verified(sites: Two
     archive = sites.complete()
     assert sites.load().refused == ()
     applied = archive.with_name(archive.name.removeprefix("NEW_"))
-    assert all(one.equal for one in compare_archive(applied, sites.receiver, rules))
+    assert all(
+        one.equal for one in compare_archive(applied, sites.receiver, rules, signing_keys=())
+    )
     cards = "SELECT id, user_id, v FROM t_card ORDER BY 1"
     assert rows(sites.receiver, cards) == [
         (n, None, "w" if n == 1 else "v") for n in range(1, 21) if n != 7
