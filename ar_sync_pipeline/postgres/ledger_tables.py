@@ -54,8 +54,8 @@ def creating_tables(connection: Connection) -> Iterator[None]:
         yield
 
 
-def has_ledger(connection: Connection) -> bool:
-    """Return whether the database has a ledger, or an empty schema for it; upgrade an older one.
+def open_existing_ledger(connection: Connection) -> bool:
+    """Upgrade the ledger, or fill an empty schema for it; return False if there is neither.
 
     What only reads calls this instead of `ensure_ledger`: a wrong URL must not create anything.
     """
@@ -63,6 +63,11 @@ def has_ledger(connection: Connection) -> bool:
         return False
     ensure_ledger(connection)
     return True
+
+
+def has_ledger_table(connection: Connection) -> bool:
+    """Return whether there is a ledger; nothing is changed."""
+    return bool(scalar(connection, "SELECT to_regclass('ar_sync.applied_archive') IS NOT NULL"))
 
 
 def may_read_ledger(connection: Connection, table: str) -> bool | None:

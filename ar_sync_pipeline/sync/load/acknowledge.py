@@ -27,7 +27,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
-from ar_sync_pipeline.postgres.ledger_tables import has_ledger, load_lock
+from ar_sync_pipeline.postgres.ledger_tables import load_lock, open_existing_ledger
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
@@ -118,7 +118,7 @@ def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
     if written is None:
         return False
     with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
-        if not has_ledger(connection) or _is_true(written, settings, connection):
+        if not open_existing_ledger(connection) or _is_true(written, settings, connection):
             return False
         with load_lock(connection):
             acknowledge(settings, connection, clock)

@@ -10,7 +10,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.postgres.approved_archives import allow, read_allowed
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger, has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -76,7 +76,7 @@ def approved_but_parked(
         return []
     try:
         with connect(settings.database_url, application="approvals") as connection:
-            allowed = read_allowed(connection) if has_ledger(connection) else {}
+            allowed = read_allowed(connection) if open_existing_ledger(connection) else {}
     except TransientError:
         return []
     return [archive for archive in held if _is_approved(archive, allowed)]

@@ -17,7 +17,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
-from ar_sync_pipeline.postgres.ledger_tables import has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
@@ -56,7 +56,7 @@ def load_empty_archives(
         return None
     url = settings.database_url
     with connect(url, application="empty archives") as connection:
-        ledger = read_ledger(connection) if has_ledger(connection) else []
+        ledger = read_ledger(connection) if open_existing_ledger(connection) else []
     if not _extend(ledger, waiting, list_applied(settings.remote_bkp_fldr)):
         return None
     # An archive that arrives meanwhile has not been checked to be empty.

@@ -13,7 +13,7 @@ from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger_tables import has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, DeleteGuardError
@@ -40,7 +40,7 @@ def examine_again(
     url = settings.database_url
     try:
         with connect(url, application="status") as connection:
-            if not has_ledger(connection):
+            if not open_existing_ledger(connection):
                 return written
             receiver = describe_receiver(connection, settings, catalog, now)
     except ArSyncError:

@@ -26,7 +26,7 @@ from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
 from ar_sync_pipeline.postgres.ledger import read_ledger
-from ar_sync_pipeline.postgres.ledger_tables import check_load_lock, has_ledger, load_lock
+from ar_sync_pipeline.postgres.ledger_tables import check_load_lock, load_lock, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.visible_text import quoted
 
@@ -61,7 +61,7 @@ def recover_by_itself(settings: ReceiverSettings, catalog: str) -> None:
         DatabaseUnreachableError: The receiver's database cannot be reached.
     """
     with connect(settings.database_url, application="recover media") as connection:
-        if has_ledger(connection):
+        if open_existing_ledger(connection):
             recover_left(connection, settings, catalog)
 
 

@@ -9,7 +9,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
-from ar_sync_pipeline.postgres.ledger_tables import has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.transform.errors import NoBuiltinTransformError
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, count_rejected_rows
@@ -117,7 +117,7 @@ def postprocess_state(
 
 def _newest_applied(url: str) -> AppliedArchive | None:
     with connect(url, application="postprocess") as connection:
-        if not has_ledger(connection):
+        if not open_existing_ledger(connection):
             return None
         applied = [line for line in read_ledger(connection) if not line.superseded]
     return applied[-1] if applied else None

@@ -11,7 +11,7 @@ from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.ledger_tables import claim_ledger, has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import claim_ledger, open_existing_ledger
 from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -32,7 +32,7 @@ def open_ledger(connection: Connection, spool: Path, catalog: Catalog) -> None:
             was created in it, and no archive was moved.
         LedgerOfAnotherCatalogError: The ledger is another catalog's.
     """
-    if not has_ledger(connection):
+    if not open_existing_ledger(connection):
         here, newest = read_own_database(connection), newest_in_spool(spool)
         if here is not None and newest and here.is_of(newest.sender, newest.watermark.timeline):
             raise ReceiverIsSenderError(here.problem, remedy=REMEDY)

@@ -11,7 +11,7 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import read_ledger, summarize_ledger
-from ar_sync_pipeline.postgres.ledger_tables import has_ledger, load_lock
+from ar_sync_pipeline.postgres.ledger_tables import load_lock, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.retention import (
     Decision,
@@ -64,7 +64,7 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
     """
     url = settings.database_url
     with connect(url, application="retention") as connection:
-        if dry_run or not has_ledger(connection):
+        if dry_run or not open_existing_ledger(connection):
             abandoned = clean_uploads(settings, clock, dry_run=dry_run)
             freed_bytes = 0 if dry_run else sum(abandoned.values())
             return Retention(tuple(_decide(settings, connection, clock)), abandoned, freed_bytes)
@@ -108,7 +108,7 @@ def _converted(archive: SpooledArchive) -> ArchiveName:
 
 
 def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) -> list[Decision]:
-    ledger = read_ledger(connection) if has_ledger(connection) else []
+    ledger = read_ledger(connection) if open_existing_ledger(connection) else []
     lines = [(name, line) for line in ledger if (name := ArchiveName.parse(line.name))]
     applied_at = {name: line.applied_at for name, line in lines}
     superseded = {name for name, line in lines if line.superseded}

@@ -16,6 +16,7 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
+from ar_sync_pipeline.postgres.ledger_tables import has_ledger_table
 from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
@@ -91,9 +92,10 @@ def receiver_as_written(
 
 
 def sender_as_written(
-    settings: ReceiverSettings, connection: Connection, has_ledger: bool, now: datetime
+    settings: ReceiverSettings, connection: Connection, now: datetime
 ) -> Iterator[Finding]:
     """Compare, at the receiver, the sender's archives with this side's settings and clock."""
+    has_ledger = has_ledger_table(connection)
     ledger = read_ledger(connection) if has_ledger else []
     applied = read_sender(connection) if has_ledger else None
     yield from _own_database(settings.remote_bkp_fldr, connection, applied, ledger)

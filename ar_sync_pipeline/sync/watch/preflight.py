@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 PREFLIGHT_SECONDS = 115.0
 _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
-_HAS_LEDGER = "SELECT to_regclass('ar_sync.applied_archive') IS NOT NULL"
 
 
 def preflight(
@@ -135,10 +134,6 @@ def _pseudonym_findings(settings: SenderSettings, catalog: Catalog) -> Iterator[
 def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) -> dict[str, Area]:
     url = settings.database_url
 
-    def written(connection: Connection) -> Iterator[Finding]:
-        has_ledger = bool(scalar(connection, _HAS_LEDGER))
-        yield from sender_as_written(settings, connection, has_ledger, clock())
-
     def database() -> Iterable[Finding]:
         try:
             newest = newest_in_spool(settings.remote_bkp_fldr)
@@ -157,7 +152,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "state": partial(state_findings, settings),
         "transform": partial(transform_findings, settings, catalog, clock),
         "mail": partial(mail_findings, settings, clock),
-        "sender": partial(_ask_for, url, written),
+        "sender": partial(_ask_for, url, lambda c: sender_as_written(settings, c, clock())),
     }
 
 

@@ -11,7 +11,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_summarized
-from ar_sync_pipeline.postgres.ledger_tables import check_catalog, has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import check_catalog, open_existing_ledger
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
@@ -113,7 +113,7 @@ class _Recorded:
 
 
 def _recorded(connection: Connection, catalog: Catalog) -> _Recorded:
-    if not has_ledger(connection):
+    if not open_existing_ledger(connection):
         return _Recorded()
     check_catalog(connection, catalog.name)
     return _Recorded(

@@ -10,7 +10,7 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.postgres.approved_archives import Approval, read_approvals
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
-from ar_sync_pipeline.postgres.ledger_tables import has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -72,7 +72,7 @@ def view_ledger(settings: ReceiverSettings) -> LedgerView:
     """
     url = settings.database_url
     with connect(url, application="status") as connection:
-        known = has_ledger(connection)
+        known = open_existing_ledger(connection)
         ledger = read_ledger(connection) if known else []
         approvals = read_approvals(connection) if known else {}
     return LedgerView(unapplied_archives(settings, ledger, approvals), approvals)
