@@ -13,6 +13,7 @@ from ar_sync_pipeline.merge.referential_actions import ReferentialActions
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import count_rows
+from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,15 @@ class PlannedMerge:
 
     Attributes:
         actions: Referential actions that the merge causes.
+        cleared: Foreign keys whose receiver-only columns become NULL, since they refer to rows to
+            delete.
         plans: Plan of each table.
         rows_before: Number of rows before the merge, by table that loses rows.
     """
 
     found: FoundChanges
     actions: ReferentialActions
+    cleared: tuple[ForeignKey, ...]
     plans: tuple[TablePlan, ...]
     rows_before: Mapping[str, int]
 
@@ -49,22 +53,26 @@ def plan_merge(
     actions = ReferentialActions(lost)
     if not found.effects.suppressed:
         actions.remember_followers()
-    plans = _plans(found, actions, later)
+    cleared = found.to_delete.count_cleared()
+    plans = _plans(found, actions, cleared, later)
     before = {
         table: count_rows(found.connection, found.references.tables[table])
         for table in found.to_delete.tables()
     }
     if preserved is not None:
         preserved.remember(found.to_delete, later)
-    return PlannedMerge(found, actions, plans, before)
+    return PlannedMerge(found, actions, tuple(cleared), plans, before)
 
 
 def _plans(
-    found: FoundChanges, actions: ReferentialActions, later: Mapping[str, Sequence[StagedTable]]
+    found: FoundChanges,
+    actions: ReferentialActions,
+    cleared: Mapping[ForeignKey, int],
+    later: Mapping[str, Sequence[StagedTable]],
 ) -> tuple[TablePlan, ...]:
     followers = actions.followers()
-    for table, count in found.to_delete.count_cleared().items():
-        followers[table] = followers.get(table, 0) + count
+    for key, count in cleared.items():
+        followers[key.table] = followers.get(key.table, 0) + count
     deleted = found.to_delete.counts
     plans = [
         TablePlan(

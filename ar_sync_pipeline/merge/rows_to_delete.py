@@ -7,7 +7,7 @@ too. So no constraint of the receiver is violated and no row refers to a missing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -44,7 +44,6 @@ class RowsToDelete:
     prefix: str
     counts: dict[str, int] = field(default_factory=dict)
     _relations: dict[str, sql.Identifier] = field(default_factory=dict)
-    _to_clear: list[ForeignKey] = field(default_factory=list)
 
     @cached_property
     def staged(self) -> Mapping[str, StagedTable]:
@@ -150,25 +149,24 @@ class RowsToDelete:
             if self.references.cleared_columns(key)
         ]
 
-    def count_cleared(self) -> dict[str, int]:
-        """Return how many references of receiver-only columns become NULL, by table."""
-        counts: dict[str, int] = {}
-        for key in self.cleared():
-            query = sql.SQL("SELECT count(*) FROM {}").format(self.losing_parents(key))
-            if count := scalar(self.connection, query):
-                counts[key.table] = counts.get(key.table, 0) + count
-                self._to_clear.append(key)
-        return counts
+    def count_cleared(self) -> dict[ForeignKey, int]:
+        """Return how many references of receiver-only columns become NULL, by key, if any do."""
+        query = sql.SQL("SELECT count(*) FROM {}")
+        counts = {
+            key: scalar(self.connection, query.format(self.losing_parents(key)))
+            for key in self.cleared()
+        }
+        return {key: count for key, count in counts.items() if count}
 
-    def clear_references(self, effects: SideEffects) -> None:
-        """Set the references that `count_cleared` found to NULL.
+    def clear_references(self, keys: Iterable[ForeignKey], effects: SideEffects) -> None:
+        """Set the references to rows to delete to NULL.
 
         References to a receiver-only table follow by the server's own referential actions.
 
         Raises:
             LoadRefusedError: A constraint forbids NULL.
         """
-        for key in self._to_clear:
+        for key in keys:
             try:
                 with effects.allowed(only_if=key.table not in self.references.targets):
                     self._clear(key)

@@ -101,7 +101,7 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
     with filling.restored_after():
         with application_settings(connection):
             _execute_by_effect(found, lambda tables: to_delete.statements(tables & _leaves(found)))
-            to_delete.clear_references(effects)
+            to_delete.clear_references(planned.cleared, effects)
         actions.remember_following(effects)
         replaced = _free_unique_values(found)
         with application_settings(connection):
