@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import stamina
-
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
@@ -36,10 +34,6 @@ _SPACE_FACTOR = 1.05
 _HEAD_BYTES = 64 * 1024
 _ROUND_TRIP_PER_CONNECTION_SECONDS = 0.01
 _BYTES_PER_CONNECTION = 16 * 2**20
-
-# Failures reach the caller through ``on_retry``; stamina's own log goes to standard output, where
-# commands print their JSON.
-stamina.instrumentation.set_on_retry_hooks([])
 
 
 @dataclass(frozen=True)
@@ -241,35 +235,40 @@ def publish_with_retries(
     """
     budget, state = RetryBudget(plan or RetryPlan(), on_retry), PartState()
     started, tally = time.monotonic(), _Tally(progress or _ignore, budget)
-    for attempt in stamina.retry_context(
-        on=budget.seconds_to_next_attempt, attempts=None, timeout=None
-    ):
-        with attempt:
-            tally.start_attempt()
+    while True:
+        tally.start_attempt()
+        try:
             with open_session(endpoint, budget.limits()) as session:
                 result = publish(
                     session, source, place, progress=tally, transfer=transfer, state=state
                 )
+        except ArSyncError as error:
+            wait_seconds = budget.seconds_to_next_attempt(error)
+            if wait_seconds is None:
+                raise
+            time.sleep(wait_seconds)
+        else:
             return replace(
                 result,
                 sent_bytes=tally.sent_bytes,
                 already_there=result.already_there and not tally.sent_bytes,
-                attempts=attempt.num,
+                attempts=tally.attempts,
                 seconds=time.monotonic() - started,
             )
-    raise AssertionError("stamina ends with a result or with the last error")
 
 
 class _Tally:
-    """Adds up the bytes that all attempts sent, from their reported progress."""
+    """Counts the attempts and adds up the bytes that they sent, from their reported progress."""
 
     def __init__(self, forward: Callable[[int, int], None], budget: RetryBudget) -> None:
         self._forward = forward
         self._retry_budget = budget
         self._last: int | None = None
+        self.attempts = 0
         self.sent_bytes = 0
 
     def start_attempt(self) -> None:
+        self.attempts += 1
         self._last = None
 
     def __call__(self, done_bytes: int, total_bytes: int) -> None:

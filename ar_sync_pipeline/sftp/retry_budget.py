@@ -73,16 +73,16 @@ class RetryBudget:
         """Return the limits of the next attempt, so that it ends in time without progress."""
         return self._plan.session.within(self._left_seconds)
 
-    def seconds_to_next_attempt(self, error: Exception) -> float | bool:
-        """Return the wait before the next attempt; False if there is none."""
+    def seconds_to_next_attempt(self, error: ArSyncError) -> float | None:
+        """Return the wait before the next attempt; None if there is none."""
         if not isinstance(error, (*CONNECTION_ERRORS, DamagedUploadError)):
-            return False
+            return None
         if self._on_failure is not None:
             self._on_failure(error)
         if isinstance(error, DamagedUploadError):
             self._damaged_uploads += 1
             if self._damaged_uploads == _DAMAGED_UPLOADS:
-                return False
+                return None
             # The upload starts again, so every byte is new.
             self._arrived_bytes = 0
             self._last_new_byte_at = time.monotonic()
@@ -90,7 +90,7 @@ class RetryBudget:
         wait = min(plan.first_wait_seconds * 2**self._fruitless_attempts, plan.longest_wait_seconds)
         self._fruitless_attempts += 1
         shortest = _SHORTEST_ATTEMPT * plan.fruitless_seconds
-        return wait if self._left_seconds - wait >= shortest else False
+        return wait if self._left_seconds - wait >= shortest else None
 
     @property
     def _left_seconds(self) -> float:

@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
 def waits_of(budget: RetryBudget, clock: StoppedClock, error: ArSyncError) -> list[float]:
     """Return the waits between attempts that fail at once."""
     found = list[float]()
-    while wait := budget.seconds_to_next_attempt(error):
+    while (wait := budget.seconds_to_next_attempt(error)) is not None:
         assert len(found) < 100
         found.append(wait)
         clock.now += wait
@@ -62,7 +62,7 @@ def test_new_bytes_give_the_whole_time_and_the_first_wait_again(clock: StoppedCl
         assert budget.seconds_to_next_attempt(LOST) == 1
     clock.now += 9
     budget.arrived(49)  # nothing new
-    assert budget.seconds_to_next_attempt(LOST) is False
+    assert budget.seconds_to_next_attempt(LOST) is None
 
 
 def test_an_attempt_may_take_what_is_left_of_the_plans_time(clock: StoppedClock) -> None:
