@@ -24,7 +24,7 @@ from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.choose_base import choose_base
 from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
-from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.media_journal import open_journal, versions_of
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, unsettled
 from ar_sync_pipeline.sync.dump.sender_journal import (
     SentArchive,
@@ -315,7 +315,7 @@ class SenderSide:
         build.remove()
         if published:
             with open_journal(self.scratch) as journal:
-                journal.remember(manifest, source.stamps)
+                journal.remember(manifest, lambda: versions_of(manifest, source.stamps))
             remember_sent(self.scratch, manifest, source.size_bytes, self.clock())
         rows, at_sender = rows_in_archive(file), self.state()
         complete = manifest.window is None

@@ -36,6 +36,9 @@ MOST_UNRESOLVED = 1_000
 _LONGEST_UNRESOLVED = 1_000
 _CAME_BACK = "it was not in its place when a complete was made"
 
+Version = tuple[Any, ...]
+"""A file of an archive: path, size in bytes, sha256, inode, mtime and ctime."""
+
 
 @dataclass(frozen=True)
 class _Carried:
@@ -166,25 +169,12 @@ class MediaJournal:
         row = self._connection.execute("SELECT 1 FROM carried WHERE path = ? LIMIT 1", [path])
         return row.fetchone() is not None
 
-    def remember(
-        self,
-        manifest: Manifest,
-        stamps: Mapping[str, FileStamp],
-        versions: Callable[[], Iterable[tuple[Any, ...]]] | None = None,
-    ) -> None:
+    def remember(self, manifest: Manifest, versions: Callable[[], Iterable[Version]]) -> None:
         """Record the files of an archive that was published.
 
         Args:
-            stamps: Stamps of files whose content is known to belong to them, by member of the
-                archive.
-            versions: Function that returns path, size in bytes, sha256, inode, mtime and ctime of
-                each file, if a member lists the files.
+            versions: Function that returns all files of the archive.
         """
-        if versions is None:
-
-            def versions() -> Iterator[tuple[Any, ...]]:
-                return (_version(entry, stamps.get(entry.member)) for entry in manifest.media)
-
         archive = to_microseconds(manifest.snapshot_at)
         since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
         self._connection.execute(
@@ -370,9 +360,16 @@ def _can_be_owed(item: OmittedMedia) -> bool:
     return item.temporary and is_safe_path(item.path)
 
 
-def _version(entry: MediaEntry, stamp: FileStamp | None) -> tuple[Any, ...]:
-    facts = (stamp.inode, stamp.modified_ns, stamp.changed_ns) if stamp else (None, None, None)
-    return (entry.path, entry.size_bytes, entry.sha256, *facts)
+def versions_of(manifest: Manifest, stamps: Mapping[str, FileStamp]) -> Iterator[Version]:
+    """Yield the files that a manifest lists itself.
+
+    Args:
+        stamps: Stamps of files whose content is known to belong to them, by member of the archive.
+    """
+    for entry in manifest.media:
+        stamp = stamps.get(entry.member)
+        facts = (stamp.inode, stamp.modified_ns, stamp.changed_ns) if stamp else (None, None, None)
+        yield (entry.path, entry.size_bytes, entry.sha256, *facts)
 
 
 _DDL = """

@@ -31,7 +31,7 @@ from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.given_up import given_up
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
-from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.media_journal import open_journal, versions_of
 from ar_sync_pipeline.sync.dump.receiver_files import ReceiverFiles
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sender_journal import (
@@ -221,10 +221,10 @@ def _remember_media(
             # This archive is dated after what the receiver has, whatever the clock shows.
             journal.forget_after(max(sent_at, manifest.snapshot_at) + CLOCK_TOLERANCE)
             if manifest.media_list is None:
-                journal.remember(manifest, source.stamps)
+                journal.remember(manifest, lambda: versions_of(manifest, source.stamps))
                 return None
             with bundle_files(build) as files:
-                journal.remember(manifest, {}, files.versions)
+                journal.remember(manifest, files.versions)
     except (MediaJournalError, MediaJournalDamagedError) as error:
         return str(error)
     return None
