@@ -16,7 +16,8 @@ from typing import Any
 
 from psycopg import IsolationLevel, sql
 
-from ar_sync_pipeline.archive.manifest import LONGEST_SNAPSHOT, Watermark
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.sender_history import LONGEST_SNAPSHOT
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.history import leave_traces
 from ar_sync_pipeline.export.locks import limit_lock_waits, lock_tables, open_indexes
