@@ -17,6 +17,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def from_epoch(seconds: float) -> datetime:
+    """Return a time from the seconds since 1970 that a file or Dagster records, aware UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def not_ahead(times: Iterable[datetime], now: datetime) -> list[datetime]:
     """Return the recorded times without those of a clock that was ahead and was set back since.
 

@@ -10,14 +10,14 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from ar_sync_pipeline.alerts.database import transaction
 from ar_sync_pipeline.alerts.incidents import Incident, NoticeKind
-from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch
 
 # Longer than all timeouts of one delivery together.
 _LEASE = timedelta(minutes=5)
@@ -152,7 +152,7 @@ class Outbox:
             )
             incident = _INCIDENT.validate_json(body)
         lacking = tuple(json.loads(recipients or "[]"))
-        notice = Notice(store, number, NoticeKind(kind), incident, _moment(made_at), lacking)
+        notice = Notice(store, number, NoticeKind(kind), incident, from_epoch(made_at), lacking)
         return DueMessage(message_id, channel, notice, attempts)
 
     def sent(self, message: DueMessage) -> None:
@@ -203,10 +203,6 @@ class Outbox:
                 "SELECT channel, kind, incident, made_at, attempts, error FROM outbox ORDER BY id"
             ).fetchall()
         return [
-            UnsentMessage(channel, NoticeKind(kind), number, _moment(made_at), attempts, error)
+            UnsentMessage(channel, NoticeKind(kind), number, from_epoch(made_at), attempts, error)
             for channel, kind, number, made_at, attempts, error in rows
         ]
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -79,12 +79,12 @@ def notice_as_dict(notice: Notice, place: Place) -> dict[str, Any]:
         "remedy": one_line(latest.remedy, _LONGEST_TEXT),
         "opened_at": incident.opened_at.isoformat(),
         "last_seen_at": incident.last_seen_at.isoformat(),
-        "recovered_at": _moment(incident.recovered_at),
+        "recovered_at": _iso_text(incident.recovered_at),
         "count": incident.count,
         "run_id": latest.run_id,
         "url": place.link(incident) or None,
     }
 
 
-def _moment(at: datetime | None) -> str | None:
+def _iso_text(at: datetime | None) -> str | None:
     return at.isoformat() if at else None

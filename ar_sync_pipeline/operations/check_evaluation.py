@@ -1,10 +1,11 @@
 """Check results as events, for places where Dagster does not convert the result itself."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.operations.dagster_internals import (
     AssetCheckEvaluationTargetMaterializationData,
 )
@@ -48,7 +49,7 @@ def _time(evaluation: dg.AssetCheckEvaluation, name: str) -> datetime | None:
     value = evaluation.metadata.get(name)
     if not isinstance(value, dg.TimestampMetadataValue):
         return None
-    return datetime.fromtimestamp(value.value, UTC)
+    return from_epoch(value.value)
 
 
 def with_page(result: dg.AssetCheckResult, name: str) -> dg.AssetCheckResult:

@@ -1,11 +1,11 @@
 """Removal of build folders that no run can resume: the Dagster instance knows the runs."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch
 from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.operations.dagster_internals import ROOT_RUN_ID_TAG
 from ar_sync_pipeline.sender.site import SenderSite
@@ -60,10 +60,6 @@ def _is_over(
         record.dagster_run.is_finished
         and not record.dagster_run.is_complete_and_waiting_to_retry
         and record.end_time is not None
-        and not now - resumed_within < _ended(record.end_time) <= now + CLOCK_TOLERANCE
+        and not now - resumed_within < from_epoch(record.end_time) <= now + CLOCK_TOLERANCE
         for record in records
     )
-
-
-def _ended(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, UTC)

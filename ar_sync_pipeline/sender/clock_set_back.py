@@ -6,11 +6,11 @@ window as materialized all the same, so nothing would be dumped until the true t
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 
-from ar_sync_pipeline.clock import not_ahead
+from ar_sync_pipeline.clock import from_epoch, not_ahead
 
 # When the clock was set back is unknown. So many also fail `no_gap_in_windows` if nothing runs.
 _NEWEST = 3
@@ -35,7 +35,7 @@ def windows_before_set_back(
     last = next(iter(instance.fetch_materializations(key, limit=1).records), None)
     if last is None or not closed:
         return frozenset()
-    if not not_ahead([datetime.fromtimestamp(last.timestamp, UTC)], now):
+    if not not_ahead([from_epoch(last.timestamp)], now):
         return frozenset(closed[-_NEWEST:])
     recorded_later = dg.AssetRecordsFilter(
         key, asset_partitions=list(closed), after_timestamp=last.timestamp

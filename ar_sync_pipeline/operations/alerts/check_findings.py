@@ -1,12 +1,13 @@
 """Findings of the newest evaluations of a side's asset checks."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 from pydantic import BaseModel, Field
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.problem_areas import Area
 from ar_sync_pipeline.operations.check_evaluation import (
@@ -155,7 +156,7 @@ def _of_records(
         evaluation = record.evaluation
         if record.event is None or evaluation is None:
             continue
-        recorded_at = datetime.fromtimestamp(record.event.timestamp, UTC)
+        recorded_at = from_epoch(record.event.timestamp)
         # What is recorded again to stay shown was not found again.
         at = min(recorded_at, examined_at(evaluation) or recorded_at)
         if evaluation.passed:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
 from ar_sync_pipeline.operations.alerts.check_findings import (
     check_problem,
@@ -81,9 +82,9 @@ def run_findings(
     """
     events = instance.all_logs(run.run_id, of_type=_TYPES)
     failures = _failures(events)
-    at = _moment(end.timestamp)
+    at = from_epoch(end.timestamp)
     findings: list[Problem | Success] = [
-        _step_success(scope, event.step_key, _moment(event.timestamp))
+        _step_success(scope, event.step_key, from_epoch(event.timestamp))
         for event in events
         if event.dagster_event_type is dg.DagsterEventType.STEP_SUCCESS
         and event.step_key
@@ -120,7 +121,7 @@ def _step_problems(
             cause=area.cause if area else source,
             source=source,
             occurrence=run.run_id,
-            at=_moment(event.timestamp),
+            at=from_epoch(event.timestamp),
             title=area.title if area else what,
             what=what,
             sentence=sentence.problem,
@@ -171,7 +172,7 @@ def _check_problems(
 ) -> Iterator[Problem]:
     for event in events:
         evaluation = event.get_dagster_event().asset_check_evaluation_data
-        at = _moment(event.timestamp)
+        at = from_epoch(event.timestamp)
         if is_to_be_mailed(evaluation, at):
             yield check_problem(scope, evaluation, at=at, run_id=run.run_id, occurrence=run.run_id)
 
@@ -260,7 +261,3 @@ def _step_source(step_key: str | None) -> str:
 def _step_name(step_key: str | None) -> str:
     """Return the name of a step's asset."""
     return (step_key or "").replace("__", "/")
-
-
-def _moment(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, UTC)

@@ -1,12 +1,12 @@
 """Findings of the newest ticks of a side's schedules and sensors."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
-from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch
 from ar_sync_pipeline.errors import known_code
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
@@ -76,7 +76,7 @@ def _found_no_server(tick: InstigatorTick) -> bool:
 def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) -> Problem | Success:
     name = f"{state.instigator_type.value.lower()} {state.instigator_name}"
     source = f"tick:{state.instigator_name}"
-    at = datetime.fromtimestamp(tick.timestamp, UTC)
+    at = from_epoch(tick.timestamp)
     if tick.status is not TickStatus.FAILURE:
         return Success(source, at)
     sentence = of_error(tick.error) if tick.error else None

@@ -1,11 +1,11 @@
 """Unfinished and failed work on some assets."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.clock import not_ahead
+from ar_sync_pipeline.clock import from_epoch, not_ahead
 from ar_sync_pipeline.operations.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
     IMPLICIT_ASSET_JOB_NAME,
@@ -75,14 +75,14 @@ def at_work_since(
         if record.start_time is not None
         and (name in job_names or key in (record.dagster_run.asset_selection or ()))
     ]
-    return datetime.fromtimestamp(min(times), UTC) if times else None
+    return from_epoch(min(times)) if times else None
 
 
 def last_canceled(instance: dg.DagsterInstance, job_name: str, now: datetime) -> datetime | None:
     """Return when the newest canceled run of a job ended; not by a clock that was ahead."""
     canceled = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.CANCELED])
     ends = [record.end_time for record in instance.get_run_records(canceled, limit=1)]
-    times = [datetime.fromtimestamp(end, UTC) for end in ends if end is not None]
+    times = [from_epoch(end) for end in ends if end is not None]
     return max(not_ahead(times, now), default=None)
 
 
@@ -91,7 +91,7 @@ def last_end_by_hand(
 ) -> datetime | None:
     """Return when the newest run by hand of an asset ended; not by a clock that was ahead."""
     newest = _last_by_hand(instance, key, [*_FINISHED, dg.DagsterRunStatus.CANCELED])
-    times = [datetime.fromtimestamp(one.end_time, UTC) for one in newest if one.end_time]
+    times = [from_epoch(one.end_time) for one in newest if one.end_time]
     return max(not_ahead(times, now), default=None)
 
 
@@ -121,7 +121,7 @@ def failures_in_a_row(
     if since is not None and not not_ahead([since], now):
         since = None
     for record in instance.get_run_records(finished, limit=_MANY):
-        ended = datetime.fromtimestamp(record.end_time or 0, UTC)
+        ended = from_epoch(record.end_time or 0)
         if record.dagster_run.is_success or (since is not None and ended <= since):
             break
         found.append(ended)
@@ -186,5 +186,5 @@ def last_success(
     stamps = [record.timestamp for record in instance.fetch_materializations(key, limit=1).records]
     for one in filters:
         stamps += [r.end_time for r in instance.get_run_records(one, limit=1) if r.end_time]
-    times = [datetime.fromtimestamp(stamp, UTC) for stamp in stamps]
+    times = [from_epoch(stamp) for stamp in stamps]
     return max(not_ahead(times, now) or times, default=None)

@@ -12,13 +12,14 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import HeldFolder, sync_folder
 from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateError
@@ -198,7 +199,7 @@ def stale_builds(
 def _mtime(path: Path) -> datetime | None:
     """Return the mtime of a folder; None if another run has just removed it."""
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return from_epoch(path.stat().st_mtime)
     except FileNotFoundError:
         return None
 
