@@ -1,7 +1,7 @@
 """The receiver's code location: it reads the settings and defines assets, jobs and sensors."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -17,6 +17,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
     unlisted_receiver_key,
 )
+from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
 from ar_sync_pipeline.operations.location_error import location_errors
 from ar_sync_pipeline.operations.preflight_check import (
@@ -76,45 +77,50 @@ def _definitions(settings: ReceiverSettings) -> dg.Definitions:
     postprocessor = choose_postprocessor(site)
     ledger, examine = applied_archives_key(names), examination(settings, site.catalog, site.clock)
     definitions = dg.Definitions(
-        assets=dg.map_asset_specs(
-            of_side("receiver", names),
-            [
-                *arriving_archives(site),
-                admission_asset(site),
-                with_freshness(load_assets(site), _policies(site)),
-                *([_postprocess(site, postprocessor)] if postprocessor else []),
-            ],
-        ),
-        asset_checks=[
-            up_to_date_check(site),
-            preflight_check(ledger, examine),
-        ],
+        assets=dg.map_asset_specs(of_side("receiver", names), _assets(site, postprocessor)),
+        asset_checks=[up_to_date_check(site), preflight_check(ledger, examine)],
         jobs=[*jobs, purge],
         schedules=[purge_schedule(names)],
         executor=shared_executor(),
-        sensors=[
-            archive_sensor(site, ArchiveKind.COMPLETE, complete),
-            archive_sensor(
-                site,
-                ArchiveKind.PARTIAL,
-                partial,
-                lambda context: load_empty_windows(context, site, postprocessor),
-                lambda instance: request_for_expected(instance, site),
-            ),
-            up_to_date_sensor(site),
-            preflight_sensor(
-                ledger,
-                examine,
-                name=names.name("receiver_preflight"),
-                clock=site.clock,
-                side=names.name("receiver"),
-            ),
-            *([postprocess_sensor(site)] if postprocessor else []),
-        ],
+        sensors=list(_sensors(site, complete, partial, postprocessor)),
     )
     # One outage of the database is one incident, also while the preflight is re-examined.
     muted = {preflight_spec(ledger).key: DATABASE.cause}
     return with_alerts(definitions, settings, site.clock, muted=muted)
+
+
+def _assets(
+    site: ReceiverSite, postprocessor: Postprocessor | None
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    return [
+        *arriving_archives(site),
+        admission_asset(site),
+        with_freshness(load_assets(site), _policies(site)),
+        *([_postprocess(site, postprocessor)] if postprocessor else []),
+    ]
+
+
+def _sensors(
+    site: ReceiverSite, complete: AssetJob, partial: AssetJob, postprocessor: Postprocessor | None
+) -> Iterator[dg.SensorDefinition]:
+    yield archive_sensor(site, ArchiveKind.COMPLETE, complete)
+    yield archive_sensor(
+        site,
+        ArchiveKind.PARTIAL,
+        partial,
+        lambda context: load_empty_windows(context, site, postprocessor),
+        lambda instance: request_for_expected(instance, site),
+    )
+    yield up_to_date_sensor(site)
+    yield preflight_sensor(
+        applied_archives_key(site.names),
+        examination(site.settings, site.catalog, site.clock),
+        name=site.names.name("receiver_preflight"),
+        clock=site.clock,
+        side=site.names.name("receiver"),
+    )
+    if postprocessor:
+        yield postprocess_sensor(site)
 
 
 def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
