@@ -81,7 +81,7 @@ def test_part_of_a_run_at_work_stays_and_is_resumed(sender: MediaSender, bundle:
 def test_part_of_another_sender_stays_however_old_it_is(
     sender: MediaSender, bundle: Bundle
 ) -> None:
-    """Another pair sends to the same spool, by a wrong setting or for a while."""
+    """Another pair sends to the same spool."""
     build = bundle(sender)
     mine = begin(sender, build)
     build.remove()
