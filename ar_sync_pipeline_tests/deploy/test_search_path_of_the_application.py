@@ -164,7 +164,7 @@ def test_function_that_finds_its_names_needs_no_setting(
     prove_that_all_works(by_roles(), owner)
 
 
-def test_table_that_is_indexed_again_hides_no_finding_about_another(
+def test_table_whose_index_is_rebuilt_hides_no_finding_about_another(
     owner: TwoSites, by_roles: Callable[[], TwoSites]
 ) -> None:
     """A finding that disappears for the time of a REINDEX ends its incident."""
