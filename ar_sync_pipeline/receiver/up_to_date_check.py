@@ -10,8 +10,7 @@ import dagster as dg
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
-from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.runs.run_state import (
     at_work_since,
     has_last_run_failed,
@@ -39,7 +38,6 @@ from ar_sync_pipeline.sync.watch.status import Status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.
-_PAGE = "receiver_is_behind"
 _SETTLES = timedelta(minutes=10)
 # Longer than a usual load, far less than the maximum runtime of a run.
 _LOAD_MAY_TAKE = timedelta(hours=2)
@@ -60,7 +58,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         " changed rows of a table: wait for the sender's next complete. No complete"
         " comes: look at the newest run of the sender's `complete_dump`, and switch"
         " `complete_dump_schedule` on",
-        page=_PAGE,
+        page="receiver_is_behind",
     )
 
 
@@ -133,19 +131,13 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
     wrong = late or lag.ahead or status.unverified or status.overdue_complete
     passed = lag.data_until is not None and not wrong
-    result = with_page(
-        dg.AssetCheckResult(
-            asset_key=applied_archives_key(site.names),
-            check_name="up_to_date",
-            passed=passed,
-            # A receiver that was set up a minute ago is not broken.
-            severity=dg.AssetCheckSeverity.ERROR
-            if late or lag.ahead
-            else dg.AssetCheckSeverity.WARN,
-            description=_sentence(lag),
-            metadata=_metadata(lag) | _not_applied(site, status),
-        ),
-        _PAGE,
+    result = result_for(
+        up_to_date_spec(site),
+        passed=passed,
+        # A receiver that was set up a minute ago is not broken.
+        severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
+        description=_sentence(lag),
+        metadata=_metadata(lag) | _not_applied(site, status),
     )
     # One more waiting archive is not a new finding.
     because = re.sub(r"\d+", "", lag.because)

@@ -61,6 +61,7 @@ def partial_assets(
     catalog, names = site.catalog, site.names
     keys = {table: snapshot_key(catalog, KIND, table, names) for table in catalog.tracked()}
     tables = [*keys.values(), referenced_rows_key(names)]
+    space = space_check_spec(archive_key(KIND, names), "the sender's scratch folder")
 
     @dg.multi_asset(
         name=names.name("partial_archive"),
@@ -72,7 +73,7 @@ def partial_assets(
         check_specs=[
             references_check(site, KIND),
             acknowledgement_check_spec(names),
-            space_check_spec(archive_key(KIND, names), "the sender's scratch folder"),
+            space,
         ],
         pool=site.pool(KIND),
         partitions_def=windows,
@@ -92,7 +93,7 @@ def partial_assets(
             yield acknowledgement_check_result(start, site)
             yield space_check_result(
                 context.instance,
-                archive_key(KIND, names),
+                space,
                 filled_folders(site.settings),
                 site.settings.free_space_floor,
             )
