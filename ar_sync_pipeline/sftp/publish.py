@@ -104,9 +104,9 @@ class Publication:
     seconds: float
     attempts: int
     already_there: bool
-    described_otherwise: bool = False
-    connections: int = 1
-    sha256_confirmed: bool = False
+    described_otherwise: bool
+    connections: int
+    sha256_confirmed: bool
 
 
 class _Found(NamedTuple):
@@ -180,7 +180,7 @@ def publish(
     if present is not None:
         for part in parts:
             session.remove(part)
-        return _publication(present, source, started, None)
+        return _publication(present, source, started, None, confirmed=False)
     if place.admit is not None:
         place.admit(session)
     if place.folder == ArchiveKind.PARTIAL:
@@ -209,7 +209,7 @@ def publish(
     found = _rename_into_place(session, part, place, source)
     if place.folder == ArchiveKind.COMPLETE:
         remove_older_parts(session, place.spool, place.filename, place.given_up)
-    return replace(_publication(found, source, started, done), sha256_confirmed=confirmed)
+    return _publication(found, source, started, done, confirmed=confirmed)
 
 
 def publish_with_retries(
@@ -283,8 +283,9 @@ def _ignore(*_: object) -> None:
 
 
 def _publication(
-    found: _Found, source: Publishable, started: float, done: Upload | None
+    found: _Found, source: Publishable, started: float, done: Upload | None, *, confirmed: bool
 ) -> Publication:
+    """Return the result of one attempt; ``done`` is None if the archive was there before."""
     return Publication(
         path=found.path,
         size_bytes=source.size_bytes,
@@ -295,6 +296,7 @@ def _publication(
         already_there=done is None,
         described_otherwise=not found.is_alike,
         connections=done.connections if done else 1,
+        sha256_confirmed=confirmed,
     )
 
 
