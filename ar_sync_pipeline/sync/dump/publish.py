@@ -15,12 +15,8 @@ from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.publish import (
-    Publication,
-    SpoolPlace,
-    TransferLimits,
-    publish_with_retries,
-)
+from ar_sync_pipeline.sftp.publish import Publication, SpoolPlace, TransferLimits
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sync.dump.assemble import assemble
