@@ -54,6 +54,6 @@ def test_lower_floor_ends_the_incident(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_disk_that_reports_no_space_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space_check, "measure_free_space", lambda _: FreeSpace(0, 0))
     with dg.DagsterInstance.ephemeral() as instance:
-        result = space_check_result(instance, KEY, {"scratch": Path("/x")}, 10)
+        result = space_check_result(instance, SPEC, {"scratch": Path("/x")}, 10)
     assert result.passed
     assert not any("free" in name for name in result.metadata or {})

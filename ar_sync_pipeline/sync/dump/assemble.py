@@ -23,7 +23,6 @@ from ar_sync_pipeline.archive.manifest import (
 from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry, MediaList
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.media_list import write_media_list
-from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
@@ -114,7 +113,7 @@ def _describe(
             format=number,
             archive_id=archive_id,
             base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
-            kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
+            kind=dump.kind,
             sender=SenderIdentity(
                 system_identifier=mark.system_identifier,
                 database=dump.database,

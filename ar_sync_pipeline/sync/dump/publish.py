@@ -23,12 +23,13 @@ from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
-from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.given_up import given_up
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import open_journal, versions_of
 from ar_sync_pipeline.sync.dump.receiver_files import ReceiverFiles
+from ar_sync_pipeline.sync.dump.renew_media import renew_bundle
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sender_journal import (
     announce,
