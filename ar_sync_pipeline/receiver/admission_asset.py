@@ -21,7 +21,6 @@ from ar_sync_pipeline.operations.check_history import (
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import markdown_list, settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
@@ -64,7 +63,6 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
         " the receiver's schema. What is corrupt is quarantined, what does not fit yet is parked."
         " Materialized alone, it loads nothing: the next load does.",
         kinds={"tar"},
-        owners=OWNERS,
     )
 
     # A subset of the results is allowed, because a run that waited in vain has none.

@@ -8,7 +8,6 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
 from ar_sync_pipeline.sender.site import SenderSite
@@ -38,7 +37,6 @@ def media_spec(site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey
         group_name=site.names.name(f"{kind}_dump"),
         description=_MEDIA[kind],
         kinds={"files"},
-        owners=OWNERS,
     )
 
 
@@ -54,7 +52,6 @@ def archive_spec(
         group_name=site.names.name(f"{kind}_dump"),
         description=_ARCHIVE[kind],
         kinds={"sftp", "tar"},
-        owners=OWNERS,
         metadata={"dagster/uri": f"sftp://{to.remote_host}:{to.remote_port}{folder}"},
     )
 

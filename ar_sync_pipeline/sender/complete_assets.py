@@ -15,7 +15,6 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_snapshot_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.selected_outputs import Results, Step, whatever_is_selected
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
@@ -192,7 +191,6 @@ def _table_spec(site: SenderSite, table: str) -> dg.AssetSpec:
         description=f"`{table}` at the sender: all rows, as of the snapshot that the newest"
         " complete archive was made from. Materializing it does a whole complete.",
         kinds={"postgres"},
-        owners=OWNERS,
         group_name=site.names.name(GROUP),
         metadata={"dagster/table_name": qualified_name(site.catalog, table)},
     )
@@ -207,6 +205,5 @@ def _unlisted_spec(site: SenderSite) -> dg.AssetSpec:
         " snapshot that the newest complete archive was made from. The catalog names no table; one"
         " with a section in it gets an asset of its own.",
         kinds={"postgres"},
-        owners=OWNERS,
         group_name=site.names.name(GROUP),
     )

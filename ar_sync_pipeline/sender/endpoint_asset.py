@@ -24,7 +24,6 @@ from ar_sync_pipeline.operations.check_history import (
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
@@ -47,7 +46,6 @@ def endpoint_spec(names: PairNames) -> dg.AssetSpec:
         " published: seconds of each step, free space, round trip, difference of the clocks. A"
         " materialization is a test that passed, an observation one that failed.",
         kinds={"sftp"},
-        owners=OWNERS,
     )
 
 
