@@ -33,10 +33,10 @@ from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles, new_bundle_file
 from ar_sync_pipeline.sync.dump.bundled_file import Status
 from ar_sync_pipeline.sync.dump.describe_media import describe_all
 from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase
+from ar_sync_pipeline.sync.dump.held_media import HeldMedia
 from ar_sync_pipeline.sync.dump.media_journal import (
     MEDIA_JOURNAL,
     MOST_UNRESOLVED,
-    HeldMedia,
     MediaJournal,
     open_journal,
 )
