@@ -36,7 +36,7 @@ from ar_sync_pipeline.sender.unchanged_chunks_check import (
     unchanged_chunks_check,
 )
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
-from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
+from ar_sync_pipeline.sync.dump.sender_journal_file import DigestsOf
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint, starting_point
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, TableDump
 from ar_sync_pipeline.visible_text import visible

@@ -6,7 +6,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
+from ar_sync_pipeline.sync.dump.sender_journal_file import DigestsOf
 from ar_sync_pipeline.visible_text import names_in_words
 
 

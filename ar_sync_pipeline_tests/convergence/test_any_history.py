@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.convergence import claims
 from ar_sync_pipeline_tests.convergence.fix_convergence import DUMPS_AS, KillableRuns, Servers
 from ar_sync_pipeline_tests.convergence.migrations import POLICY, Migration, Migrations

@@ -18,7 +18,7 @@ from ar_sync_pipeline.archive.manifest import (
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
-from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
+from ar_sync_pipeline.sync.dump.sender_journal_file import DigestsOf
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from ar_sync_pipeline.sender.unchanged_chunks_check import (
     evaluate_unchanged_chunks,
     unchanged_chunks_check,
 )
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, DigestsOf, digests_of
+from ar_sync_pipeline.sync.dump.journal_of_tables import digests_of
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, DigestsOf
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, equal
 from ar_sync_pipeline_tests.sync.fix_differential import (
     assert_applied,
