@@ -43,7 +43,7 @@ def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -
         description=description,
         owners=OWNERS,
         config=intake_of(kinds, names),
-        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **names.run_tags("receiver")},
+        tags=names.job_tags("receiver", _LONGEST_SECONDS),
     )
 
 
