@@ -15,15 +15,15 @@ from ar_sync_pipeline.operations.runs.run_state import (
     at_work_since,
     has_last_run_failed,
     last_success,
-    work_under_way,
 )
 from ar_sync_pipeline.operations.standing_check import (
     INTERRUPTION,
+    LOAD_MAY_TAKE,
     Evaluation,
     standing_check,
     standing_check_sensor,
 )
-from ar_sync_pipeline.receiver.jobs import load_jobs
+from ar_sync_pipeline.receiver.jobs import load_jobs, load_under_way
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.acknowledge import (
@@ -39,8 +39,6 @@ from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.
 _SETTLES = timedelta(minutes=10)
-# Longer than a usual load, far less than the maximum runtime of a run.
-_LOAD_MAY_TAKE = timedelta(hours=2)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
 
@@ -146,24 +144,19 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
         return Evaluation(result, news, settles=complete_due_within(site.settings, site.clock()))
     if late and _is_loading(status, site, instance):
         late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
-        return Evaluation(result, news, late_from + _LOAD_MAY_TAKE, _LOAD_MAY_TAKE)
+        return Evaluation(result, news, late_from + LOAD_MAY_TAKE, LOAD_MAY_TAKE)
     return Evaluation(result, news, settles=_SETTLES)
 
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     """Return whether a load brings newer data, or just ended and left some to the next."""
-    if _is_at_work(site, instance):
+    if load_under_way(instance, site) is not None:
         return True
     if not status.count("waiting"):
         return False
     now, key = site.clock(), applied_archives_key(site.names)
     last = last_success(instance, key, now, job_names=load_jobs(site.names))
     return last is not None and abs(now - last) < _JUST_NOW
-
-
-def _is_at_work(site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
-    now, key = site.clock(), applied_archives_key(site.names)
-    return any(work_under_way(instance, job, key, now) for job in load_jobs(site.names))
 
 
 def _sentence(lag: Lag) -> str:

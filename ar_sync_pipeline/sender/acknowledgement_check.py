@@ -10,13 +10,12 @@ from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
+from ar_sync_pipeline.operations.standing_check import LOAD_MAY_TAKE
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 
 _PAUSE_WINDOWS = 3
-# As long as the receiver itself waits before it mails that data is late.
-_LOAD_MAY_TAKE = timedelta(hours=2)
 
 
 def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
@@ -70,6 +69,6 @@ def _mailed_later(start: StartingPoint, site: SenderSite) -> dict[str, Any]:
         return {}
     now, within = site.clock(), timedelta(minutes=site.settings.acknowledge_within)
     pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)
-    due = [min(sent) + within + _LOAD_MAY_TAKE] if start.is_loading else []
+    due = [min(sent) + within + LOAD_MAY_TAKE] if start.is_loading else []
     due += [now + within] if now - max(sent) > within + pause else []
     return {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(max(due))} if due else {}

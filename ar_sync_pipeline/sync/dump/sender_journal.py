@@ -15,13 +15,13 @@ partial must contain every change, and which snapshot was the newest. If the jou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.export.snapshot import TICK
-from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
+from ar_sync_pipeline.spool.receipts import REMEMBERED, Receipt, ReceiptState
 from ar_sync_pipeline.sync.dump.sender_journal_file import (
     SentArchive,
     locked,
@@ -32,8 +32,6 @@ from ar_sync_pipeline.sync.dump.sender_journal_file import (
 KEPT_COMPLETES = 3
 """Number of the newest completes that the sender remembers whatever their age, with their content,
 to compare the next one."""
-REMEMBERED = timedelta(days=8)
-"""Time for which the sender remembers other archives."""
 
 
 def begin_at(scratch: Path, now: datetime, after: datetime | None) -> datetime:
