@@ -76,7 +76,7 @@ def _waiting_result(state: PostprocessState, site: ReceiverSite) -> dg.AssetChec
     return result_for(
         _waiting_spec(site),
         passed=not state.too_old,
-        description=_waiting_sentence(state, site.settings),
+        description=_waiting_message(state, site.settings),
         metadata={
             "rows_waiting": sum(table.rows for table in waiting.values()),
             "rows_waiting_too_long": state.too_old,
@@ -92,7 +92,7 @@ def _rejected_result(state: PostprocessState, site: ReceiverSite) -> dg.AssetChe
         # Production names unknown buses every day: what nobody can fix is no warning.
         passed=not rows[Severity.ERROR],
         severity=dg.AssetCheckSeverity.WARN,
-        description=_rejected_sentence(state),
+        description=_rejected_message(state),
         metadata={
             "rejected_rows": rows[Severity.ERROR],
             "rejected_details": rows[Severity.INFO],
@@ -101,7 +101,7 @@ def _rejected_result(state: PostprocessState, site: ReceiverSite) -> dg.AssetChe
     )
 
 
-def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> str:
+def _waiting_message(state: PostprocessState, settings: ReceiverSettings) -> str:
     if not state.too_old:
         return "No row waits too long for the transform."
     tables = ", ".join(f"{t.table} ({t.too_old:,})" for t in state.waiting if t.too_old)
@@ -111,7 +111,7 @@ def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> st
     )
 
 
-def _rejected_sentence(state: PostprocessState) -> str:
+def _rejected_message(state: PostprocessState) -> str:
     if not state.rejected:
         return "No row lacks a result."
     results, details = (_rows(state.rejected, one) for one in (Severity.ERROR, Severity.INFO))

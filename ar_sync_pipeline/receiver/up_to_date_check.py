@@ -134,7 +134,7 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
         passed=passed,
         # A receiver that was set up a minute ago is not broken.
         severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
-        description=_sentence(lag),
+        description=_message(lag),
         metadata=_metadata(lag) | _not_applied(site, status),
     )
     # One more waiting archive is not a new finding.
@@ -159,7 +159,7 @@ def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance
     return last is not None and abs(now - last) < _JUST_NOW
 
 
-def _sentence(lag: Lag) -> str:
+def _message(lag: Lag) -> str:
     if lag.data_until is None or lag.minutes_behind is None or lag.ahead:
         return str(lag)
     return (

@@ -102,12 +102,12 @@ def check_for_gaps(
     )
     interval = timedelta(minutes=site.settings.partial_interval)
     news = "" if result.passed else found.in_words
-    told_of = None
+    mail_from = None
     # Failed runs have their own incidents, and the windows that they missed are a consequence; not
     # those that no run follows any more.
     if found.failures and not stopped:
-        told_of = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
-    return Evaluation(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
+        mail_from = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
+    return Evaluation(result, news, mail_from=mail_from, settles=_UNTIL_THE_NEXT_RUN * interval)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch
 from ar_sync_pipeline.errors import known_code
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
-from ar_sync_pipeline.operations.alerts.event_sentences import of_error
+from ar_sync_pipeline.operations.alerts.event_messages import of_error
 from ar_sync_pipeline.operations.dagster_internals import (
     UNREACHABLE_MESSAGE,
     DagsterUserCodeUnreachableError,

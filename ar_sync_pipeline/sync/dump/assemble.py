@@ -82,10 +82,10 @@ def assemble(
     # No other account may enter the run's own folder: its chunks are those that this run has
     # hashed.
     stamps = {name: FileStamp.of(path.stat()) for name, path in chunks.items() if path.exists()}
-    pictures = {entry.member: entry.path for entry in manifest.media if entry.carried}
+    carried = {entry.member: entry.path for entry in manifest.media if entry.carried}
     source = ArchiveSource(
         manifest,
-        _MemberFiles(chunks, pictures, media_folder),
+        _MemberFiles(chunks, carried, media_folder),
         stamps={**stamps, **listing.stamps},
         media=None if listing.member is None else CarriedFiles(build, media_folder),
     )
@@ -195,16 +195,16 @@ class _MemberFiles(Mapping[str, Path]):
     """Path of each member; it is created on access, because it is larger than its text."""
 
     chunks: Mapping[str, Path]
-    pictures: Mapping[str, str]
+    media: Mapping[str, str]
     media_folder: Path
 
     def __getitem__(self, member: str) -> Path:
         if member in self.chunks:
             return self.chunks[member]
-        return self.media_folder / self.pictures[member]
+        return self.media_folder / self.media[member]
 
     def __iter__(self) -> Iterator[str]:
-        return chain(self.chunks, self.pictures)
+        return chain(self.chunks, self.media)
 
     def __len__(self) -> int:
-        return len(self.chunks) + len(self.pictures)
+        return len(self.chunks) + len(self.media)
