@@ -108,13 +108,13 @@ def _step_problems(
         if not scope.has_step(run, event.step_key or ""):
             continue
         data = event.get_dagster_event().step_failure_data
-        sentence = of_step_failure(data)
-        explaining = list(_explaining_checks(scope, events, sentence))
+        message = of_step_failure(data)
+        explaining = list(_explaining_checks(scope, events, message))
         if explaining:
             # One cause, so one incident: that of the check.
             yield from _check_problems(scope, run, explaining)
             continue
-        area = scope.areas.get(sentence.error)
+        area = scope.areas.get(message.error)
         source = _step_source(event.step_key)
         what = f"{run_name(run)}, step {_step_name(event.step_key)}"
         yield Problem(
@@ -124,12 +124,12 @@ def _step_problems(
             at=from_epoch(event.timestamp),
             title=area.title if area else what,
             what=what,
-            sentence=sentence.problem,
-            remedy=sentence.remedy,
+            sentence=message.problem,
+            remedy=message.remedy,
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
             runbook=scope.page(area.page) if area else "",
-            is_outage=area is not None and area.is_outage(sentence.error),
+            is_outage=area is not None and area.is_outage(message.error),
         )
 
 

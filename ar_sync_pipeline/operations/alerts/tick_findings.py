@@ -79,10 +79,10 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
     at = from_epoch(tick.timestamp)
     if tick.status is not TickStatus.FAILURE:
         return Success(source, at)
-    sentence = of_error(tick.error) if tick.error else None
+    message = of_error(tick.error) if tick.error else None
     is_schedule = state.instigator_type is InstigatorType.SCHEDULE
     # Dagster stores only the class of a tick's error.
-    code = known_code(sentence.error) if sentence else None
+    code = known_code(message.error) if message else None
     area = scope.areas.get(code) if code else None
     return Problem(
         cause=area.cause if area else source,
@@ -91,7 +91,7 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
         at=at,
         title=area.title if area else name,
         what=name,
-        sentence=sentence.problem if sentence else "the tick failed without a reason",
+        sentence=message.problem if message else "the tick failed without a reason",
         remedy=_REMEDY_OF_SCHEDULE if is_schedule else _REMEDY,
         page="automation",
         runbook=scope.page(area.page) if area else "",
