@@ -34,7 +34,8 @@ from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline_tests.archive.building import SNAPSHOT_AT, make_manifest
 
 _CIPHER = "aes128-gcm@openssh.com"

@@ -14,16 +14,14 @@ from pathlib import Path
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, Watermark
 from ar_sync_pipeline.archive.member_names import ABSENT_KEYS
+from ar_sync_pipeline.export.chunk_totals import CountedChunk, count_chunks, digest_chunks
+from ar_sync_pipeline.export.readable_values import readable
 from ar_sync_pipeline.export.table_export import (
     ChunkQuery,
-    CountedChunk,
     absent_keys_query,
     changes_query,
     chunk_query,
     chunk_whole_table,
-    count_chunks,
-    digest_chunks,
-    readable,
 )
 from ar_sync_pipeline.postgres.chunk_ranges import number_at, range_of
 from ar_sync_pipeline.postgres.connect import Connection

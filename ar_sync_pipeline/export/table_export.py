@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, Watermark
+from ar_sync_pipeline.export.chunk_totals import chunks_with_rows, digests_by_chunk, plain_rows
+from ar_sync_pipeline.export.readable_values import readable
 from ar_sync_pipeline.export.sparse_keys import is_split
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.chunk_ranges import (
@@ -28,10 +27,8 @@ from ar_sync_pipeline.postgres.digest import (
     ChunkDigest,
     chunk_index,
     digest_of,
-    digest_of_rows,
     row_digest,
 )
-from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sql_parts import column_list
@@ -69,10 +66,9 @@ def chunk_whole_table(
     split = is_split(connection, table)
     contents: Mapping[int | None, ChunkDigest | None]
     if digested:
-        contents = _digests(connection, table, split=split)
+        contents = digests_by_chunk(connection, table, split=split)
     else:
-        rows = _Rows(_plain_rows(table), values=sql.SQL(""), totals=sql.SQL(""))
-        contents = dict.fromkeys(_by_chunk(connection, rows, table, split=split))
+        contents = dict.fromkeys(chunks_with_rows(connection, table, split=split))
     return [chunk_query(connection, table, number, one) for number, one in contents.items()]
 
 
@@ -90,65 +86,6 @@ def are_masks_remembered(connection: Connection, table: ExportedTable) -> bool:
     return remembered == len(table.costly)
 
 
-@dataclass(frozen=True)
-class CountedChunk:
-    """Rows of a chunk, counted without reading their values.
-
-    Attributes:
-        new_rows: Number of rows that were written since a point.
-        key_span: Number of keys from the first to the last row; None: the table is not split by its
-            key.
-    """
-
-    row_count: int
-    new_rows: int
-    key_span: int | None
-
-    @property
-    def most_absent_ranges(self) -> int | None:
-        """Upper limit of the number of ranges of keys that no row has; None: unknown.
-
-        There is at most one before each row, one for each absent key, and one at each end.
-        """
-        if self.key_span is None:
-            return None
-        return min(self.row_count + 1, self.key_span - self.row_count + 2)
-
-
-def count_chunks(
-    connection: Connection, table: ExportedTable, since: Watermark
-) -> dict[int | None, CountedChunk]:
-    """Count the rows of each chunk, and those that were written since a point."""
-    split = is_split(connection, table)
-    key = sql.Identifier("t", table.primary_key[0]) if split else sql.SQL("NULL::bigint")
-    rows = _Rows(
-        _plain_rows(table),
-        values=sql.SQL(", {} AS key, {} AS is_new").format(key, unseen_by(since)),
-        totals=sql.SQL(
-            ", count(*) FILTER (WHERE r.is_new),"
-            " max(r.key)::numeric - min(r.key)::numeric + 1::numeric"
-        ).format(),
-    )
-    return {
-        number: CountedChunk(row_count, new_rows, None if keys is None else int(keys))
-        for number, (row_count, new_rows, keys) in _by_chunk(
-            connection, rows, table, split=split
-        ).items()
-    }
-
-
-def digest_chunks(
-    connection: Connection, table: ExportedTable, numbers: Collection[int | None]
-) -> dict[int | None, ChunkDigest]:
-    """Return the content of some chunks.
-
-    Raises:
-        SchemaError: A value cannot be read.
-    """
-    chosen = {n for n in numbers if n is not None}
-    return _digests(connection, table, chosen, split=None not in numbers)
-
-
 def chunk_selected_rows(
     connection: Connection, table: ExportedTable, keys: sql.Composable
 ) -> list[ChunkQuery]:
@@ -161,7 +98,7 @@ def chunk_selected_rows(
     with readable(table.name):
         row = connection.execute(
             sql.SQL("SELECT {} FROM {}{}").format(
-                _content(connection, table, digested=not table.masks), _plain_rows(table), chosen
+                _content(connection, table, digested=not table.masks), plain_rows(table), chosen
             )
         ).fetchone()
     if row is None or row[0] == 0:
@@ -248,113 +185,6 @@ def write_chunk(
         return writer.finish(row_count=rows, digest=digest, key_range=chunk.key_range)
 
 
-@contextmanager
-def readable(table: str) -> Iterator[None]:
-    """Name the table whose values the server cannot read or encode in UTF-8.
-
-    Errors that `connect` translates are not changed; the server's text about a value is left out.
-
-    Raises:
-        SchemaError: The block failed at a value.
-    """
-    try:
-        yield
-    except (
-        psycopg.errors.CharacterNotInRepertoire,
-        psycopg.errors.UntranslatableCharacter,
-    ) as error:
-        raise SchemaError(
-            f"table {table} holds text that is not valid in the database's encoding or in UTF-8",
-            remedy="correct the text, or recreate a SQL_ASCII database with the encoding that its"
-            " texts really have",
-        ) from error
-    except (
-        psycopg.errors.DatetimeFieldOverflow,
-        psycopg.errors.NumericValueOutOfRange,
-    ) as error:
-        # Only what a rule computes can leave the range of its type.
-        words = (error.diag.message_primary or type(error).__name__).partition(":")[0]
-        raise SchemaError(
-            f"a column rule of table {table} cannot be computed for one of its values ({words})",
-            remedy="correct the value at the end of its type's range, such as a date before"
-            ' 4700 BC, or give the column the mask "null" or { constant = VALUE }, or name it in'
-            " `exclude`",
-        ) from error
-    except (psycopg.DataError, psycopg.InternalError) as error:
-        words = (error.diag.message_primary or type(error).__name__).partition(":")[0]
-        raise SchemaError(
-            f"table {table} cannot be read ({words})",
-            remedy="read the table with psql to find the row, and restore or correct it",
-        ) from error
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What to aggregate by chunk.
-
-    Attributes:
-        source: The rows as ``t``.
-        values: Further columns of each row.
-        totals: Further aggregates of the rows ``r`` with these columns.
-    """
-
-    source: sql.Composable
-    values: sql.Composable
-    totals: sql.Composable
-
-
-def _digests(
-    connection: Connection,
-    table: ExportedTable,
-    numbers: Collection[int] = (),
-    *,
-    split: bool,
-) -> dict[int | None, ChunkDigest]:
-    """Return the content of chunks with rows."""
-    one = row_digest(connection, table.columns, table.values("t"), alias="t")
-    total = digest_of_rows(sql.Identifier("r", "digest"))
-    rows = _Rows(
-        table.source("t"),
-        values=sql.SQL(", {} AS digest").format(one),
-        totals=sql.SQL(", {}").format(total),
-    )
-    found = _by_chunk(connection, rows, table, numbers, split=split)
-    return {n: ChunkDigest(row_count, str(digest)) for n, (row_count, digest) in found.items()}
-
-
-def _by_chunk(
-    connection: Connection,
-    rows: _Rows,
-    table: ExportedTable,
-    numbers: Collection[int] = (),
-    *,
-    split: bool,
-) -> dict[int | None, tuple[Any, ...]]:
-    """Return aggregates, of which the first is the number of rows, by chunk with rows.
-
-    OFFSET NULL keeps the subquery apart: else the planner expects as many chunks as rows, and sorts
-    all of them.
-
-    Args:
-        numbers: Chunks to read; empty: all.
-        split: Whether the table is split, by `is_split`.
-    """
-    number: sql.Composable = sql.SQL("NULL::bigint")
-    wanted: sql.Composable = sql.SQL("true")
-    if split:
-        key = sql.Identifier("t", table.primary_key[0])
-        number = chunk_index(key)
-        wanted = in_chunks(key, numbers) if numbers else wanted
-    query = sql.SQL(
-        "SELECT r.number, count(*){totals} FROM (SELECT {number} AS number{values} FROM {source}"
-        " WHERE {wanted} OFFSET NULL) AS r GROUP BY r.number ORDER BY r.number"
-    ).format(
-        totals=rows.totals, number=number, values=rows.values, source=rows.source, wanted=wanted
-    )
-    with readable(table.name):
-        return {index: tuple(found) for index, *found in connection.execute(query).fetchall()}
-
-
 def _rows_in(table: ExportedTable, key_range: KeyRange | None) -> sql.Composed:
     """Return the rows of a chunk, with their masked values."""
     if key_range is None:
@@ -365,11 +195,6 @@ def _rows_in(table: ExportedTable, key_range: KeyRange | None) -> sql.Composed:
         low=sql.Literal(key_range.low),
         high=sql.Literal(key_range.high),
     )
-
-
-def _plain_rows(table: ExportedTable) -> sql.Composed:
-    """Return the rows as ``t``, for a query that reads no masked value."""
-    return sql.SQL("{} AS t").format(table.rows)
 
 
 def _content(connection: Connection, table: ExportedTable, *, digested: bool) -> sql.Composable:

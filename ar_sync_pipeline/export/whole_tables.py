@@ -21,12 +21,12 @@ from ar_sync_pipeline.export.held_tables import (
     write_absent_keys,
     write_change,
 )
+from ar_sync_pipeline.export.readable_values import readable
 from ar_sync_pipeline.export.table_export import (
     ChunkQuery,
     are_masks_remembered,
     changed_keys_query,
     chunk_whole_table,
-    readable,
     write_chunk,
 )
 from ar_sync_pipeline.postgres.connect import Connection, cancel_statement

@@ -66,13 +66,13 @@ def apply_all(
         DigestMismatchError: The result differs from the sender's rows.
     """
     merges = _Merges(connection, references, archives, effects, blame, lap)
-    results, suspect = merges.apply_each()
+    results, breaking = merges.apply_each()
     plans = [plan for result in results for plan in result.plans]
     deleted = {plan.table: plan.deleted for plan in plans}
     if merges.preserved is not None:
         deleted = merges.restore(merges.preserved)
     if archives:
-        with blame(suspect):
+        with blame(breaking):
             merges.check_deferred(plans)
     return MergedArchives(tuple(results), deleted)
 
@@ -118,13 +118,13 @@ class _Merges:
         """
         results = list[MergeResult]()
         last = len(self._archives) - 1
-        suspect = last
+        breaking = last
         for number, archive in enumerate(self._archives):
             with self._blame(number):
                 results.append(self._apply(archive, self._staged_tables(number + 1)))
-                if number < suspect == last and not self._constraints_hold():
-                    suspect = number
-        return results, suspect
+                if number < breaking == last and not self._constraints_hold():
+                    breaking = number
+        return results, breaking
 
     def _apply(self, archive: ArchiveRows, later: dict[str, list[StagedTable]]) -> MergeResult:
         if archive.truncated_times:

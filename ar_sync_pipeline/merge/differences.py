@@ -233,24 +233,9 @@ def is_empty(connection: Connection, target: TargetTable) -> bool:
 
 def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
     """Return the receiver's rows as ``t``, and their shared columns as last sent."""
-    target = staged.target
-    source = sql.SQL("{} AS t").format(target.rows)
-    if not target.transformed:
-        return source, row_of(target.shared, "t")
-    joined = sql.SQL("({} LEFT JOIN {} AS s ON {})").format(
-        source, target.source_values, target.same_row("t", "s")
-    )
-    values = [
-        sql.SQL("CASE WHEN {known} IS NULL THEN {held} ELSE {sent} END").format(
-            known=sql.Identifier("s", target.key[0]),
-            held=sql.Identifier("t", name),
-            sent=sql.Identifier("s", name),
-        )
-        if name in target.transformed
-        else sql.Identifier("t", name)
-        for name in target.shared
-    ]
-    return joined, sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
+    source, sent = staged.target.sent_values()
+    values = [sent.get(name, sql.Identifier("t", name)) for name in staged.target.shared]
+    return source, sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
 
 
 def _same_row(staged: StagedTable) -> sql.Composed:

@@ -104,6 +104,26 @@ class TargetTable:
             name = f"source_{hashlib.sha256(self.name.encode()).hexdigest()[:32]}"
         return sql.Identifier(LEDGER_SCHEMA, name)
 
+    def sent_values(self) -> tuple[sql.Composed, dict[str, sql.Composable]]:
+        """Return the rows as ``t``, and by transformed column the value as last sent.
+
+        A row without stored source values has what was sent.
+        """
+        source = sql.SQL("{} AS t").format(self.rows)
+        if not self.transformed:
+            return source, {}
+        joined = sql.SQL("({} LEFT JOIN {} AS s ON {})").format(
+            source, self.source_values, self.same_row("t", "s")
+        )
+        return joined, {
+            name: sql.SQL("CASE WHEN {known} IS NULL THEN {held} ELSE {sent} END").format(
+                known=sql.Identifier("s", self.key[0]),
+                held=sql.Identifier("t", name),
+                sent=sql.Identifier("s", name),
+            )
+            for name in self.transformed
+        }
+
     def unique_keys(self) -> tuple[UniqueKey, ...]:
         """Return the unique keys and exclusion constraints that the key does not imply."""
         key = set(self.key)

@@ -1,4 +1,4 @@
-"""Keys and tags of all assets, equal whether one Dagster instance or two run the code locations.
+"""Keys, tags and owners of all assets, equal in a Dagster instance of both sides and of one side.
 
 The keys of a pair with a name begin with that name (`PairNames.key`).
 """
@@ -10,6 +10,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
 
 _REFERENCED, _UNLISTED = "referenced_rows", "unlisted_tables"
@@ -21,8 +22,8 @@ UNVERSIONED = dg.DataVersion("not compared")
 
 
 def of_side(side: str, names: PairNames) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
-    """Return a function that tags assets with their server, for searching in one control plane."""
-    return lambda spec: spec.merge_attributes(tags=names.tags(side))
+    """Return a function that adds owners, and tags of the server to search by in one UI."""
+    return lambda spec: spec.merge_attributes(tags=names.tags(side), owners=OWNERS)
 
 
 def short_name(catalog: Catalog, table: str) -> str:

@@ -3,9 +3,12 @@
 The UI shows them as one description. Mails take each from the metadata.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
-from ar_sync_pipeline.operations.check_evaluation import PAGE, REMEDY
+from ar_sync_pipeline.operations.check_evaluation import PAGE, REMEDY, with_page
 from ar_sync_pipeline.package_files import see
 
 _MEANING = "meaning"
@@ -37,6 +40,36 @@ def check_spec(
         blocking=blocking,
         metadata={_MEANING: meaning, REMEDY: remedy, PAGE: page},
     )
+
+
+def result_for(
+    spec: dg.AssetCheckSpec,
+    *,
+    passed: bool,
+    description: str,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    metadata: Mapping[str, Any] | None = None,
+    page: str | None = None,
+) -> dg.AssetCheckResult:
+    """Return a result of a check, with the runbook page if it fails.
+
+    Args:
+        spec: Specification of the check.
+        passed: Whether it passes.
+        description: What was found, as one message.
+        severity: Severity if it fails.
+        metadata: Metadata of the result.
+        page: Name of the page about this finding, if it is not that of the check.
+    """
+    result = dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=passed,
+        severity=severity,
+        description=description,
+        metadata=metadata,
+    )
+    return with_page(result, page or page_of(spec))
 
 
 def meaning_of(spec: dg.AssetCheckSpec) -> str:

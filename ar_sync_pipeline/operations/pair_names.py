@@ -41,9 +41,10 @@ class PairNames:
         """Return the tags of all definitions of one side of the pair, for filters in the UI."""
         return {SIDE_TAG: self.name(side)} | ({PAIR_TAG: self.pair} if self.pair else {})
 
-    def run_tags(self, side: str) -> dict[str, str]:
-        """Return the tags of the jobs of one side: those of all definitions, and a queue."""
-        return {**self.tags(side), QUEUE_TAG: self.name(side)}
+    def job_tags(self, side: str, longest_seconds: int) -> dict[str, str]:
+        """Return the tags of a job of one side: those of all definitions, runtime limit, queue."""
+        limit = {dg.MAX_RUNTIME_SECONDS_TAG: str(longest_seconds)}
+        return {**limit, **self.tags(side), QUEUE_TAG: self.name(side)}
 
 
 def queue_of(key: dg.AssetKey) -> str | None:

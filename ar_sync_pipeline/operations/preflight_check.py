@@ -31,14 +31,13 @@ from ar_sync_pipeline.operations.check_evaluation import (
     evaluation_of,
     result_of,
     unchanged_since,
-    with_page,
 )
 from ar_sync_pipeline.operations.check_history import (
     delete_replaced,
     newest_target,
     shown_evaluation,
 )
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.operations.runs.watched_launcher import queue_findings
@@ -48,7 +47,6 @@ from ar_sync_pipeline.sync.watch.preflight import PREFLIGHT_SECONDS, preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.visible_text import visible
 
-_PAGE = "preflight_fails"
 CHECK = "preflight"
 INTERVAL_SECONDS = 120
 # Less than the 60 s that the daemon waits for a sensor.
@@ -83,7 +81,7 @@ def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
         " folders, mail server, clocks, the other side's settings. Evaluated after"
         " each start of the code location",
         remedy="each finding has its remedy; `ar-sync check` shows the same",
-        page=_PAGE,
+        page="preflight_fails",
     )
 
 
@@ -247,15 +245,11 @@ def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:
         wrong.insert(0, visible(f"{step.name}: {step.detail}: {step.remedy}."))
     first = wrong[0] if wrong else ""
     more = f" ({len(wrong) - 1} more in the metadata)" if len(wrong) > 1 else ""
-    return with_page(
-        dg.AssetCheckResult(
-            asset_key=key,
-            check_name=CHECK,
-            passed=found.ok,
-            description=f"{first}{more}" if wrong else found.verdict,
-            metadata=_metadata(found) | _broken_area(found),
-        ),
-        _PAGE,
+    return result_for(
+        preflight_spec(key),
+        passed=found.ok,
+        description=f"{first}{more}" if wrong else found.verdict,
+        metadata=_metadata(found) | _broken_area(found),
     )
 
 

@@ -37,13 +37,13 @@ def whatever_is_selected(step: Step) -> Step:
         ranged = context.has_partition_key_range
         # In a run without a window, Dagster would look up the windows of an output's inputs.
         outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
-        for result in _kept_if_it_fails(context, _parts(step(context, **config))):
+        for result in _keeping_findings(context, _parts(step(context, **config))):
             if isinstance(result, dg.AssetCheckResult):
                 delete_overtaken(context.instance, key_of(result), context.run.run_id)
             else:
                 _keep_shown(context, result)
             if not outputs or not _is_selected(context, result):
-                _tell(context, result)
+                _report(context, result)
             elif isinstance(result, dg.MaterializeResult) and ranged:
                 yield _with_figures_once(context, result)
             else:
@@ -62,7 +62,7 @@ def _parts(results: Results) -> Results:
             yield from result.check_results or ()
 
 
-def _kept_if_it_fails(context: dg.AssetExecutionContext, results: Results) -> Results:
+def _keeping_findings(context: dg.AssetExecutionContext, results: Results) -> Results:
     """Yield the results of a step; if it fails, keep shown what was found before.
 
     Otherwise the UI shows "Execution failed" for every check that this run planned, though an
@@ -110,7 +110,7 @@ def _of_other_windows(metadata: Mapping[str, Any], newest: str) -> dict[str, Any
     return {**kept, "figures_at_window": newest}
 
 
-def _tell(context: dg.AssetExecutionContext, result: Result) -> None:
+def _report(context: dg.AssetExecutionContext, result: Result) -> None:
     """Report what is not an output of this run as events, one for each of its windows."""
     if isinstance(result, dg.AssetCheckResult):
         context.log_event(evaluation_of(result))

@@ -7,13 +7,10 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.disk_errors import measure_free_space
-from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.check_history import last_evaluation
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.sync.watch.disk_space import existing_folder
 
-_PAGE = "disk_full"
-_NAME = "free_space"
 # A disk whose free space varies around the floor would send two mails every few minutes.
 _PERCENT_TO_RECOVER = 1
 
@@ -26,24 +23,27 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         places: Description of the disks.
     """
     return check_spec(
-        _NAME,
+        "free_space",
         key,
         meaning=f"The disks of {places}, of AR_SYNC_STATE_FLDR and of DAGSTER_HOME have more"
         " free space than AR_SYNC_FREE_SPACE_FLOOR percent; after a failure, one percent more",
         remedy="free space before they are full; then work waits, and nothing is lost",
-        page=_PAGE,
+        page="disk_full",
     )
 
 
 def space_check_result(
-    instance: dg.DagsterInstance, key: dg.AssetKey, folders: Mapping[str, Path], floor_percent: int
+    instance: dg.DagsterInstance,
+    spec: dg.AssetCheckSpec,
+    folders: Mapping[str, Path],
+    floor_percent: int,
 ) -> dg.AssetCheckResult:
     """Measure the disks of some folders, given by their names in the metadata, and of DAGSTER_HOME.
 
     Raises:
         DiskFailedError: A folder does not exist.
     """
-    before = last_evaluation(instance, dg.AssetCheckKey(key, _NAME))
+    before = last_evaluation(instance, spec.key)
     if before is not None and not before.passed:
         floor_percent += _PERCENT_TO_RECOVER
     folders = {**folders, "dagster_home": existing_folder(Path(instance.root_directory))}
@@ -55,16 +55,12 @@ def space_check_result(
             continue
         metadata[f"{name}_free_percent"] = round(space.free_percent, 1)
         metadata[f"{name}_free_gb"] = round(space.free_bytes / 1e9, 2)
-    return with_page(
-        dg.AssetCheckResult(
-            asset_key=key,
-            check_name=_NAME,
-            passed=not low,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"Less than {floor_percent} % free: {', '.join(low)}."
-            if low
-            else f"Every disk has at least {floor_percent} % of its space free.",
-            metadata=metadata,
-        ),
-        _PAGE,
+    return result_for(
+        spec,
+        passed=not low,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Less than {floor_percent} % free: {', '.join(low)}."
+        if low
+        else f"Every disk has at least {floor_percent} % of its space free.",
+        metadata=metadata,
     )

@@ -39,6 +39,9 @@ _UNKNOWN_AFTER = timedelta(minutes=10)
 INTERRUPTION = timedelta(minutes=10)
 """Pause between two ticks after which a finding has to settle again."""
 _INTERRUPTION_TICKS = 3
+# Longer than a usual load, far less than the maximum runtime of a run.
+LOAD_MAY_TAKE = timedelta(hours=2)
+"""Time for which neither side mails that data is late while a load is at work."""
 
 
 @dataclass(frozen=True)

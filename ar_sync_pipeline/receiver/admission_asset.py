@@ -14,15 +14,13 @@ from ar_sync_pipeline.operations.check_evaluation import (
     common_remedy,
     evaluation_of,
     explained_by,
-    with_page,
 )
 from ar_sync_pipeline.operations.check_history import (
     forget_planned,
     newest_target,
     shown_evaluation,
 )
-from ar_sync_pipeline.operations.check_specs import check_spec
-from ar_sync_pipeline.operations.owners import OWNERS
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.run_metadata import markdown_list, settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
@@ -38,7 +36,6 @@ _PASSING = {
     _VERIFIED: "Every archive was whole, or another one has brought what it held.",
     _FITTING: "No archive waits for a change of the receiver.",
 }
-_PAGES = {_VERIFIED: "archive_quarantined", _FITTING: "archive_parked"}
 
 
 class Intake(dg.Config):
@@ -66,7 +63,6 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
         " the receiver's schema. What is corrupt is quarantined, what does not fit yet is parked."
         " Materialized alone, it loads nothing: the next load does.",
         kinds={"tar"},
-        owners=OWNERS,
     )
 
     # A subset of the results is allowed, because a run that waited in vain has none.
@@ -130,15 +126,19 @@ def record_made_good(
     context: dg.AssetExecutionContext, lost: Collection[Rejection], site: ReceiverSite
 ) -> None:
     """Record that the load has brought what damaged archives held, which the admission missed."""
-    check = dg.AssetCheckKey(admitted_key(site.names), _VERIFIED)
-    shown = shown_evaluation(context.instance, check)
+    check = _verified_spec(admitted_key(site.names))
+    shown = shown_evaluation(context.instance, check.key)
     if shown is not None and not shown.passed and not lost:
         target = newest_target(context.instance, check.asset_key)
         context.log_event(evaluation_of(_result(check, [], is_error=False), target=target))
 
 
 def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    verified = check_spec(
+    return [_verified_spec(key), _fitting_spec(key)]
+
+
+def _verified_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return check_spec(
         _VERIFIED,
         key,
         meaning="Every archive was whole, and made by this receiver's sender",
@@ -147,46 +147,46 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         " held, and this passes again when it has come. If it does not pass by"
         " itself, do what the result says. Blocks only a load that has no good"
         " archive",
-        page=_PAGES[_VERIFIED],
+        page="archive_quarantined",
         blocking=True,
     )
-    fitting = check_spec(
+
+
+def _fitting_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return check_spec(
         _FITTING,
         key,
         meaning="Every archive fits the receiver's tables",
         remedy="it is parked with the reason beside it; migrate or upgrade the receiver as"
         " it says, and it is loaded by itself. Blocks only a load that has no good"
         " archive",
-        page=_PAGES[_FITTING],
+        page="archive_parked",
         blocking=True,
     )
-    return [verified, fitting]
 
 
 def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """Yield what is wrong now, whichever run found it; an error only if this run admits nothing."""
-    for name, found, refusals in (
-        (_VERIFIED, admission.lost, admission.quarantined),
-        (_FITTING, admission.waiting_for_schema, admission.parked),
+    for spec, found, refusals in (
+        (_verified_spec(key), admission.lost, admission.quarantined),
+        (_fitting_spec(key), admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*found] or [*refusals]
         # One bad archive never blocks the load of good ones.
         nothing_good = bool(refusals) and not admission.admitted
-        yield _result(dg.AssetCheckKey(key, name), wrong, is_error=nothing_good)
+        yield _result(spec, wrong, is_error=nothing_good)
 
 
 def _result(
-    key: dg.AssetCheckKey, wrong: list[Rejection], *, is_error: bool
+    spec: dg.AssetCheckSpec, wrong: list[Rejection], *, is_error: bool
 ) -> dg.AssetCheckResult:
-    result = dg.AssetCheckResult(
-        asset_key=key.asset_key,
-        check_name=key.name,
+    return result_for(
+        spec,
         passed=not wrong,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-        description=" ".join(listed([*map(str, wrong)])) or _PASSING[key.name],
+        description=" ".join(listed([*map(str, wrong)])) or _PASSING[spec.name],
         metadata={"archives": len(wrong), **common_remedy(one.remedy for one in wrong)},
     )
-    return with_page(result, _PAGES[key.name])
 
 
 def fail_on_refusals(key: dg.AssetKey, refusals: Sequence[Rejection], *checks: str) -> NoReturn:

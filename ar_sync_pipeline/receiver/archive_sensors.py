@@ -9,12 +9,11 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import not_ahead
-from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.backoff import next_try
-from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_under_way
+from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
-from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs
+from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs, load_under_way
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.states import SpooledArchive, is_waiting, list_parked, list_waiting
@@ -70,7 +69,8 @@ def archive_sensor(
         early = request_early(context.instance) if request_early and not found else None
         if not found and early is None:
             return dg.SkipReason("No archive waits.")
-        at_work = _load_under_way(context.instance, site)
+        # A second load would only wait in the queue of their pool.
+        at_work = load_under_way(context.instance, site)
         if at_work is not None:
             return dg.SkipReason(f"{at_work} is at work; the next tick checks again.")
         if early is not None:
@@ -145,13 +145,6 @@ def _completes_can_be_loaded(instance: dg.DagsterInstance, site: ReceiverSite) -
     """
     waits = is_waiting(site.settings.remote_bkp_fldr, ArchiveKind.COMPLETE)
     return waits and not failures_in_a_row(instance, load_jobs(site.names)[0], None, site.clock())
-
-
-def _load_under_way(instance: dg.DagsterInstance, site: ReceiverSite) -> str | None:
-    """Return a load of either kind: a second one would only wait in the queue of their pool."""
-    key = applied_archives_key(site.names)
-    works = (work_under_way(instance, job, key, site.clock()) for job in load_jobs(site.names))
-    return next((work for work in works if work is not None), None)
 
 
 def _group(names: Sequence[str]) -> str:

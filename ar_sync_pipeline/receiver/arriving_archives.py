@@ -8,7 +8,6 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.receiver.site import ReceiverSite
 
 _GROUP = "from_the_sender"
@@ -24,7 +23,6 @@ def arriving_archives(site: ReceiverSite) -> list[dg.AssetSpec]:
             f" makes them (job `{site.names.name(str(kind))}_dump`); a sensor here sees"
             " them. If none arrives: look at the sender.",
             kinds={"sftp", "tar"},
-            owners=OWNERS,
             metadata={"dagster/uri": (site.settings.remote_bkp_fldr / str(kind)).as_uri()},
         )
         for kind in ArchiveKind

@@ -11,8 +11,10 @@ from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import preflight_spec
+from ar_sync_pipeline.operations.runs.run_state import work_under_way
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP
+from ar_sync_pipeline.receiver.site import ReceiverSite
 
 _COMPLETE, _PARTIAL = "complete_loaddata", "partial_loaddata"
 _LONGEST_SECONDS = 6 * 3600
@@ -21,6 +23,13 @@ _LONGEST_SECONDS = 6 * 3600
 def load_jobs(names: PairNames) -> tuple[str, str]:
     """Return the names of both jobs, that of completes first."""
     return names.name(_COMPLETE), names.name(_PARTIAL)
+
+
+def load_under_way(instance: dg.DagsterInstance, site: ReceiverSite) -> str | None:
+    """Return a load of either kind that is at work, as a text; None if there is none."""
+    key = applied_archives_key(site.names)
+    works = (work_under_way(instance, job, key, site.clock()) for job in load_jobs(site.names))
+    return next((work for work in works if work is not None), None)
 
 
 def intake_of(
@@ -43,7 +52,7 @@ def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -
         description=description,
         owners=OWNERS,
         config=intake_of(kinds, names),
-        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **names.run_tags("receiver")},
+        tags=names.job_tags("receiver", _LONGEST_SECONDS),
     )
 
 

@@ -59,7 +59,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         specs=[media_spec(site), *tables, ledger_spec(site, [spec.key for spec in tables])],
         check_specs=[
             *load_check_specs(site.names),
-            space_check_spec(ledger, "the spool and the media folder"),
+            _space_spec(ledger),
         ],
         pool=site.pool,
         can_subset=True,
@@ -93,11 +93,14 @@ def _is_admitted_by(context: dg.AssetExecutionContext, site: ReceiverSite) -> bo
     return admitted_key(site.names) in context.job_def.asset_layer.executable_asset_keys
 
 
+def _space_spec(ledger: dg.AssetKey) -> dg.AssetCheckSpec:
+    return space_check_spec(ledger, "the spool and the media folder")
+
+
 def load_space(instance: dg.DagsterInstance, site: ReceiverSite) -> dg.AssetCheckResult:
     """Measure the disks that a load fills."""
-    settings, ledger = site.settings, applied_archives_key(site.names)
-    folders = filled_folders(settings)
-    return space_check_result(instance, ledger, folders, settings.free_space_floor)
+    settings, spec = site.settings, _space_spec(applied_archives_key(site.names))
+    return space_check_result(instance, spec, filled_folders(settings), settings.free_space_floor)
 
 
 def _results(

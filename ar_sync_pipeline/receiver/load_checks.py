@@ -16,10 +16,9 @@ from ar_sync_pipeline.operations.check_evaluation import (
     UNCHANGED_SINCE,
     common_remedy,
     result_of,
-    with_page,
 )
 from ar_sync_pipeline.operations.check_history import last_evaluation
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.spool.errors import SpoolAccessError
@@ -46,76 +45,88 @@ LOADED, DIGESTS, _NO_GAPS, _NO_DRIFT, _ALL_SENT = (
     "no_drift",
     "tables_sent",
 )
-_PAGES = {
-    LOADED: "archive_parked",
-    DIGESTS: "digests_differ",
-    _NO_GAPS: "gap_in_windows",
-    _NO_DRIFT: "gap_in_windows",
-    _ALL_SENT: "table_not_sent",
-}
+_ERRORS = frozenset({LOADED, DIGESTS})
 
 
 def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
     """Return the checks of the ledger, each with its remedy."""
-    key = applied_archives_key(names)
     return [
-        check_spec(
-            LOADED,
-            key,
-            meaning="Every admitted archive was applied",
-            remedy="it is in the spool's parked or quarantine folder with the reason beside"
-            " it. An archive that the delete guard keeps is let through with `ar-sync"
-            " allow`; `ar-sync plan` shows what it would do. Until then the others are"
-            " loaded all the same. What a complete does not carry and the receiver lacks"
-            " comes with the sender's next complete, by itself; it is mailed if that"
-            f" takes more than {_CLOSES_WITHIN_WINDOWS} windows",
-            page=_PAGES[LOADED],
-        ),
-        check_spec(
-            DIGESTS,
-            key,
-            meaning="What was written is what the archives hold, compared chunk by chunk before"
-            " the load's transaction is committed",
-            remedy="nothing was changed, and further loads fail until this is corrected; look"
-            " for a trigger, a rule or somebody else that writes to the named table",
-            page=_PAGES[DIGESTS],
-            blocking=True,
-        ),
-        check_spec(
-            _NO_GAPS,
-            key,
-            meaning="The applied archives join without a gap, or a complete that waits closes it",
-            remedy="an archive was lost on the way; the sender's next partial carries what it"
-            " held, and the next complete repairs the rest. A gap that lasts for more"
-            f" than {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
-            f" `{names.name('complete_dump')}` at the sender",
-            page=_PAGES[_NO_GAPS],
-        ),
-        check_spec(
-            _ALL_SENT,
-            key,
-            meaning="Every replicated table that has rows here is in the sender's newest complete",
-            remedy="the sender has dropped or renamed it; migrate the receiver, or name the"
-            " table in `receiver_tables` of the catalog",
-            page=_PAGES[_ALL_SENT],
-        ),
-        check_spec(
-            _NO_DRIFT,
-            key,
-            meaning="The newest complete found nothing that partials should have brought; later"
-            " partials change nothing about it",
-            remedy="look for large tables without a time stamp (catalog: `changed_at`,"
-            " `watermark`), for a failover of the sender, or for somebody who writes to"
-            " the receiver's shared columns",
-            page=_PAGES[_NO_DRIFT],
-        ),
+        _loaded_spec(names),
+        _digests_spec(names),
+        _gaps_spec(names),
+        _sent_spec(names),
+        _drift_spec(names),
     ]
+
+
+def _loaded_spec(names: PairNames) -> dg.AssetCheckSpec:
+    return check_spec(
+        LOADED,
+        applied_archives_key(names),
+        meaning="Every admitted archive was applied",
+        remedy="it is in the spool's parked or quarantine folder with the reason beside"
+        " it. An archive that the delete guard keeps is let through with `ar-sync"
+        " allow`; `ar-sync plan` shows what it would do. Until then the others are"
+        " loaded all the same. What a complete does not carry and the receiver lacks"
+        " comes with the sender's next complete, by itself; it is mailed if that"
+        f" takes more than {_CLOSES_WITHIN_WINDOWS} windows",
+        page="archive_parked",
+    )
+
+
+def _digests_spec(names: PairNames) -> dg.AssetCheckSpec:
+    return check_spec(
+        DIGESTS,
+        applied_archives_key(names),
+        meaning="What was written is what the archives hold, compared chunk by chunk before"
+        " the load's transaction is committed",
+        remedy="nothing was changed, and further loads fail until this is corrected; look"
+        " for a trigger, a rule or somebody else that writes to the named table",
+        page="digests_differ",
+        blocking=True,
+    )
+
+
+def _gaps_spec(names: PairNames) -> dg.AssetCheckSpec:
+    return check_spec(
+        _NO_GAPS,
+        applied_archives_key(names),
+        meaning="The applied archives join without a gap, or a complete that waits closes it",
+        remedy="an archive was lost on the way; the sender's next partial carries what it"
+        " held, and the next complete repairs the rest. A gap that lasts for more"
+        f" than {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
+        f" `{names.name('complete_dump')}` at the sender",
+        page="gap_in_windows",
+    )
+
+
+def _sent_spec(names: PairNames) -> dg.AssetCheckSpec:
+    return check_spec(
+        _ALL_SENT,
+        applied_archives_key(names),
+        meaning="Every replicated table that has rows here is in the sender's newest complete",
+        remedy="the sender has dropped or renamed it; migrate the receiver, or name the"
+        " table in `receiver_tables` of the catalog",
+        page="table_not_sent",
+    )
+
+
+def _drift_spec(names: PairNames) -> dg.AssetCheckSpec:
+    return check_spec(
+        _NO_DRIFT,
+        applied_archives_key(names),
+        meaning="The newest complete found nothing that partials should have brought; later"
+        " partials change nothing about it",
+        remedy="look for large tables without a time stamp (catalog: `changed_at`,"
+        " `watermark`), for a failover of the sender, or for somebody who writes to"
+        " the receiver's shared columns",
+        page="gap_in_windows",
+    )
 
 
 def drift_before(instance: dg.DagsterInstance, names: PairNames) -> dg.AssetCheckResult | None:
     """Return what the newest complete showed about drift, as it was recorded; None: nothing yet."""
-    key = dg.AssetCheckKey(applied_archives_key(names), _NO_DRIFT)
-    before = last_evaluation(instance, key)
+    before = last_evaluation(instance, _drift_spec(names).key)
     return None if before is None else result_of(before)
 
 
@@ -133,40 +144,36 @@ def load_check_results(
         names: Names of the definitions of this receiver.
         before: What `drift_before` returned: without a complete a load says nothing about drift.
     """
-    key = applied_archives_key(names)
-    yield _archives_loaded(key, report, window_minutes)
-    yield _digests_equal(key, report)
-    yield _no_gaps(key, report, window_minutes)
+    yield _archives_loaded(_loaded_spec(names), report, window_minutes)
+    yield _digests_equal(_digests_spec(names), report)
+    yield _no_gaps(_gaps_spec(names), report, window_minutes)
     yield _result(
-        key,
-        _ALL_SENT,
+        _sent_spec(names),
         unsent_in_words(report.unsent),
         "The sender's newest complete has every replicated table that has rows here.",
         tables_not_sent=len(report.unsent),
     )
-    yield _no_drift(key, report, before)
+    yield _no_drift(_drift_spec(names), report, before)
 
 
 def _archives_loaded(
-    key: dg.AssetKey, report: LoadReport, window_minutes: int
+    spec: dg.AssetCheckSpec, report: LoadReport, window_minutes: int
 ) -> dg.AssetCheckResult:
     rejected = [*report.kept, *(one for one in report.refused if not one.waits)]
     if report.unreported is not None and not rejected:
-        return _not_reported(key, report.unreported)
+        return _not_reported(spec, report.unreported)
     guarded = any(one.code == DeleteGuardError.code for one in rejected)
     result = _result(
-        key,
-        LOADED,
+        spec,
         " ".join(listed([*map(str, rejected)])),
         "Every admitted archive is applied.",
+        page=_GUARD_PAGE if guarded else None,
         archives_not_applied=len(rejected),
         **common_remedy(one.remedy for one in rejected),
         # Only a person lets it through, who may know of the other archives already.
         **({CAUSE: GUARD_CAUSE} if guarded else {}),
     )
-    if guarded:
-        return with_page(result, _GUARD_PAGE)
-    if rejected and all(one.code in _REPLACED for one in rejected):
+    if rejected and not guarded and all(one.code in _REPLACED for one in rejected):
         since = min((one.since for one in rejected if one.since), default=None)
         return _mailed_if_it_lasts(
             result._replace(severity=dg.AssetCheckSeverity.WARN), since, window_minutes
@@ -174,11 +181,10 @@ def _archives_loaded(
     return result
 
 
-def _not_reported(key: dg.AssetKey, error: SpoolAccessError) -> dg.AssetCheckResult:
+def _not_reported(spec: dg.AssetCheckSpec, error: SpoolAccessError) -> dg.AssetCheckResult:
     """Return a failure that is the spool's, since rows and ledger are as they should be."""
     return _result(
-        key,
-        LOADED,
+        spec,
         f"Every admitted archive is applied, but the sender has no report yet: {error.problem}.",
         "",
         archives_not_applied=0,
@@ -186,15 +192,14 @@ def _not_reported(key: dg.AssetKey, error: SpoolAccessError) -> dg.AssetCheckRes
     )
 
 
-def _digests_equal(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
+def _digests_equal(spec: dg.AssetCheckSpec, report: LoadReport) -> dg.AssetCheckResult:
     verified = [archive for archive in report.loaded if not archive.recovered]
     staged = sum(archive.chunks_staged for archive in verified)
     unverified = sum(plan.unverified for one in verified for plan in one.tables)
     unchanged = sum(archive.chunks for archive in verified) - staged - unverified
     differing = [r for r in report.refused if r.code == DigestMismatchError.code]
     return _result(
-        key,
-        DIGESTS,
+        spec,
         " ".join(listed([*map(str, differing)])),
         f"{staged} chunks were written and compared, {unchanged} were equal before."
         + (f" {unverified} come with the next complete." if unverified else ""),
@@ -205,15 +210,16 @@ def _digests_equal(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
     )
 
 
-def _no_gaps(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.AssetCheckResult:
+def _no_gaps(
+    spec: dg.AssetCheckSpec, report: LoadReport, window_minutes: int
+) -> dg.AssetCheckResult:
     """Return the result about gaps; its mail is delayed, unless the sender was restored.
 
     Only a complete closes the gap after a restored sender, so it is mailed at once.
     """
     gaps = report.chain.gaps if report.chain else ()
     result = _result(
-        key,
-        _NO_GAPS,
+        spec,
         "; ".join(listed([*map(str, gaps)])),
         _without_gap(report),
         gaps=len(gaps),
@@ -224,7 +230,7 @@ def _no_gaps(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.As
 
 
 def _no_drift(
-    key: dg.AssetKey, report: LoadReport, before: dg.AssetCheckResult | None
+    spec: dg.AssetCheckSpec, report: LoadReport, before: dg.AssetCheckResult | None
 ) -> dg.AssetCheckResult:
     newest = report.newest_complete
     completes = [one for one in report.loaded if one.manifest.kind is ArchiveKind.COMPLETE]
@@ -233,8 +239,7 @@ def _no_drift(
     found_at, drift = _drift_in(completes, newest)
     tables = [f"{rows:,} rows of {visible_name(table)}" for table, rows in drift.items()]
     result = _result(
-        key,
-        _NO_DRIFT,
+        spec,
         ", ".join(listed(tables, most=20)),
         "The newest complete repaired nothing that partials should have brought.",
         rows_repaired=sum(drift.values()),
@@ -284,18 +289,20 @@ def _mailed_if_it_lasts(
 
 
 def _result(
-    key: dg.AssetKey, name: str, sentence: str, passing: str, **metadata: int | str
+    spec: dg.AssetCheckSpec,
+    problem: str,
+    passing: str,
+    *,
+    page: str | None = None,
+    **metadata: int | str,
 ) -> dg.AssetCheckResult:
-    """Return a check result that passes if the sentence about a problem is empty."""
-    grave = name in (LOADED, DIGESTS)
-    return with_page(
-        dg.AssetCheckResult(
-            asset_key=key,
-            check_name=name,
-            passed=not sentence,
-            severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
-            description=sentence or passing,
-            metadata=metadata,
-        ),
-        _PAGES[name],
+    """Return a check result that passes if there is no message about a problem."""
+    is_error = spec.name in _ERRORS
+    return result_for(
+        spec,
+        passed=not problem,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        description=problem or passing,
+        metadata=metadata,
+        page=page,
     )

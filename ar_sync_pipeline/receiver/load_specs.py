@@ -12,7 +12,6 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
     unlisted_receiver_key,
 )
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.site import ReceiverSite
 
@@ -28,7 +27,6 @@ def media_spec(site: ReceiverSite) -> dg.AssetSpec:
         description="The receiver's media folder. A file is there before the row that names it"
         " becomes visible." + _WHOLE,
         kinds={"files"},
-        owners=OWNERS,
         group_name=site.names.name(GROUP),
         skippable=True,
         metadata={"dagster/uri": site.settings.receiver_media_fldr.as_uri()},
@@ -47,7 +45,6 @@ def ledger_spec(site: ReceiverSite, tables: Sequence[dg.AssetKey]) -> dg.AssetSp
         " parked or quarantined; up to when its data is complete, and how far behind that is."
         + _WHOLE,
         kinds={"postgres"},
-        owners=OWNERS,
         group_name=site.names.name(GROUP),
         skippable=True,
         metadata={"dagster/table_name": "ar_sync.applied_archive"},
@@ -90,7 +87,6 @@ def _table_spec(
         deps=[admitted_key(site.names)],
         description=description,
         kinds={"postgres"},
-        owners=OWNERS,
         group_name=site.names.name(TABLES_GROUP),
         skippable=True,
         metadata=metadata,

@@ -13,7 +13,6 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, postprocessed_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_history import delete_overtaken
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.runs.longer_runs import allow_for
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
@@ -33,7 +32,6 @@ def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.As
         f" (`{site.settings.transform}`). Works on every row that is not marked transformed,"
         " whatever archive brought it; may be materialized alone at any time.",
         kinds={"python"},
-        owners=OWNERS,
         pool=site.names.name("receiver_postprocess"),
         check_specs=check_specs(site),
     )

@@ -6,8 +6,7 @@ from datetime import UTC
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
-from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings.model import ReceiverSettings
@@ -23,27 +22,32 @@ REJECTED = "no_rows_rejected"
 
 def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
     """Return the specifications of both checks."""
+    return [_waiting_spec(site), _rejected_spec(site)]
+
+
+def _waiting_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
     minutes = site.settings.transform_max_age
-    return [
-        check_spec(
-            WAITING,
-            postprocessed_key(site.names),
-            meaning=f"No loaded row has been untransformed for more than {minutes} minutes"
-            " (AR_SYNC_TRANSFORM_MAX_AGE)",
-            remedy="the transform is still at work, has failed, or its command leaves rows"
-            " behind; read its last run, and if that has ended materialize this asset again",
-            page=_PAGE,
-        ),
-        check_spec(
-            REJECTED,
-            postprocessed_key(site.names),
-            meaning="Every row got its results; a detail may be missing",
-            remedy="`ar_sync.rejected_row` in the receiver's database says which row lacks"
-            " what and why; the others are not touched by it. An entry goes when its row"
-            " is handled again without it, or is deleted",
-            page=_PAGE,
-        ),
-    ]
+    return check_spec(
+        WAITING,
+        postprocessed_key(site.names),
+        meaning=f"No loaded row has been untransformed for more than {minutes} minutes"
+        " (AR_SYNC_TRANSFORM_MAX_AGE)",
+        remedy="the transform is still at work, has failed, or its command leaves rows"
+        " behind; read its last run, and if that has ended materialize this asset again",
+        page=_PAGE,
+    )
+
+
+def _rejected_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
+    return check_spec(
+        REJECTED,
+        postprocessed_key(site.names),
+        meaning="Every row got its results; a detail may be missing",
+        remedy="`ar_sync.rejected_row` in the receiver's database says which row lacks"
+        " what and why; the others are not touched by it. An entry goes when its row"
+        " is handled again without it, or is deleted",
+        page=_PAGE,
+    )
 
 
 def check_results(
@@ -64,51 +68,40 @@ def check_results(
 
 def results_of(state: PostprocessState, site: ReceiverSite) -> list[dg.AssetCheckResult]:
     """Return the results of both checks from a state of the database."""
-    key = postprocessed_key(site.names)
-    return [_waiting_result(key, state, site.settings), _rejected_result(key, state)]
+    return [_waiting_result(state, site), _rejected_result(state, site)]
 
 
-def _waiting_result(
-    key: dg.AssetKey, state: PostprocessState, settings: ReceiverSettings
-) -> dg.AssetCheckResult:
+def _waiting_result(state: PostprocessState, site: ReceiverSite) -> dg.AssetCheckResult:
     waiting = {table.table: table for table in state.waiting if table.rows}
-    return with_page(
-        dg.AssetCheckResult(
-            asset_key=key,
-            check_name=WAITING,
-            passed=not state.too_old,
-            description=_waiting_sentence(state, settings),
-            metadata={
-                "rows_waiting": sum(table.rows for table in waiting.values()),
-                "rows_waiting_too_long": state.too_old,
-                "by_table": dg.MetadataValue.json({name: t.rows for name, t in waiting.items()}),
-            },
-        ),
-        _PAGE,
+    return result_for(
+        _waiting_spec(site),
+        passed=not state.too_old,
+        description=_waiting_message(state, site.settings),
+        metadata={
+            "rows_waiting": sum(table.rows for table in waiting.values()),
+            "rows_waiting_too_long": state.too_old,
+            "by_table": dg.MetadataValue.json({name: t.rows for name, t in waiting.items()}),
+        },
     )
 
 
-def _rejected_result(key: dg.AssetKey, state: PostprocessState) -> dg.AssetCheckResult:
+def _rejected_result(state: PostprocessState, site: ReceiverSite) -> dg.AssetCheckResult:
     rows = {severity: _rows(state.rejected, severity) for severity in Severity}
-    return with_page(
-        dg.AssetCheckResult(
-            asset_key=key,
-            check_name=REJECTED,
-            # Production names unknown buses every day: what nobody can fix is no warning.
-            passed=not rows[Severity.ERROR],
-            severity=dg.AssetCheckSeverity.WARN,
-            description=_rejected_sentence(state),
-            metadata={
-                "rejected_rows": rows[Severity.ERROR],
-                "rejected_details": rows[Severity.INFO],
-                "by_reason": rejected_table(state.rejected),
-            },
-        ),
-        _PAGE,
+    return result_for(
+        _rejected_spec(site),
+        # Production names unknown buses every day: what nobody can fix is no warning.
+        passed=not rows[Severity.ERROR],
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_rejected_message(state),
+        metadata={
+            "rejected_rows": rows[Severity.ERROR],
+            "rejected_details": rows[Severity.INFO],
+            "by_reason": rejected_table(state.rejected),
+        },
     )
 
 
-def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> str:
+def _waiting_message(state: PostprocessState, settings: ReceiverSettings) -> str:
     if not state.too_old:
         return "No row waits too long for the transform."
     tables = ", ".join(f"{t.table} ({t.too_old:,})" for t in state.waiting if t.too_old)
@@ -118,7 +111,7 @@ def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> st
     )
 
 
-def _rejected_sentence(state: PostprocessState) -> str:
+def _rejected_message(state: PostprocessState) -> str:
     if not state.rejected:
         return "No row lacks a result."
     results, details = (_rows(state.rejected, one) for one in (Severity.ERROR, Severity.INFO))

@@ -10,21 +10,20 @@ import dagster as dg
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
-from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.runs.run_state import (
     at_work_since,
     has_last_run_failed,
     last_success,
-    work_under_way,
 )
 from ar_sync_pipeline.operations.standing_check import (
     INTERRUPTION,
+    LOAD_MAY_TAKE,
     Evaluation,
     standing_check,
     standing_check_sensor,
 )
-from ar_sync_pipeline.receiver.jobs import load_jobs
+from ar_sync_pipeline.receiver.jobs import load_jobs, load_under_way
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.acknowledge import (
@@ -39,10 +38,7 @@ from ar_sync_pipeline.sync.watch.status import Status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.
-_PAGE = "receiver_is_behind"
 _SETTLES = timedelta(minutes=10)
-# Longer than a usual load, far less than the maximum runtime of a run.
-_LOAD_MAY_TAKE = timedelta(hours=2)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
 
@@ -60,7 +56,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         " changed rows of a table: wait for the sender's next complete. No complete"
         " comes: look at the newest run of the sender's `complete_dump`, and switch"
         " `complete_dump_schedule` on",
-        page=_PAGE,
+        page="receiver_is_behind",
     )
 
 
@@ -133,19 +129,13 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
     wrong = late or lag.ahead or status.unverified or status.overdue_complete
     passed = lag.data_until is not None and not wrong
-    result = with_page(
-        dg.AssetCheckResult(
-            asset_key=applied_archives_key(site.names),
-            check_name="up_to_date",
-            passed=passed,
-            # A receiver that was set up a minute ago is not broken.
-            severity=dg.AssetCheckSeverity.ERROR
-            if late or lag.ahead
-            else dg.AssetCheckSeverity.WARN,
-            description=_sentence(lag),
-            metadata=_metadata(lag) | _not_applied(site, status),
-        ),
-        _PAGE,
+    result = result_for(
+        up_to_date_spec(site),
+        passed=passed,
+        # A receiver that was set up a minute ago is not broken.
+        severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
+        description=_message(lag),
+        metadata=_metadata(lag) | _not_applied(site, status),
     )
     # One more waiting archive is not a new finding.
     because = re.sub(r"\d+", "", lag.because)
@@ -154,13 +144,13 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
         return Evaluation(result, news, settles=complete_due_within(site.settings, site.clock()))
     if late and _is_loading(status, site, instance):
         late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
-        return Evaluation(result, news, late_from + _LOAD_MAY_TAKE, _LOAD_MAY_TAKE)
+        return Evaluation(result, news, late_from + LOAD_MAY_TAKE, LOAD_MAY_TAKE)
     return Evaluation(result, news, settles=_SETTLES)
 
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     """Return whether a load brings newer data, or just ended and left some to the next."""
-    if _is_at_work(site, instance):
+    if load_under_way(instance, site) is not None:
         return True
     if not status.count("waiting"):
         return False
@@ -169,12 +159,7 @@ def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance
     return last is not None and abs(now - last) < _JUST_NOW
 
 
-def _is_at_work(site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
-    now, key = site.clock(), applied_archives_key(site.names)
-    return any(work_under_way(instance, job, key, now) for job in load_jobs(site.names))
-
-
-def _sentence(lag: Lag) -> str:
+def _message(lag: Lag) -> str:
     if lag.data_until is None or lag.minutes_behind is None or lag.ahead:
         return str(lag)
     return (

@@ -7,31 +7,28 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, with_page
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
+from ar_sync_pipeline.operations.standing_check import LOAD_MAY_TAKE
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 
-_PAGE = "not_acknowledged"
-_NAME = "acknowledged"
 _PAUSE_WINDOWS = 3
-# As long as the receiver itself waits before it mails that data is late.
-_LOAD_MAY_TAKE = timedelta(hours=2)
 
 
 def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
     """Return the specification, on the partial archive: its checks run every few minutes."""
     return check_spec(
-        _NAME,
+        "acknowledged",
         archive_key(ArchiveKind.PARTIAL, names),
         meaning="The receiver has acknowledged every archive within"
         " AR_SYNC_ACKNOWLEDGE_WITHIN minutes",
         remedy="look whether its Dagster daemon runs and whether its loads fail; what the"
         " archives carried is sent again until it answers. It fails too where a"
         " receipt or the receiver's checkpoint is not believed",
-        page=_PAGE,
+        page="not_acknowledged",
     )
 
 
@@ -46,21 +43,17 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
     if late and start.is_loading:
         found.append("The receiver says that a load is at work.")
     found += [f"{problem[:1].upper()}{problem[1:]}." for problem in problems]
-    return with_page(
-        dg.AssetCheckResult(
-            asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
-            check_name=_NAME,
-            passed=not found,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=" ".join(found) or "The receiver has answered in time.",
-            metadata={
-                "not_acknowledged": len(late),
-                "not_believed": len(problems),
-                # What is not believed is not heard either: one cause, which other checks find, too.
-                **({ERROR: ReceiptError.code} if problems else _mailed_later(start, site)),
-            },
-        ),
-        _PAGE,
+    return result_for(
+        acknowledgement_check_spec(site.names),
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(found) or "The receiver has answered in time.",
+        metadata={
+            "not_acknowledged": len(late),
+            "not_believed": len(problems),
+            # What is not believed is not heard either: one cause, which other checks find, too.
+            **({ERROR: ReceiptError.code} if problems else _mailed_later(start, site)),
+        },
     )
 
 
@@ -76,6 +69,6 @@ def _mailed_later(start: StartingPoint, site: SenderSite) -> dict[str, Any]:
         return {}
     now, within = site.clock(), timedelta(minutes=site.settings.acknowledge_within)
     pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)
-    due = [min(sent) + within + _LOAD_MAY_TAKE] if start.is_loading else []
+    due = [min(sent) + within + LOAD_MAY_TAKE] if start.is_loading else []
     due += [now + within] if now - max(sent) > within + pause else []
     return {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(max(due))} if due else {}

@@ -7,9 +7,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
-from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.operations.check_specs import check_spec
-from ar_sync_pipeline.operations.owners import OWNERS
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
 from ar_sync_pipeline.sender.site import SenderSite
@@ -18,7 +16,6 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.publish import publish_archive
 
-_PAGE = "pictures_missing"
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
     " names; the archive carries those that the receiver is not known to have.",
@@ -40,7 +37,6 @@ def media_spec(site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey
         group_name=site.names.name(f"{kind}_dump"),
         description=_MEDIA[kind],
         kinds={"files"},
-        owners=OWNERS,
     )
 
 
@@ -56,7 +52,6 @@ def archive_spec(
         group_name=site.names.name(f"{kind}_dump"),
         description=_ARCHIVE[kind],
         kinds={"sftp", "tar"},
-        owners=OWNERS,
         metadata={"dagster/uri": f"sftp://{to.remote_host}:{to.remote_port}{folder}"},
     )
 
@@ -69,7 +64,7 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
         meaning="Every file that a row names exists at the sender, and has a name that can be sent",
         remedy="the first names are in the metadata; restore or rename the files, or"
         " correct the rows. The archive is sent without them",
-        page=_PAGE,
+        page="pictures_missing",
     )
 
 
@@ -80,16 +75,12 @@ def materialize_media(
     settings = site.settings
     bundle = bundle_media(build, site.database, settings.sender_media_fldr, settings.media_patterns)
     lost = bundle.missing_count + bundle.refused_count
-    result = with_page(
-        dg.AssetCheckResult(
-            passed=lost == 0,
-            asset_key=media_bundle_key(kind, site.names),
-            check_name=references_check(site, kind).name,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=lost_in_words(bundle.missing_count, bundle.refused_count),
-            metadata={"names_without_file": lost, **lost_names(bundle)},
-        ),
-        _PAGE,
+    result = result_for(
+        references_check(site, kind),
+        passed=lost == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=lost_in_words(bundle.missing_count, bundle.refused_count),
+        metadata={"names_without_file": lost, **lost_names(bundle)},
     )
     return dg.MaterializeResult(
         asset_key=media_bundle_key(kind, site.names),

@@ -15,7 +15,6 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_snapshot_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.selected_outputs import Results, Step, whatever_is_selected
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
@@ -37,7 +36,7 @@ from ar_sync_pipeline.sender.unchanged_chunks_check import (
     unchanged_chunks_check,
 )
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
-from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
+from ar_sync_pipeline.sync.dump.sender_journal_file import DigestsOf
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint, starting_point
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, TableDump
 from ar_sync_pipeline.visible_text import visible
@@ -192,7 +191,6 @@ def _table_spec(site: SenderSite, table: str) -> dg.AssetSpec:
         description=f"`{table}` at the sender: all rows, as of the snapshot that the newest"
         " complete archive was made from. Materializing it does a whole complete.",
         kinds={"postgres"},
-        owners=OWNERS,
         group_name=site.names.name(GROUP),
         metadata={"dagster/table_name": qualified_name(site.catalog, table)},
     )
@@ -207,6 +205,5 @@ def _unlisted_spec(site: SenderSite) -> dg.AssetSpec:
         " snapshot that the newest complete archive was made from. The catalog names no table; one"
         " with a section in it gets an asset of its own.",
         kinds={"postgres"},
-        owners=OWNERS,
         group_name=site.names.name(GROUP),
     )

@@ -14,8 +14,8 @@ from ar_sync_pipeline.operations.check_evaluation import (
     REMEDY,
     evaluation_of,
     explained_by,
+    key_of,
     result_of,
-    with_page,
 )
 from ar_sync_pipeline.operations.check_history import (
     delete_overtaken,
@@ -23,8 +23,7 @@ from ar_sync_pipeline.operations.check_history import (
     newest_target,
     shown_evaluation,
 )
-from ar_sync_pipeline.operations.check_specs import check_spec
-from ar_sync_pipeline.operations.owners import OWNERS
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
@@ -47,7 +46,19 @@ def endpoint_spec(names: PairNames) -> dg.AssetSpec:
         " published: seconds of each step, free space, round trip, difference of the clocks. A"
         " materialization is a test that passed, an observation one that failed.",
         kinds={"sftp"},
-        owners=OWNERS,
+    )
+
+
+def endpoint_check_spec(names: PairNames) -> dg.AssetCheckSpec:
+    """Return the specification of the check of job ``ssh_sftp_checker``."""
+    return check_spec(
+        CHECK,
+        endpoint_key(names),
+        meaning="Every step to a published archive works, tried every hour; an upload that"
+        " fails by the connection shows here at once",
+        remedy="the failed step and what to do about it are in the result; `ar-sync check`"
+        " tries each step",
+        page=ENDPOINT.page,
     )
 
 
@@ -57,17 +68,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(
         name=site.names.name("endpoint_check"),
-        specs=[
-            check_spec(
-                CHECK,
-                key,
-                meaning="Every step to a published archive works, tried every hour; an upload that"
-                " fails by the connection shows here at once",
-                remedy="the failed step and what to do about it are in the result; `ar-sync check`"
-                " tries each step",
-                page=ENDPOINT.page,
-            )
-        ],
+        specs=[endpoint_check_spec(site.names)],
     )
     def endpoint_check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         found = check_endpoint(site.settings, site.clock)
@@ -127,10 +128,12 @@ def record_publication(context: dg.AssetExecutionContext, site: SenderSite) -> I
         return
     failed_test = next(filter(_is_not_of_uploads, failed_evaluations(instance, check)), None)
     if failed_test is None:
-        _record(context, key, passed=True, description="An archive was published.")
+        result = result_for(
+            endpoint_check_spec(site.names), passed=True, description="An archive was published."
+        )
+        _record(context, result)
     else:
-        again = evaluation_of(result_of(failed_test), target=newest_target(instance, key))
-        context.log_event(again)
+        _record(context, result_of(failed_test))
 
 
 @contextmanager
@@ -139,8 +142,13 @@ def record_failed_link(context: dg.AssetExecutionContext, site: SenderSite) -> I
     try:
         yield
     except ENDPOINT.errors as error:
-        key, metadata = endpoint_key(site.names), {REMEDY: error.remedy}
-        _record(context, key, passed=False, description=str(error), metadata=metadata)
+        result = result_for(
+            endpoint_check_spec(site.names),
+            passed=False,
+            description=str(error),
+            metadata={REMEDY: error.remedy},
+        )
+        _record(context, result)
         raise
 
 
@@ -150,9 +158,9 @@ def _is_not_of_uploads(failed: dg.AssetCheckEvaluation) -> bool:
     return step is not None and step.value in NOT_OF_UPLOADS
 
 
-def _record(context: dg.AssetExecutionContext, key: dg.AssetKey, **found: Any) -> None:  # noqa: ANN401  of a result
-    result = with_page(dg.AssetCheckResult(asset_key=key, check_name=CHECK, **found), ENDPOINT.page)
-    context.log_event(evaluation_of(result, target=newest_target(context.instance, key)))
+def _record(context: dg.AssetExecutionContext, result: dg.AssetCheckResult) -> None:
+    target = newest_target(context.instance, key_of(result).asset_key)
+    context.log_event(evaluation_of(result, target=target))
 
 
 def _verdict(site: SenderSite, found: EndpointCheck) -> dg.AssetCheckResult:
@@ -164,17 +172,14 @@ def _verdict(site: SenderSite, found: EndpointCheck) -> dg.AssetCheckResult:
         metadata[EXAMINED_AT] = dg.MetadataValue.timestamp(site.clock())
     if failed is not None and area is not ENDPOINT:
         metadata[ERROR] = failed.code
-    return with_page(
-        dg.AssetCheckResult(
-            asset_key=endpoint_key(site.names),
-            check_name=CHECK,
-            passed=failed is None,
-            description=f"{failed.name}: {visible(failed.detail)}"
-            if failed
-            else "A test file was published and removed.",
-            metadata=metadata,
-        ),
-        area.page,
+    return result_for(
+        endpoint_check_spec(site.names),
+        passed=failed is None,
+        description=f"{failed.name}: {visible(failed.detail)}"
+        if failed
+        else "A test file was published and removed.",
+        metadata=metadata,
+        page=area.page,
     )
 
 

@@ -22,7 +22,7 @@ def complete_dump(names: PairNames) -> AssetJob:
         names.name("complete_dump"),
         selection=dg.AssetSelection.groups(names.name(COMPLETE_GROUP)),
         description="Dump every table and all media under one snapshot and send the archive.",
-        tags={"dagster/max_runtime": str(_LONGEST_COMPLETE_SECONDS), **names.run_tags("sender")},
+        tags=names.job_tags("sender", _LONGEST_COMPLETE_SECONDS),
         owners=OWNERS,
     )
 
@@ -33,7 +33,7 @@ def partial_dump(names: PairNames) -> AssetJob:
         names.name(PARTIAL_DUMP),
         selection=dg.AssetSelection.groups(names.name(PARTIAL_GROUP)),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
-        tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), **names.run_tags("sender")},
+        tags=names.job_tags("sender", _LONGEST_PARTIAL_SECONDS),
         owners=OWNERS,
     )
 
@@ -44,6 +44,6 @@ def ssh_sftp_checker(names: PairNames) -> AssetJob:
         names.name("ssh_sftp_checker"),
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(names), CHECK)),
         description="Tests every step of the connection to the receiver with a small file.",
-        tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), **names.run_tags("sender")},
+        tags=names.job_tags("sender", _LONGEST_CHECK_SECONDS),
         owners=OWNERS,
     )

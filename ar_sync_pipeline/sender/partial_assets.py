@@ -15,7 +15,6 @@ from ar_sync_pipeline.operations.asset_keys import (
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_history import forget_planned
-from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.selected_outputs import whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.sender.acknowledgement_check import (
@@ -61,6 +60,7 @@ def partial_assets(
     catalog, names = site.catalog, site.names
     keys = {table: snapshot_key(catalog, KIND, table, names) for table in catalog.tracked()}
     tables = [*keys.values(), referenced_rows_key(names)]
+    space = space_check_spec(archive_key(KIND, names), "the sender's scratch folder")
 
     @dg.multi_asset(
         name=names.name("partial_archive"),
@@ -72,7 +72,7 @@ def partial_assets(
         check_specs=[
             references_check(site, KIND),
             acknowledgement_check_spec(names),
-            space_check_spec(archive_key(KIND, names), "the sender's scratch folder"),
+            space,
         ],
         pool=site.pool(KIND),
         partitions_def=windows,
@@ -92,7 +92,7 @@ def partial_assets(
             yield acknowledgement_check_result(start, site)
             yield space_check_result(
                 context.instance,
-                archive_key(KIND, names),
+                space,
                 filled_folders(site.settings),
                 site.settings.free_space_floor,
             )
@@ -141,7 +141,6 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
             f" (`{site.catalog.rules(table).changed_at}`), or since the newest archive that the"
             " receiver is known to have.",
             kinds={"postgres"},
-            owners=OWNERS,
             group_name=site.names.name(GROUP),
             metadata={"dagster/table_name": qualified_name(site.catalog, table)},
         )
@@ -152,7 +151,6 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
         description="Rows of the other tables: all that the changed rows refer"
         " to, by the database's own foreign keys, and changes found without a time stamp.",
         kinds={"postgres"},
-        owners=OWNERS,
         group_name=site.names.name(GROUP),
     )
     return [*tracked, referenced]

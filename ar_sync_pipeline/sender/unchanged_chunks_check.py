@@ -4,27 +4,23 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
+from ar_sync_pipeline.sync.dump.sender_journal_file import DigestsOf
 from ar_sync_pipeline.visible_text import names_in_words
-
-_NAME = "unchanged_chunks_verified"
-_PAGE = "digests_differ"
 
 
 def unchanged_chunks_check(site: SenderSite) -> dg.AssetCheckSpec:
     """Return the specification of the check."""
     return check_spec(
-        _NAME,
+        "unchanged_chunks_verified",
         archive_key(ArchiveKind.COMPLETE, site.names),
         meaning="Chunks that a complete did not read because their row versions had not"
         " changed were really unchanged: every AR_SYNC_COMPLETE_VERIFY_DAYS days a"
         " complete reads all of them",
         remedy="that complete carried what differed; set AR_SYNC_COMPLETE_VERIFY_DAYS=0,"
         " and look for what changes rows without a transaction",
-        page=_PAGE,
+        page="digests_differ",
     )
 
 
@@ -38,10 +34,9 @@ def evaluate_unchanged_chunks(site: SenderSite, digests: DigestsOf) -> dg.AssetC
     at = f"{digests.computed_at:%Y-%m-%d %H:%M} UTC"
     count = sum(digests.misjudged.values())
     names = names_in_words(sorted(digests.misjudged))
-    result = dg.AssetCheckResult(
+    return result_for(
+        unchanged_chunks_check(site),
         passed=count == 0,
-        asset_key=archive_key(ArchiveKind.COMPLETE, site.names),
-        check_name=_NAME,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{count} chunk{'' if count == 1 else 's'} of {names} had other rows"
         f" than their row versions showed, found by the complete of {at}, which carried them: set"
@@ -54,4 +49,3 @@ def evaluate_unchanged_chunks(site: SenderSite, digests: DigestsOf) -> dg.AssetC
             "digests_computed_at": dg.MetadataValue.timestamp(digests.computed_at),
         },
     )
-    return with_page(result, _PAGE)

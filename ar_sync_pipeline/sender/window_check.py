@@ -8,8 +8,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.operations.check_specs import check_spec
+from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.backoff import LONGEST_PAUSE
 from ar_sync_pipeline.operations.runs.run_state import (
@@ -36,7 +35,6 @@ from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_requests import SCHEDULE
 
 # Two windows may be in a run that has just started; the next tick starts a third one.
-_PAGE = "gap_in_windows"
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
 # A gap fails the check after two windows: a tick a minute would find it no sooner.
@@ -56,7 +54,7 @@ def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
         " missed windows along. Their rows are not lost: every partial carries all changes"
         " since the newest archive that the receiver has. A window has none either if its"
         " archive was made while the clock was ahead",
-        page=_PAGE,
+        page="gap_in_windows",
     )
 
 
@@ -95,25 +93,21 @@ def check_for_gaps(
     """Return which windows are missing in the grid now; pass if a run is about to fill them."""
     stopped = is_stopped(instance, site.names.name(SCHEDULE), repository_id)
     found = _Gaps.find(site, windows, instance, stopped=stopped)
-    result = with_page(
-        dg.AssetCheckResult(
-            asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
-            check_name=no_gap_spec(site.names).name,
-            passed=found.passed,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=found.in_words,
-            metadata={"missing_windows": len(found.missing)},
-        ),
-        _PAGE,
+    result = result_for(
+        no_gap_spec(site.names),
+        passed=found.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=found.in_words,
+        metadata={"missing_windows": len(found.missing)},
     )
     interval = timedelta(minutes=site.settings.partial_interval)
     news = "" if result.passed else found.in_words
-    told_of = None
+    mail_from = None
     # Failed runs have their own incidents, and the windows that they missed are a consequence; not
     # those that no run follows any more.
     if found.failures and not stopped:
-        told_of = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
-    return Evaluation(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
+        mail_from = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
+    return Evaluation(result, news, mail_from=mail_from, settles=_UNTIL_THE_NEXT_RUN * interval)
 
 
 @dataclass(frozen=True)

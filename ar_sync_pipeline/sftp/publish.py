@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
-from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.errors import (
     ArchiveConflictError,
     DamagedUploadError,
@@ -24,7 +23,6 @@ from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
-from ar_sync_pipeline.sftp.retry_budget import RetryBudget, RetryPlan
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import applied_name, prepare_spool, safe_child
 from ar_sync_pipeline.sftp.upload import Publishable, Upload, UploadWorkers, resume_point, upload
@@ -104,9 +102,9 @@ class Publication:
     seconds: float
     attempts: int
     already_there: bool
-    described_otherwise: bool = False
-    connections: int = 1
-    sha256_confirmed: bool = False
+    described_otherwise: bool
+    connections: int
+    sha256_confirmed: bool
 
 
 class _Found(NamedTuple):
@@ -180,7 +178,7 @@ def publish(
     if present is not None:
         for part in parts:
             session.remove(part)
-        return _publication(present, source, started, None)
+        return _publication(present, source, started, None, confirmed=False)
     if place.admit is not None:
         place.admit(session)
     if place.folder == ArchiveKind.PARTIAL:
@@ -194,7 +192,7 @@ def publish(
 
     def report(done_bytes: int, total_bytes: int, whole_bytes: int) -> None:
         part_state.whole_bytes = whole_bytes
-        (progress or _ignore)(done_bytes, total_bytes)
+        (progress or ignore)(done_bytes, total_bytes)
 
     done = upload(
         session,
@@ -209,82 +207,17 @@ def publish(
     found = _rename_into_place(session, part, place, source)
     if place.folder == ArchiveKind.COMPLETE:
         remove_older_parts(session, place.spool, place.filename, place.given_up)
-    return replace(_publication(found, source, started, done), sha256_confirmed=confirmed)
+    return _publication(found, source, started, done, confirmed=confirmed)
 
 
-def publish_with_retries(
-    endpoint: SftpEndpoint,
-    source: Publishable,
-    place: SpoolPlace,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    plan: RetryPlan | None = None,
-    transfer: TransferLimits | None = None,
-    on_retry: Callable[[ArSyncError], None] | None = None,
-) -> Publication:
-    """Run `publish` with new sessions until it succeeds; only errors of the connection are retried.
-
-    Attempts continue as long as new bytes arrive; without any they end within the time of the
-    plan. A damaged upload is retried once.
-
-    Args:
-        on_retry: Function that gets each error of the connection.
-
-    Raises:
-        ArSyncError: An error of `publish` or `open_session`; the last one if the retries end.
-    """
-    budget, state = RetryBudget(plan or RetryPlan(), on_retry), PartState()
-    started, tally = time.monotonic(), _Tally(progress or _ignore, budget)
-    while True:
-        tally.start_attempt()
-        try:
-            with open_session(endpoint, budget.limits()) as session:
-                result = publish(
-                    session, source, place, progress=tally, transfer=transfer, state=state
-                )
-        except ArSyncError as error:
-            wait_seconds = budget.seconds_to_next_attempt(error)
-            if wait_seconds is None:
-                raise
-            time.sleep(wait_seconds)
-        else:
-            return replace(
-                result,
-                sent_bytes=tally.sent_bytes,
-                already_there=result.already_there and not tally.sent_bytes,
-                attempts=tally.attempts,
-                seconds=time.monotonic() - started,
-            )
-
-
-class _Tally:
-    """Counts the attempts and adds up the bytes that they sent, from their reported progress."""
-
-    def __init__(self, forward: Callable[[int, int], None], budget: RetryBudget) -> None:
-        self._forward = forward
-        self._retry_budget = budget
-        self._last: int | None = None
-        self.attempts = 0
-        self.sent_bytes = 0
-
-    def start_attempt(self) -> None:
-        self.attempts += 1
-        self._last = None
-
-    def __call__(self, done_bytes: int, total_bytes: int) -> None:
-        self.sent_bytes += 0 if self._last is None else done_bytes - self._last
-        self._last = done_bytes
-        self._retry_budget.arrived(done_bytes)
-        self._forward(done_bytes, total_bytes)
-
-
-def _ignore(*_: object) -> None:
-    return
+def ignore(*_: object) -> None:
+    """Do nothing, in place of a function that the caller does not give."""
 
 
 def _publication(
-    found: _Found, source: Publishable, started: float, done: Upload | None
+    found: _Found, source: Publishable, started: float, done: Upload | None, *, confirmed: bool
 ) -> Publication:
+    """Return the result of one attempt; ``done`` is None if the archive was there before."""
     return Publication(
         path=found.path,
         size_bytes=source.size_bytes,
@@ -295,6 +228,7 @@ def _publication(
         already_there=done is None,
         described_otherwise=not found.is_alike,
         connections=done.connections if done else 1,
+        sha256_confirmed=confirmed,
     )
 
 
@@ -415,7 +349,7 @@ def _rename_into_place(
     The name contains the microsecond of the snapshot, so only another attempt at the same archive
     could use it between the check and the rename.
     """
-    final, arrives = place.final, place.arrives or _ignore
+    final, arrives = place.final, place.arrives or ignore
     present = _find_published(session, final, source)
     if present is None:
         arrives(True)

@@ -7,7 +7,7 @@ sender reads it over SFTP, so `parse_receipt` treats its bytes as hostile.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -24,6 +24,8 @@ from ar_sync_pipeline.spool.receiver_files import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
 RECEIPT_SUFFIX = ".json"
+REMEMBERED = timedelta(days=8)
+"""Time for which a sender remembers its archives, and a receiver what it answered about them."""
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 
 

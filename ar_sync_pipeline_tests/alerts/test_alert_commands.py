@@ -122,7 +122,7 @@ def test_open_incidents_and_unsent_messages_are_shown_without_any_server(
 ) -> None:
     assert call(environ, "incidents").exit_code == 0
     alerts = open_alerts(settings(environ), lambda: datetime.now(UTC))
-    alerts.note(problem(0))
+    alerts.record(problem(0))
     shown = call(environ, "incidents", "--json")
     assert shown.exit_code == 1
     found = json.loads(shown.stdout)
@@ -136,7 +136,7 @@ def test_open_incidents_and_unsent_messages_are_shown_without_any_server(
 
 
 def test_incident_is_closed_by_its_number(environ: dict[str, str]) -> None:
-    open_alerts(settings(environ), lambda: datetime.now(UTC)).note(problem(0))
+    open_alerts(settings(environ), lambda: datetime.now(UTC)).record(problem(0))
     assert call(environ, "incidents", "--close", "7").exit_code == 2
     shown = call(environ, "incidents", "--close", "1")
     assert shown.exit_code == 0
@@ -144,7 +144,7 @@ def test_incident_is_closed_by_its_number(environ: dict[str, str]) -> None:
 
 
 def test_manual_shows_every_key_of_the_commands(environ: dict[str, str]) -> None:
-    open_alerts(settings(environ), lambda: datetime.now(UTC)).note(problem(0))
+    open_alerts(settings(environ), lambda: datetime.now(UTC)).record(problem(0))
     manual = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
     for command in ("incidents", "alert-test"):
         found = json.loads(call(environ, command, "--json").stdout)
@@ -182,7 +182,7 @@ def test_no_message_shows_a_secret_from_an_error(
         f"no login at postgresql://viz:hunter2-long@db, https://x:other-pw@host, {web.url}/{TOKEN},"
         f" mail-password, {KEY}, {OLD_KEY}, hunter2-long, https://x:an@other-pw@host \udcff"
     )
-    alerts.note(problem(0, sentence=told))
+    alerts.record(problem(0, sentence=told))
     assert alerts.send(seconds=10).problems == []
     sent = mailbox.raw[0].decode() + json.dumps(web.posts) + call(environ, "incidents").stdout
     stored = incidents_file(settings(environ)).read_bytes().decode("utf-8", "replace")

@@ -51,7 +51,7 @@ def guarded(filled: TwoSites) -> TwoSites:
     filled.at_sender("DELETE FROM app_child WHERE id > 1500")
     filled.complete()
     filled.load()
-    open_alerts(filled.settings, lambda: datetime.now(UTC)).note(problem(0))
+    open_alerts(filled.settings, lambda: datetime.now(UTC)).record(problem(0))
     return filled
 
 

@@ -28,7 +28,7 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_waiting
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
-from ar_sync_pipeline_tests.convergence import claims
+from ar_sync_pipeline_tests.convergence import invariants
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
 from ar_sync_pipeline_tests.convergence.sender_side import Dumped, SenderSide
 from ar_sync_pipeline_tests.convergence.traffic import Write
@@ -242,10 +242,10 @@ class Days:
     def _load(self, tick: datetime) -> LoadReport:
         report = self.loads[tick] = self.receiver.load()
         assert report.refused == ()
-        claims.nothing_newer_is_missing(
+        invariants.nothing_newer_is_missing(
             self.receiver, self.sender, read_ledger(self.receiver.connection)
         )
-        claims.own_data_is_kept(self.receiver, self.sender)
+        invariants.own_data_is_kept(self.receiver, self.sender)
         ((newest,),) = self.receiver.run("SELECT max(changed) FROM app_child")
         assert isinstance(newest, datetime)
         assert newest >= self.newest_seen, f"readers went back at {tick}"

@@ -29,7 +29,7 @@ from ar_sync_pipeline.sync.dump.starting_point import starting_point
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline.sync.load.admit import admit_archives
 from ar_sync_pipeline.sync.load.load_archives import load_archives
-from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS, die_at_step
+from ar_sync_pipeline_tests.convergence.faults import DUMP_POINTS, LOAD_POINTS, die_at_step
 from ar_sync_pipeline_tests.convergence.small_chunks import use_small_chunks
 
 Order = dict[str, Any]

@@ -26,12 +26,8 @@ from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase, dump_complete
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.media_journal import open_journal, versions_of
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, unsettled
-from ar_sync_pipeline.sync.dump.sender_journal import (
-    SentArchive,
-    read_sent,
-    remember_receipts,
-    remember_sent,
-)
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent, remember_receipts, remember_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 from ar_sync_pipeline.sync.dump.starting_point import believable, newest_joined, newest_snapshot
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES

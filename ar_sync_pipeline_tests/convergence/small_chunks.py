@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.export import held_tables
-from ar_sync_pipeline.export.table_export import CountedChunk
+from ar_sync_pipeline.export.chunk_totals import CountedChunk
 from ar_sync_pipeline.postgres import digest
 
 

@@ -30,8 +30,8 @@ from hypothesis.stateful import (
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE
-from ar_sync_pipeline_tests.convergence import claims
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
+from ar_sync_pipeline_tests.convergence import invariants
 from ar_sync_pipeline_tests.convergence.fix_convergence import DUMPS_AS, KillableRuns, Servers
 from ar_sync_pipeline_tests.convergence.migrations import POLICY, Migration, Migrations
 from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide
@@ -116,7 +116,7 @@ class History(RuleBasedStateMachine):
     def dump_a_partial(self, delivered: bool, published: bool, link: bool) -> None:
         self.clock.pass_time(timedelta(minutes=1))
         dumped = self.sender.partial(self.look(link), published=published or delivered)
-        claims.archive_carries_every_change(dumped, self.start_of(dumped))
+        invariants.archive_carries_every_change(dumped, self.start_of(dumped))
         if delivered:
             self.receiver.deliver(dumped)
 
@@ -124,7 +124,7 @@ class History(RuleBasedStateMachine):
     def dump_a_complete(self, delivered: bool, published: bool) -> None:
         self.clock.pass_time(timedelta(minutes=1))
         dumped = self.complete(published=published or delivered)
-        claims.archive_carries_every_change(dumped, None)
+        invariants.archive_carries_every_change(dumped, None)
         if delivered:
             self.receiver.deliver(dumped)
 
@@ -190,7 +190,7 @@ class History(RuleBasedStateMachine):
         self.dump_a_partial(delivered=True, published=True, link=True)
 
     @rule(writes=transactions, gone=st.booleans())
-    def a_complete_lands_behind_a_later_partial(self, writes: list[Write], gone: bool) -> None:
+    def a_complete_lands_after_a_later_partial(self, writes: list[Write], gone: bool) -> None:
         """Which may no longer be in the spool."""
         self.dump_a_complete(delivered=False, published=True)
         late = self.sender.dumped[-1]
@@ -333,7 +333,7 @@ class History(RuleBasedStateMachine):
     @rule()
     def load(self) -> None:
         self.receiver.load()
-        claims.every_promise_of_a_running_sync(self.receiver, self.sender)
+        invariants.every_promise_of_a_running_sync(self.receiver, self.sender)
 
     @rule()
     def nothing_goes_wrong_for_a_while(self) -> None:
@@ -342,7 +342,7 @@ class History(RuleBasedStateMachine):
         self.load()
         self.dump_a_partial(delivered=True, published=True, link=True)
         self.load()
-        claims.partial_closes_every_hole(self.receiver, self.sender)
+        invariants.partial_closes_every_gap(self.receiver, self.sender)
 
     def set_everything_right(self) -> None:
         self.receiver_clock.ahead = timedelta(0)
@@ -399,8 +399,8 @@ class History(RuleBasedStateMachine):
                 self.receiver.load()
         # What it has overtaken, of a clock that was ahead, waits no longer.
         self.receiver.load()
-        claims.every_promise_of_a_running_sync(self.receiver, self.sender)
-        claims.receiver_equals_sender(self.receiver, self.sender)
+        invariants.every_promise_of_a_running_sync(self.receiver, self.sender)
+        invariants.receiver_equals_sender(self.receiver, self.sender)
         self.migrations.added_columns_are_equal()
 
 

@@ -15,8 +15,8 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import clean_incoming, list_waiting
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
-from ar_sync_pipeline_tests.convergence import claims
-from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS
+from ar_sync_pipeline_tests.convergence import invariants
+from ar_sync_pipeline_tests.convergence.faults import DUMP_POINTS, LOAD_POINTS
 from ar_sync_pipeline_tests.convergence.fix_convergence import KillableRuns, Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
 from ar_sync_pipeline_tests.convergence.row_images import State
@@ -110,8 +110,8 @@ def test_killed_load_is_finished_by_the_next_one(
     assert_half_way(line, before, committed=committed)
     line.clock.pass_time(timedelta(minutes=1))
     assert line.load(killable_runs) == 0
-    claims.receiver_equals_sender(line.receiver, line.sender)
-    claims.own_data_is_kept(line.receiver, line.sender)
+    invariants.receiver_equals_sender(line.receiver, line.sender)
+    invariants.own_data_is_kept(line.receiver, line.sender)
     receipt = read_receipt(line.receiver.spool, name, signing_keys=())
     assert receipt is not None
     assert receipt.state is ReceiptState.APPLIED
@@ -128,7 +128,7 @@ def assert_half_way(line: Line, before: State, *, committed: bool) -> None:
     assert (now == before) is not committed
     assert len(read_ledger(line.receiver.connection)) == (2 if committed else 1)
     if committed:
-        claims.assert_same(now, line.sender.state())
+        invariants.assert_same(now, line.sender.state())
 
 
 @pytest.mark.long
@@ -147,8 +147,8 @@ def test_killed_dump_is_made_good_by_the_next_one(
     line.change()
     assert line.dump(killable_runs, kind) == 0
     assert line.load(killable_runs) == 0
-    claims.receiver_equals_sender(line.receiver, line.sender)
-    claims.own_data_is_kept(line.receiver, line.sender)
+    invariants.receiver_equals_sender(line.receiver, line.sender)
+    invariants.own_data_is_kept(line.receiver, line.sender)
     assert_cleaned_in_time(line)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ar_sync_pipeline_tests.convergence import claims
+from ar_sync_pipeline_tests.convergence import invariants
 from ar_sync_pipeline_tests.convergence.application import CATALOG
 from ar_sync_pipeline_tests.convergence.fix_convergence import Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
@@ -76,7 +76,7 @@ def test_transaction_that_was_open_for_ten_minutes_comes_with_the_next_partial(
     assert isinstance(stamped, datetime)
     assert sites.clock.now - LOOK_BACK > stamped
     sites.partial()
-    claims.assert_same(sites.receiver.state(), sites.sender.state())
+    invariants.assert_same(sites.receiver.state(), sites.sender.state())
 
 
 def test_transaction_that_is_taken_back_brings_nothing(sites: Sites) -> None:
@@ -85,4 +85,4 @@ def test_transaction_that_is_taken_back_brings_nothing(sites: Sites) -> None:
     sites.clock.pass_time(TEN_MINUTES)
     sites.session.rollback()
     sites.partial()
-    claims.assert_same(sites.receiver.state(), sites.sender.state())
+    invariants.assert_same(sites.receiver.state(), sites.sender.state())

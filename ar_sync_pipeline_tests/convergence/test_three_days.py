@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline_tests.convergence import claims
+from ar_sync_pipeline_tests.convergence import invariants
 from ar_sync_pipeline_tests.convergence.days import Days, Plan, RealSchedule
 from ar_sync_pipeline_tests.convergence.fix_convergence import Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
@@ -68,8 +68,8 @@ def test_days_with_a_cut_a_loss_and_a_late_complete_lose_nothing(days: Days) -> 
     last = days.end_with_a_complete()
     assert last.chain is not None
     assert last.chain.gaps == ()
-    claims.receiver_equals_sender(days.receiver, days.sender)
-    claims.own_data_is_kept(days.receiver, days.sender)
+    invariants.receiver_equals_sender(days.receiver, days.sender)
+    invariants.own_data_is_kept(days.receiver, days.sender)
     assert_no_drift(days)
 
 

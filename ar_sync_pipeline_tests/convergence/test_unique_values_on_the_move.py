@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline_tests.convergence import claims
+from ar_sync_pipeline_tests.convergence import invariants
 from ar_sync_pipeline_tests.convergence.fix_convergence import Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
 from ar_sync_pipeline_tests.convergence.sender_side import Dumped, SenderSide, VirtualClock
@@ -31,7 +31,7 @@ class Sites:
 
     def load(self) -> None:
         self.receiver.load()
-        claims.every_promise_of_a_running_sync(self.receiver, self.sender)
+        invariants.every_promise_of_a_running_sync(self.receiver, self.sender)
 
     def lose(self, dumped: Dumped) -> None:
         self.receiver.file_of(dumped).unlink()
@@ -62,7 +62,7 @@ def test_row_whose_unique_value_was_taken_over_behind_a_hole_keeps_own_data(site
     sites.load()
     sites.partial()
     sites.load()
-    claims.assert_same(sites.receiver.state(), sites.sender.state())
+    invariants.assert_same(sites.receiver.state(), sites.sender.state())
 
 
 @pytest.mark.long
@@ -74,7 +74,7 @@ def test_children_of_a_row_that_a_late_archive_displaces_stay(sites: Sites) -> N
     sites.load()
     sites.receiver.deliver(late, content)
     sites.load()
-    claims.assert_same(sites.receiver.state(), sites.sender.state())
+    invariants.assert_same(sites.receiver.state(), sites.sender.state())
 
 
 @pytest.mark.long
@@ -91,4 +91,4 @@ def test_children_of_a_row_that_a_late_archive_displaces_for_a_moment_stay(sites
     report = sites.receiver.load()
     assert {plan.drift for plan in report.loaded[0].tables} == {0}
     assert second.since == late.name.snapshot_at
-    claims.assert_same(sites.receiver.state(), sites.sender.state())
+    invariants.assert_same(sites.receiver.state(), sites.sender.state())

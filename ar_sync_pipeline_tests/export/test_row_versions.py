@@ -9,11 +9,12 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import KeyRange, Watermark
 from ar_sync_pipeline.export import held_tables
+from ar_sync_pipeline.export.chunk_totals import digest_chunks
 from ar_sync_pipeline.export.held_tables import HeldTable, compare_with_held
 from ar_sync_pipeline.export.row_versions import judged_tables
 from ar_sync_pipeline.export.snapshot import take_snapshot
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
-from ar_sync_pipeline.export.table_export import chunk_whole_table, digest_chunks
+from ar_sync_pipeline.export.table_export import chunk_whole_table
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.sync.dump.table_dump import TableDump

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.export.source import (
     Source,
     catalog,

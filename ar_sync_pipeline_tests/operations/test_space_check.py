@@ -10,9 +10,9 @@ import pytest
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.operations import space_check
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
-from ar_sync_pipeline.operations.space_check import space_check_result
+from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 
-KEY = dg.AssetKey(["partial", "archive"])
+SPEC = space_check_spec(dg.AssetKey(["partial", "archive"]), "the scratch folder")
 
 
 def evaluated(
@@ -21,7 +21,7 @@ def evaluated(
     """Evaluate the check while so much is free, and record the result as a run does."""
     space = FreeSpace(round(percent * 1000), 100_000)
     monkeypatch.setattr(space_check, "measure_free_space", lambda _: space)
-    result = space_check_result(instance, KEY, {"scratch": Path("/x")}, floor)
+    result = space_check_result(instance, SPEC, {"scratch": Path("/x")}, floor)
     instance.report_runless_asset_event(evaluation_of(result))
     return result
 
@@ -54,6 +54,6 @@ def test_lower_floor_ends_the_incident(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_disk_that_reports_no_space_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space_check, "measure_free_space", lambda _: FreeSpace(0, 0))
     with dg.DagsterInstance.ephemeral() as instance:
-        result = space_check_result(instance, KEY, {"scratch": Path("/x")}, 10)
+        result = space_check_result(instance, SPEC, {"scratch": Path("/x")}, 10)
     assert result.passed
     assert not any("free" in name for name in result.metadata or {})

@@ -10,7 +10,7 @@ import pytest
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.grid_start import grid_start
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 NOW = datetime(2026, 11, 28, 14, 37, 12, tzinfo=UTC)

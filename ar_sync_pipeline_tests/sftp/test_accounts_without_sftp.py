@@ -18,7 +18,8 @@ from ar_sync_pipeline.sftp import starting
 from ar_sync_pipeline.sftp.errors import ConnectionLostError, NoSftpError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
-from ar_sync_pipeline.sftp.publish import SpoolPlace, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline_tests.fix_sftp import configured_server
 from ar_sync_pipeline_tests.missing_parts import only_root, skip_unless_in_ci
 from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer

@@ -19,7 +19,8 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import DamagedUploadError, NoSftpError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import probe
-from ar_sync_pipeline.sftp.publish import SpoolPlace, publish, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, publish
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.session import SftpSession

@@ -25,7 +25,8 @@ from ar_sync_pipeline.sftp.errors import (
 )
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import Publication, SpoolPlace, publish, publish_with_retries
+from ar_sync_pipeline.sftp.publish import Publication, SpoolPlace, publish
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
 from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy

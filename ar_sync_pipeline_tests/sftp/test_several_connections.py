@@ -16,7 +16,8 @@ from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.sftp import segments as segments_module
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits, publish, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits, publish
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.segments import END, LEAD_BYTES, NOT_YET, Segments

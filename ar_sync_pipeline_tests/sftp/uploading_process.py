@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
-from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits, publish_with_retries
+from ar_sync_pipeline.sftp.publish import SpoolPlace, TransferLimits
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline_tests.archive.building import make_source
 

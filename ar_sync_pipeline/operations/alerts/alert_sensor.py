@@ -48,7 +48,7 @@ def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
         seen = _read(context.cursor)
         findings, now_seen = _new_findings(context, scope, alerts, seen)
         for finding in sorted(findings, key=lambda finding: finding.at):
-            alerts.note(finding)
+            alerts.record(finding)
         alerts.store.remind(alerts.clock())
         context.update_cursor(now_seen.model_dump_json())
         delivery = alerts.send(seconds=_SECONDS_TO_SEND)

@@ -109,7 +109,7 @@ def check_problem(
         at=at,
         title=area.title if area else f"check {name}",
         what=f"check {name}",
-        sentence=_sentence(evaluation, meaning_of(spec)).removesuffix(f": {remedy}"),
+        sentence=_message(evaluation, meaning_of(spec)).removesuffix(f": {remedy}"),
         remedy=remedy,
         run_id=run_id,
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
@@ -132,7 +132,7 @@ def _area(scope: AlertScope, evaluation: dg.AssetCheckEvaluation) -> Area | None
     return scope.checks_of_areas.get(evaluation.asset_check_key)
 
 
-def _sentence(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
+def _message(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
     """Return the message of the check, or else its meaning with the numbers that it found."""
     if evaluation.description:
         return evaluation.description.strip().rstrip(".")

@@ -13,7 +13,7 @@ from ar_sync_pipeline.operations.alerts.check_findings import (
     check_source,
     is_to_be_mailed,
 )
-from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
+from ar_sync_pipeline.operations.alerts.event_messages import EventMessage, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
 from ar_sync_pipeline.operations.dagster_internals import (
     TOO_LONG_MESSAGE,
@@ -21,7 +21,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     ErrorSource,
 )
 
-CUT_SHORT_PAGE = "run_stuck_or_killed"
+INTERRUPTED_PAGE = "run_stuck_or_killed"
 _TYPES = {
     dg.DagsterEventType.STEP_START,
     dg.DagsterEventType.STEP_RESTARTED,
@@ -35,7 +35,7 @@ _RUNNING = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED}
 # Without failures: where an interruption is reported, they are those of interrupted steps.
 _OVER = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_UP_FOR_RETRY}
 _CANCELING = dg.DagsterEventType.RUN_CANCELING
-_CUT_SHORT = (
+_INTERRUPTED = (
     "look at the run's log, and whether the daemon or the machine was restarted or ran out of"
     " memory; the next run takes the work up"
 )
@@ -92,9 +92,9 @@ def run_findings(
     ]
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
-    elif not failures and _was_cut_short(run, events):
+    elif not failures and _was_interrupted(run, events):
         reason = _overrun(events) or _reason(instance, run, end)
-        findings += _cut_short(scope, run, events, reason, at)
+        findings += _interrupted(scope, run, events, reason, at)
     return [*findings, *_step_problems(scope, run, failures, events)]
 
 
@@ -108,13 +108,13 @@ def _step_problems(
         if not scope.has_step(run, event.step_key or ""):
             continue
         data = event.get_dagster_event().step_failure_data
-        sentence = of_step_failure(data)
-        explaining = list(_explaining_checks(scope, events, sentence))
+        message = of_step_failure(data)
+        explaining = list(_explaining_checks(scope, events, message))
         if explaining:
             # One cause, so one incident: that of the check.
             yield from _check_problems(scope, run, explaining)
             continue
-        area = scope.areas.get(sentence.error)
+        area = scope.areas.get(message.error)
         source = _step_source(event.step_key)
         what = f"{run_name(run)}, step {_step_name(event.step_key)}"
         yield Problem(
@@ -124,12 +124,12 @@ def _step_problems(
             at=from_epoch(event.timestamp),
             title=area.title if area else what,
             what=what,
-            sentence=sentence.problem,
-            remedy=sentence.remedy,
+            sentence=message.problem,
+            remedy=message.remedy,
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
             runbook=scope.page(area.page) if area else "",
-            is_outage=area is not None and area.is_outage(sentence.error),
+            is_outage=area is not None and area.is_outage(message.error),
         )
 
 
@@ -152,10 +152,10 @@ def _failures(events: Sequence[dg.EventLogEntry]) -> list[dg.EventLogEntry]:
 
 
 def _explaining_checks(
-    scope: AlertScope, events: Sequence[dg.EventLogEntry], sentence: Sentence
+    scope: AlertScope, events: Sequence[dg.EventLogEntry], message: EventMessage
 ) -> Iterator[dg.EventLogEntry]:
     """Yield evaluations of failed checks that a step failure only repeats."""
-    is_blocked = sentence.error == DagsterAssetCheckFailedError.__name__
+    is_blocked = message.error == DagsterAssetCheckFailedError.__name__
     for event in events:
         if event.dagster_event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
@@ -163,7 +163,7 @@ def _explaining_checks(
         if evaluation.passed or evaluation.asset_check_key not in scope.checks:
             continue
         blocking = is_blocked and evaluation.severity is dg.AssetCheckSeverity.ERROR
-        if blocking or check_label(evaluation.asset_check_key) in sentence.explained_by:
+        if blocking or check_label(evaluation.asset_check_key) in message.explained_by:
             yield event
 
 
@@ -177,7 +177,7 @@ def _check_problems(
             yield check_problem(scope, evaluation, at=at, run_id=run.run_id, occurrence=run.run_id)
 
 
-def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bool:
+def _was_interrupted(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bool:
     """Return whether a run was interrupted.
 
     A run that the monitor canceled because it took too long was not canceled by hand.
@@ -202,7 +202,7 @@ def _reason(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogEn
     return end.message
 
 
-def _cut_short(
+def _interrupted(
     scope: AlertScope,
     run: dg.DagsterRun,
     events: Sequence[dg.EventLogEntry],
@@ -233,10 +233,10 @@ def _cut_short(
         title=what,
         what=what,
         sentence=f"the run {ended}" + (f" ({reason})" if reason else ""),
-        remedy=_NEVER_STARTED_BY_HAND if step is None and is_by_hand(run) else _CUT_SHORT,
+        remedy=_NEVER_STARTED_BY_HAND if step is None and is_by_hand(run) else _INTERRUPTED,
         run_id=run.run_id,
         page=f"runs/{run.run_id}",
-        runbook=scope.page(CUT_SHORT_PAGE),
+        runbook=scope.page(INTERRUPTED_PAGE),
     )
 
 

@@ -24,7 +24,7 @@ def step_hooks(scope: AlertScope, alerts: Alerts) -> set[dg.HookDefinition]:
             return
         try:
             for problem in failed_steps(instance, scope, run):
-                alerts.note(problem)
+                alerts.record(problem)
         except ArSyncError as error:
             context.log.warning("This failure is not noted as an incident yet. %s", error)
             return
@@ -37,7 +37,7 @@ def step_hooks(scope: AlertScope, alerts: Alerts) -> set[dg.HookDefinition]:
                 return
             run_id, step = context.run_id, context.step_key
             for success in successes_of_step(context.instance, scope, run_id, step):
-                alerts.note(success)
+                alerts.record(success)
         except ArSyncError as error:
             context.log.warning("This success does not end an incident yet. %s", error)
             return

@@ -9,7 +9,7 @@ from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch
 from ar_sync_pipeline.errors import known_code
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
-from ar_sync_pipeline.operations.alerts.event_sentences import of_error
+from ar_sync_pipeline.operations.alerts.event_messages import of_error
 from ar_sync_pipeline.operations.dagster_internals import (
     UNREACHABLE_MESSAGE,
     DagsterUserCodeUnreachableError,
@@ -79,10 +79,10 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
     at = from_epoch(tick.timestamp)
     if tick.status is not TickStatus.FAILURE:
         return Success(source, at)
-    sentence = of_error(tick.error) if tick.error else None
+    message = of_error(tick.error) if tick.error else None
     is_schedule = state.instigator_type is InstigatorType.SCHEDULE
     # Dagster stores only the class of a tick's error.
-    code = known_code(sentence.error) if sentence else None
+    code = known_code(message.error) if message else None
     area = scope.areas.get(code) if code else None
     return Problem(
         cause=area.cause if area else source,
@@ -91,7 +91,7 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
         at=at,
         title=area.title if area else name,
         what=name,
-        sentence=sentence.problem if sentence else "the tick failed without a reason",
+        sentence=message.problem if message else "the tick failed without a reason",
         remedy=_REMEDY_OF_SCHEDULE if is_schedule else _REMEDY,
         page="automation",
         runbook=scope.page(area.page) if area else "",

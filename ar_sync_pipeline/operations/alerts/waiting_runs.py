@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
-from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name
+from ar_sync_pipeline.operations.alerts.run_findings import INTERRUPTED_PAGE, run_name
 from ar_sync_pipeline.operations.dagster_internals import IMPLICIT_ASSET_JOB_NAME
 from ar_sync_pipeline.operations.runs.longer_runs import max_runtime_seconds
 
@@ -56,7 +56,7 @@ def waiting_runs(
             " the daemon launches nothing",
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
-            runbook=scope.page(CUT_SHORT_PAGE),
+            runbook=scope.page(INTERRUPTED_PAGE),
         )
 
 

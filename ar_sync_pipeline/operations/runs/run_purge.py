@@ -127,14 +127,14 @@ def _delete_files_without_run(instance: dg.DagsterInstance) -> int:
     folder = Path(storage.path_for_shard("any")).parent
     files = [(path, _RUN_FILE.fullmatch(path.name)) for path in folder.iterdir()]
     found = [(path, name[1]) for path, name in files if name is not None]
-    living = _living({run_id for _, run_id in found}, instance)
-    dead = [path for path, run_id in found if run_id not in living]
-    for path in dead:
+    existing = _existing({run_id for _, run_id in found}, instance)
+    deleted = [path for path, run_id in found if run_id not in existing]
+    for path in deleted:
         path.unlink(missing_ok=True)
-    return len(dead)
+    return len(deleted)
 
 
-def _living(run_ids: set[str], instance: dg.DagsterInstance) -> set[str]:
+def _existing(run_ids: set[str], instance: dg.DagsterInstance) -> set[str]:
     known: set[str] = set()
     ordered = sorted(run_ids)
     for start in range(0, len(ordered), _BATCH):

@@ -32,7 +32,6 @@ def purge_job(
         clock: Returns the current time.
         names: Names of the pair.
     """
-    tags = names.run_tags(side)
     own_jobs = {*job_names, names.name(NAME)}
     lifetimes = Lifetimes(good=timedelta(days=days), bad=timedelta(days=2 * days))
 
@@ -49,7 +48,7 @@ def purge_job(
                 return run.job_name in own_jobs
             # One code location may have several pairs. Runs from before the pair got its name have
             # the plain side.
-            own_sides = {None, side, tags[SIDE_TAG]}
+            own_sides = {None, side, names.name(side)}
             return made_by == repository and not own_sides.isdisjoint(_sides(run))
 
         purged = purge_runs(context.instance, lifetimes, clock, is_own, names)
@@ -61,7 +60,7 @@ def purge_job(
         name=names.name(NAME),
         description=f"Delete finished runs from Dagster: {days} days after they succeeded,"
         f" {2 * days} days after they failed or were ended. Archives and data are not touched.",
-        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **tags},
+        tags=names.job_tags(side, _LONGEST_SECONDS),
         owners=OWNERS,
     )
     def purge() -> None:

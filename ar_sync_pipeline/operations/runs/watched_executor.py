@@ -105,7 +105,7 @@ def _watching(
 
     def watch() -> None:
         while not done.wait(check_every_seconds):
-            if _looked(is_ended) and not done.wait(grace_seconds):
+            if _is_known_to_have_ended(is_ended) and not done.wait(grace_seconds):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     watcher = threading.Thread(target=watch, name="run-watcher", daemon=True)
@@ -117,7 +117,7 @@ def _watching(
         watcher.join()
 
 
-def _looked(is_ended: Callable[[], bool]) -> bool:
+def _is_known_to_have_ended(is_ended: Callable[[], bool]) -> bool:
     """Return whether the run is known to have ended; False if the instance cannot be read."""
     try:
         return is_ended()

@@ -22,7 +22,7 @@ from ar_sync_pipeline.sftp.announce import replace_small_file
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.spool.announcement import ANNOUNCEMENT_FILE, LONGEST_SECONDS, Announcement
-from ar_sync_pipeline.sync.dump.publish import endpoint
+from ar_sync_pipeline.sync.dump.sender_endpoint import endpoint
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.window_end import wait_for_end
 from ar_sync_pipeline.visible_text import visible

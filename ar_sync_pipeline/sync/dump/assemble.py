@@ -23,7 +23,6 @@ from ar_sync_pipeline.archive.manifest import (
 from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry, MediaList
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.media_list import write_media_list
-from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
@@ -83,10 +82,10 @@ def assemble(
     # No other account may enter the run's own folder: its chunks are those that this run has
     # hashed.
     stamps = {name: FileStamp.of(path.stat()) for name, path in chunks.items() if path.exists()}
-    pictures = {entry.member: entry.path for entry in manifest.media if entry.carried}
+    carried = {entry.member: entry.path for entry in manifest.media if entry.carried}
     source = ArchiveSource(
         manifest,
-        _MemberFiles(chunks, pictures, media_folder),
+        _MemberFiles(chunks, carried, media_folder),
         stamps={**stamps, **listing.stamps},
         media=None if listing.member is None else CarriedFiles(build, media_folder),
     )
@@ -114,7 +113,7 @@ def _describe(
             format=number,
             archive_id=archive_id,
             base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
-            kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
+            kind=dump.kind,
             sender=SenderIdentity(
                 system_identifier=mark.system_identifier,
                 database=dump.database,
@@ -196,16 +195,16 @@ class _MemberFiles(Mapping[str, Path]):
     """Path of each member; it is created on access, because it is larger than its text."""
 
     chunks: Mapping[str, Path]
-    pictures: Mapping[str, str]
+    media: Mapping[str, str]
     media_folder: Path
 
     def __getitem__(self, member: str) -> Path:
         if member in self.chunks:
             return self.chunks[member]
-        return self.media_folder / self.pictures[member]
+        return self.media_folder / self.media[member]
 
     def __iter__(self) -> Iterator[str]:
-        return chain(self.chunks, self.pictures)
+        return chain(self.chunks, self.media)
 
     def __len__(self) -> int:
-        return len(self.chunks) + len(self.pictures)
+        return len(self.chunks) + len(self.media)

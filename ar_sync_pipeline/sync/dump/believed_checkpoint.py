@@ -26,7 +26,7 @@ from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
-from ar_sync_pipeline.sync.dump.sender_journal import SentArchive
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 
 _HISTORY = ("system_identifier", "timeline")
 _TICKS = timedelta(seconds=1)

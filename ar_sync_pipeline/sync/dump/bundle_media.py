@@ -6,8 +6,7 @@ old system read the media files first and missed those of the last seconds).
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import chain
@@ -15,8 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ar_sync_pipeline.archive.file_stamp import steady_stamp
-from ar_sync_pipeline.archive.member_names import folders_of
+from ar_sync_pipeline.archive.manifest import Window
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.export.media_references import media_references, still_named
 from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
@@ -30,18 +29,18 @@ from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles, bundle_files, new_bundle_files
+from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles, new_bundle_files
 from ar_sync_pipeline.sync.dump.bundled_file import Status
-from ar_sync_pipeline.sync.dump.describe_media import describe_again, describe_all
+from ar_sync_pipeline.sync.dump.describe_media import describe_all
 from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase
+from ar_sync_pipeline.sync.dump.held_media import HeldMedia
 from ar_sync_pipeline.sync.dump.media_journal import (
     MEDIA_JOURNAL,
     MOST_UNRESOLVED,
-    HeldMedia,
     MediaJournal,
     open_journal,
 )
-from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection
+from ar_sync_pipeline.sync.dump.select_media import MediaSelection
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 from ar_sync_pipeline.visible_text import visible
@@ -49,9 +48,6 @@ from ar_sync_pipeline.visible_text import visible
 _MOST_MISSING = 1_000
 _WAS_MISSING = "its file was missing"
 _WAS_LEFT_OUT = "a complete without it was sent"
-_REPLACED = "it is replaced again and again"
-_NEXT_COMPLETE = "it is left to the next complete, since files change while this one is sent"
-MOST_OMITTED = 100_000
 
 
 class MediaBundle(BaseModel):
@@ -124,117 +120,14 @@ def bundle_media(
         if dump.window is None:
             _choose_complete(build, database, dump, chosen)
         else:
-            _choose_partial(build, database, dump, chosen)
+            _choose_partial(build, database, dump, dump.window, chosen)
         bundle = _summary(chosen)
     watch.lap("media")
     bundle = bundle.model_copy(update={"seconds": watch.seconds["media"]})
     build.save(bundle)
-    if dump.window is None:  # A partial is one step, which is repeated as a whole.
+    if dump.kind is ArchiveKind.COMPLETE:  # A partial is one step, which is repeated as a whole.
         build.sync()
     return bundle
-
-
-def renew_bundle(build: BuildFolder, folder: Path, member: str, *, shorten: bool = False) -> bool:
-    """Describe the changed files of a bundle again; remove those that no longer exist.
-
-    If a row names a removed file, the next partial looks for it. A file that changes a second time
-    is removed from the bundle as well, and reported: a file that is replaced four times a second
-    would otherwise prevent the upload for ever.
-
-    Args:
-        member: Member of the archive whose file is known to have changed.
-        shorten: Whether a complete leaves the files after this one to the next complete.
-
-    Returns:
-        False if the bundle has no such member.
-    """
-    bundle = build.read(MediaBundle)
-    culprit = member.removeprefix("media/")
-    omitted, later = list[OmittedMedia](), list[OmittedMedia]()
-    lost, renewed = list[str](), set[str]()
-    with bundle_files(build) as files:
-        if culprit == member or files.get(culprit) is None:
-            return False
-        for before in files.listed():
-            stamp = steady_stamp(folder / before.path)
-            if before.path != culprit and stamp is not None and stamp == before.stamp:
-                continue
-            now, problem = describe_again(files, before.found_in(folder))
-            if problem is not None and problem.reason == WENT_AWAY and files.is_named(before.path):
-                lost.append(before.path)
-            elif problem is not None:
-                omitted.append(problem)
-            elif now is not None and (before.path == culprit or now != before.described):
-                renewed.add(before.path)
-                if (now.size_bytes, now.sha256) != (before.size_bytes, before.sha256):
-                    files.mark([before.path], Status.CARRIED)
-                if before.path in bundle.renewed:
-                    files.drop(before.path)
-                    omitted.append(OmittedMedia(before.path, _REPLACED, temporary=True))
-        if shorten and build.read(TableDump).window is None:
-            space = MOST_OMITTED - len(bundle.omitted)
-            later = _leave_to_next_complete(build, files, culprit, folder, space)
-        count, held, size_bytes = files.totals()
-        # Before the files are dropped: a file that is neither listed nor omitted counts as deleted.
-        with open_journal(build.path.parent) as journal:
-            journal.owe(omitted)
-            journal.keep_unresolved((), lost)
-        changes = {
-            "file_count": count,
-            "size_bytes": size_bytes,
-            "held": held,
-            "renewed": tuple(sorted({*bundle.renewed, *renewed})),
-            "omitted": _texts([*bundle.omitted, *_pairs([*omitted, *later])]),
-        }
-        build.save(bundle.model_copy(update=changes))
-    build.sync()
-    return True
-
-
-def _leave_to_next_complete(
-    build: BuildFolder, files: BundleFiles, after: str, folder: Path, space: int
-) -> list[OmittedMedia]:
-    """Drop the carried files after a path; return those to name, or folders that are all after it.
-
-    They are not owed: partials, which have to be small, would carry them. Those of which the
-    receiver may have an earlier version are named, or it would remove that; of the others the first
-    one. Receivers read a limited number of names: if there are more, only the last files are
-    dropped.
-
-    Args:
-        space: Number of names that the archive can still hold.
-    """
-    names, named, first = deque[str](maxlen=max(0, space)), 0, None
-    with open_journal(build.path.parent) as journal:
-        is_known = _known_to_receiver(build.read(TableDump), journal)
-        for file in files.carried_after(after, folder):
-            name = _folder_after(file.path, after) or file.path
-            first = first or name
-            if is_known(file.path) and (not names or names[-1] != name):
-                names.append(name)
-                named += 1
-    if first is not None and named < space and first not in names:
-        names.appendleft(first)
-    if first is not None and (named <= space or names):
-        files.drop_carried_from(first if named <= space else names[0])
-    return [OmittedMedia(name, _NEXT_COMPLETE, temporary=True) for name in names]
-
-
-def _known_to_receiver(dump: TableDump, journal: MediaJournal) -> Callable[[str], bool]:
-    """Return the function that tells whether an archive has listed a path before.
-
-    A journal that was lost since then does not tell.
-    """
-    has_nothing = dump.since is None and not dump.new_history and not dump.receiver_unread
-    if has_nothing or (dump.since is not None and journal.has_complete_until(dump.since)):
-        return journal.has_listed
-    return lambda _path: True
-
-
-def _folder_after(path: str, after: str) -> str | None:
-    """Return the outermost folder of a path, ``name/``, that a path before it is not in."""
-    folders = [f"{folder}/" for folder in folders_of(path)]
-    return next((f for f in reversed(folders) if not after.startswith(f)), None)
 
 
 def _choose_complete(
@@ -266,7 +159,11 @@ def _choose_complete(
 
 
 def _choose_partial(
-    build: BuildFolder, database: SenderDatabase, dump: TableDump, chosen: MediaSelection
+    build: BuildFolder,
+    database: SenderDatabase,
+    dump: TableDump,
+    window: Window,
+    chosen: MediaSelection,
 ) -> None:
     """Choose the files of a partial that the receiver lacks.
 
@@ -275,7 +172,7 @@ def _choose_partial(
     scratch, files = build.path.parent, chosen.files
     with open_journal(scratch) as journal:
         owed, unresolved = journal.owed(), journal.unresolved()
-    chosen.scan(_covered(dump))
+    chosen.scan(_covered(dump, window))
     again = _still_named(database, unresolved - {*dump.media_references})
     chosen.add_referenced({*dump.media_references, *again})
     chosen.add_owed(owed)
@@ -329,15 +226,14 @@ def _known_by_content(held: HeldMedia, files: BundleFiles) -> Iterator[str]:
             yield file.path
 
 
-def _covered(dump: TableDump) -> tuple[datetime, datetime]:
+def _covered(dump: TableDump, window: Window) -> tuple[datetime, datetime]:
     """Return the interval of modification times whose files a partial contains.
 
     It looks back as far as for rows: a file may become visible after the time that it has (a move,
     a cache of NFS, a file server with another clock). What the receiver has is left out.
     """
-    assert dump.window is not None  # noqa: S101  of a partial
     since = dump.since.snapshot_at if dump.since else None
-    starts = (dump.window.start, dump.changed_since, since)
+    starts = (window.start, dump.changed_since, since)
     # A media file of the snapshot's last instant may get its mtime shortly afterwards.
     end = dump.watermark.snapshot_at + timedelta(minutes=1)
     return min(start for start in starts if start is not None), end
@@ -353,22 +249,18 @@ def _summary(chosen: MediaSelection) -> MediaBundle:
         missing_count=files.count_missing(),
         refused=tuple((r.name, r.reason) for r in chosen.refused),
         refused_count=chosen.refused_count,
-        omitted=_texts(_pairs(chosen.omitted.values())),
+        omitted=omitted_texts((), chosen.omitted.values()),
         held=held,
     )
 
 
-def _pairs(omitted: Iterable[OmittedMedia]) -> list[tuple[str, str]]:
-    return [(item.path, item.reason) for item in omitted]
-
-
-def _texts(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs by path, with one reason each; a path may not fit JSON as it is."""
-    return tuple(
-        sorted(
-            {p if is_safe_path(p) else visible(p): reason for p, reason in pairs}.items(),
-        )
-    )
+def omitted_texts(
+    before: Iterable[tuple[str, str]], omitted: Iterable[OmittedMedia]
+) -> tuple[tuple[str, str], ...]:
+    """Return omitted paths in order, with one reason each; a path may not fit JSON as it is."""
+    pairs = [*before, *((item.path, item.reason) for item in omitted)]
+    texts = {path if is_safe_path(path) else visible(path): reason for path, reason in pairs}
+    return tuple(sorted(texts.items()))
 
 
 def _all_references(database: SenderDatabase) -> Iterator[str]:

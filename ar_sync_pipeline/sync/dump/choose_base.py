@@ -19,7 +19,8 @@ from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.kept_manifests import Base, kept_manifest
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sender_journal import SentArchive, read_sent
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 
 # One complete with what is lacking, then one with everything; then it waits for a person.
 _MOST_ROUNDS = 2

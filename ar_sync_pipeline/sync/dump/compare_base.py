@@ -15,12 +15,10 @@ from ar_sync_pipeline.export.held_tables import HeldTable
 from ar_sync_pipeline.export.history import may_precede
 from ar_sync_pipeline.export.row_versions import judged_tables
 from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.sync.dump.journal_of_tables import digests_of
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.reading import Reading
-from ar_sync_pipeline.sync.dump.sender_journal import (
-    DigestsOf,
-    digests_of,
-)
+from ar_sync_pipeline.sync.dump.sender_journal_file import DigestsOf
 
 # A daily complete is not made at the same second each day.
 _EARLIER = timedelta(hours=1)

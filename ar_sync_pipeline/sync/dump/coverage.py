@@ -16,14 +16,9 @@ from pathlib import Path
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.lacking import MOST_UNVERIFIED_CHUNKS, Lacking
 from ar_sync_pipeline.spool.receipts import ReceiptState
-from ar_sync_pipeline.sync.dump.sender_journal import (
-    MOST_UNREAD,
-    SentArchive,
-    UnreadTables,
-    read_digests,
-    read_sent,
-    read_unread,
-)
+from ar_sync_pipeline.sync.dump.journal_of_tables import MOST_UNREAD, read_digests, read_unread
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive, UnreadTables
 
 _START = datetime.min.replace(tzinfo=UTC)
 

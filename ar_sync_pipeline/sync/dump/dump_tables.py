@@ -25,9 +25,10 @@ from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
 from ar_sync_pipeline.sync.dump.format_limits import describing
+from ar_sync_pipeline.sync.dump.journal_of_tables import remember_digests
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
-from ar_sync_pipeline.sync.dump.sender_journal import begin_at, remember_digests
+from ar_sync_pipeline.sync.dump.sender_journal import begin_at
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest, TableDump
 from ar_sync_pipeline.sync.dump.table_manifests import PartialRows, whole_tables
 from ar_sync_pipeline.sync.stopwatch import Stopwatch

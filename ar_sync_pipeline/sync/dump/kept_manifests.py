@@ -25,12 +25,8 @@ from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.given_up import snapshots_in_builds
-from ar_sync_pipeline.sync.dump.sender_journal import (
-    SentArchive,
-    possible_bases,
-    read_announced,
-    read_sent,
-)
+from ar_sync_pipeline.sync.dump.sender_journal import possible_bases, read_announced, read_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 
 _PREFIX = "ar_sync_manifest_"
 _CHECKSUM_BYTES = 65

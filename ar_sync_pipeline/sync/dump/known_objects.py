@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.export.object_ids import ObjectIds
 from ar_sync_pipeline.files import write_atomically
-from ar_sync_pipeline.sync.dump.sender_journal import locked
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked
 
 OBJECTS_FILE = "ar_sync_objects.json"
 _MOST = 1_000

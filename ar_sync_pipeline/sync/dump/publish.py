@@ -14,26 +14,23 @@ from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings
-from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.publish import (
-    Publication,
-    SpoolPlace,
-    TransferLimits,
-    publish_with_retries,
-)
+from ar_sync_pipeline.sftp.publish import Publication, SpoolPlace
+from ar_sync_pipeline.sftp.publish_with_retries import publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.believed_checkpoint import latest_date
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
-from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.given_up import given_up
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint, receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import open_journal, versions_of
 from ar_sync_pipeline.sync.dump.receiver_files import ReceiverFiles
+from ar_sync_pipeline.sync.dump.renew_media import renew_bundle
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
+from ar_sync_pipeline.sync.dump.sender_endpoint import endpoint, transfer_limits
 from ar_sync_pipeline.sync.dump.sender_journal import (
     announce,
     has_unknown,
@@ -50,7 +47,6 @@ from ar_sync_pipeline.sync.errors import (
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 PLAN = RetryPlan()
-_BYTES_PER_MEGABIT = 1_000_000 / 8
 # Each renewal sends the archive from its beginning, where the manifest is.
 _RENEWALS = 10
 # What takes so long again and again may never be without a change of a file that is still to come.
@@ -152,10 +148,7 @@ def _publish_as_it_is(
     )
     watch.lap("upload")
     sent_at = clock()
-    # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
-    unrecorded = _remember_media(build, source, publication, sent_at)
-    reached = _reached(settings, sent_at)
-    remember_sent(scratch, source.manifest, source.size_bytes, sent_at, reached)
+    unrecorded = _record_sent(settings, build, source, publication, sent_at)
     return PublishedArchive(
         source.manifest,
         source.size_bytes,
@@ -203,6 +196,21 @@ def _admission(
     return admit
 
 
+def _record_sent(
+    settings: SenderSettings,
+    build: BuildFolder,
+    source: ArchiveSource,
+    publication: Publication,
+    sent_at: datetime,
+) -> str | None:
+    """Record a published archive in both journals; return why its files could not be recorded."""
+    # First the files: one that is not in the journal is only sent again.
+    unrecorded = _remember_media(build, source, publication, sent_at)
+    reached = _reached(settings, sent_at)
+    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at, reached)
+    return unrecorded
+
+
 def _reached(settings: SenderSettings, now: datetime) -> datetime | None:
     """Return the snapshot of the receiver's checkpoint as it was read last."""
     seen = last_checkpoint(settings.tmp_bkp_fldr, now)
@@ -228,26 +236,3 @@ def _remember_media(
     except (MediaJournalError, MediaJournalDamagedError) as error:
         return str(error)
     return None
-
-
-def endpoint(settings: SenderSettings) -> SftpEndpoint:
-    """Return the server, account and keys with which the sender logs in."""
-    passphrase = settings.private_key_passphrase
-    return SftpEndpoint(
-        host=settings.remote_host,
-        port=settings.remote_port,
-        user=settings.remote_user,
-        private_key=settings.private_key,
-        known_hosts=settings.known_hosts,
-        passphrase=passphrase.get_secret_value() if passphrase else None,
-        agent=settings.private_key is None,
-    )
-
-
-def transfer_limits(settings: SenderSettings) -> TransferLimits:
-    """Return how much of the bandwidth an upload may use."""
-    limit = settings.bandwidth_limit
-    return TransferLimits(
-        max_connections=settings.max_connections,
-        bytes_per_second=limit * _BYTES_PER_MEGABIT if limit else None,
-    )

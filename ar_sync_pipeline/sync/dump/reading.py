@@ -15,15 +15,11 @@ from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.sync.dump.coverage import uncovered_at
+from ar_sync_pipeline.sync.dump.journal_of_tables import remember_rules, remember_unread, rules_at
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
-from ar_sync_pipeline.sync.dump.sender_journal import (
-    UnreadTables,
-    own_points,
-    remember_rules,
-    remember_unread,
-    rules_at,
-)
+from ar_sync_pipeline.sync.dump.sender_journal import own_points
+from ar_sync_pipeline.sync.dump.sender_journal_file import UnreadTables
 from ar_sync_pipeline.sync.dump.table_dump import Reported
 
 

@@ -37,7 +37,7 @@ from ar_sync_pipeline.sync.dump.believed_checkpoint import (
     is_of_old_system,
     receipt_problem,
 )
-from ar_sync_pipeline.sync.dump.sender_journal import SentArchive
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 
 # A receipt is read once, so there are as many as archives since the last dump.
 MOST_RECEIPTS = 50

@@ -31,15 +31,11 @@ from ar_sync_pipeline.sync.dump.last_view import (
     capabilities_before,
     current,
 )
-from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.receiver_files import ReceiverFiles
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
-from ar_sync_pipeline.sync.dump.sender_journal import (
-    SentArchive,
-    read_points,
-    read_sent,
-    remember_receipts,
-)
+from ar_sync_pipeline.sync.dump.sender_endpoint import endpoint
+from ar_sync_pipeline.sync.dump.sender_journal import read_points, read_sent, remember_receipts
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 
 _FINAL = frozenset({ReceiptState.APPLIED, ReceiptState.SUPERSEDED})
 # Reading the receiver only makes a partial smaller; the publication waits for a broken link.

@@ -17,7 +17,7 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sync.dump.sender_journal import locked
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked
 from ar_sync_pipeline.sync.errors import ScratchOfAnotherError
 
 OWNER_FILE = "ar_sync_receiver.json"

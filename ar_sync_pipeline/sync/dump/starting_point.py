@@ -14,12 +14,12 @@ from ar_sync_pipeline.sync.dump.choose_base import choose_base
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sender_journal import (
-    SentArchive,
     has_unknown,
     read_begun,
     read_points,
     read_sent,
 )
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 from ar_sync_pipeline.sync.dump.table_dump import Reported
 
 

@@ -15,9 +15,10 @@ from ar_sync_pipeline.archive.manifest import (
     Watermark,
     Window,
 )
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
-from ar_sync_pipeline.sync.dump.sender_journal import DigestsOf
+from ar_sync_pipeline.sync.dump.sender_journal_file import DigestsOf
 
 
 @dataclass(frozen=True)
@@ -132,3 +133,8 @@ class TableDump(BaseModel):
     lacking: Lacking = Lacking()
     digests: DigestsOf | None = None
     seconds: dict[str, float] = {}
+
+    @property
+    def kind(self) -> ArchiveKind:
+        """Kind of the archive."""
+        return ArchiveKind.PARTIAL if self.window else ArchiveKind.COMPLETE

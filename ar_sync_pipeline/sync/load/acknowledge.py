@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,6 +43,7 @@ from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.load_at_work import LoadAtWork
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import (
+    REMEMBERED,
     Receipt,
     ReceiptState,
     clean_receipts,
@@ -59,7 +60,6 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, promised_chain
 from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
 
-_RECEIPTS_LIFETIME = timedelta(days=8)
 # Limits the listed reasons to the maximum size of a checkpoint, at six bytes per character.
 _LONGEST_REASON = 500
 
@@ -101,7 +101,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         time=settings.time,
     )
     agreed.write(spool, signing_keys=keys)
-    clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME, kept=receipts)
+    clean_receipts(spool, older_than=clock() - REMEMBERED, kept=receipts)
 
 
 def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:

@@ -13,6 +13,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import read_ledger, summarize_ledger
 from ar_sync_pipeline.postgres.ledger_tables import load_lock, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.receipts import REMEMBERED
 from ar_sync_pipeline.spool.retention import (
     Decision,
     RetentionPolicy,
@@ -31,8 +32,6 @@ from ar_sync_pipeline.sync.load.intakes import other_archives
 
 # An interrupted upload is resumed within hours; after days without a change it never will be.
 _ABANDONED_UPLOAD = timedelta(days=2)
-# As long as a sender remembers sent archives, and receipts exist.
-_LINES_LIFETIME = timedelta(days=8)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock
     summarize_ledger(
         connection,
         present=[_converted(decision.archive).applied for decision in decisions],
-        applied_before=clock() - _LINES_LIFETIME,
+        applied_before=clock() - REMEMBERED,
     )
     return Retention(tuple(decisions), abandoned, freed_bytes + sum(abandoned.values()))
 

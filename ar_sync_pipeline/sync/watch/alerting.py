@@ -23,7 +23,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, si
 from ar_sync_pipeline.visible_text import one_line
 
 _FILE = "incidents.sqlite"
-_LONGEST_SENTENCE = 600
+_LONGEST_MESSAGE = 600
 _SHORTEST_SECRET = 4
 
 
@@ -53,7 +53,7 @@ class Alerts:
         """Configured channels."""
         return [channel for channel in (self.mail, self.webhook) if channel is not None]
 
-    def note(self, finding: Problem | Success) -> None:
+    def record(self, finding: Problem | Success) -> None:
         """Record a failure or a success; it may make messages due.
 
         Raises:
@@ -81,7 +81,7 @@ class Alerts:
         """Return one line of bounded length without secrets, from the text of any exception."""
         for secret in self.secrets:
             text = text.replace(secret, MASK)
-        return one_line(without_passwords(text), _LONGEST_SENTENCE)
+        return one_line(without_passwords(text), _LONGEST_MESSAGE)
 
 
 def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Alerts:

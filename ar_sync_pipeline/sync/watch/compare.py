@@ -274,17 +274,8 @@ def _rows(
     source = sql.SQL("{} AS t").format(table.rows)
     values = dict(masked or {})
     if table.transformed and relation_exists(connection, table.source_values):
-        source = sql.SQL("{} LEFT JOIN {} AS s ON {}").format(
-            source, table.source_values, table.same_row("t", "s")
-        )
-        values |= {
-            name: sql.SQL("CASE WHEN {} IS NULL THEN {} ELSE {} END").format(
-                sql.Identifier("s", table.key[0]),
-                sql.Identifier("t", name),
-                sql.Identifier("s", name),
-            )
-            for name in table.transformed
-        }
+        source, sent = table.sent_values()
+        values |= sent
     if within is not None:
         source = sql.SQL("{} WHERE {}").format(source, within)
     return read_rows(connection, row_query(source, columns, key, values))

@@ -12,7 +12,7 @@ from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
-from ar_sync_pipeline.sync.dump.publish import endpoint
+from ar_sync_pipeline.sync.dump.sender_endpoint import endpoint
 
 CLOCK_DIFFERENCE = "clock_difference_seconds"
 

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
+from ar_sync_pipeline.spool.receipts import REMEMBERED
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
-from ar_sync_pipeline.sync.dump.sender_journal import REMEMBERED, SentArchive, read_sent
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 from ar_sync_pipeline.sync.dump.starting_point import believable, unacknowledged
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,

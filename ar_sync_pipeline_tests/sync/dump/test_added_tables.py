@@ -12,7 +12,8 @@ import pytest
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, remember_sent
+from ar_sync_pipeline.sync.dump.sender_journal import remember_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
 

@@ -10,7 +10,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive import report
 from ar_sync_pipeline.archive.manifest import CHANGES_FORMAT, Manifest
 from ar_sync_pipeline.archive.reader import verify_archive
-from ar_sync_pipeline.export import table_export
+from ar_sync_pipeline.export import chunk_totals, table_export
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.sync.dump import assemble
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
@@ -286,11 +286,12 @@ class TestOutcomeThatIsNotProven:
         )
         with monkeypatch.context() as patch:
             true_condition = unseen_by
-            patch.setattr(
-                table_export,
-                "unseen_by",
-                lambda since: sql.SQL("({} AND t.id <> 65542)").format(true_condition(since)),
-            )
+            for module in (chunk_totals, table_export):
+                patch.setattr(
+                    module,
+                    "unseen_by",
+                    lambda since: sql.SQL("({} AND t.id <> 65542)").format(true_condition(since)),
+                )
             said = assert_lacking(pair, pair.complete(), "1 chunk of app_child")
         assert said.lacking is not None
         asks_for(pair)

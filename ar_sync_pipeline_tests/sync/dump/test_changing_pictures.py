@@ -21,7 +21,8 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.publish import publish_archive
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, read_sent
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 

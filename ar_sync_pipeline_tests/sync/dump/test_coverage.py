@@ -10,15 +10,13 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.sync.dump.coverage import uncovered_at
-from ar_sync_pipeline.sync.dump.sender_journal import (
+from ar_sync_pipeline.sync.dump.journal_of_tables import (
     MOST_UNREAD,
-    SENT_FILE,
-    DigestsOf,
-    UnreadTables,
     read_unread,
     remember_digests,
     remember_unread,
 )
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, DigestsOf, UnreadTables
 from ar_sync_pipeline_tests.sync.dump.test_media_lists import apply, said
 from ar_sync_pipeline_tests.sync.fix_differential import late_complete
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender

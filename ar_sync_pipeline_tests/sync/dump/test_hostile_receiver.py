@@ -19,9 +19,10 @@ from ar_sync_pipeline.sftp.spool_folders import list_names, read_small_file
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump import receiver_files
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
-from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, read_sent
+from ar_sync_pipeline.sync.dump.sender_endpoint import endpoint
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline.sync.dump.starting_point import starting_point, unacknowledged
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender

@@ -11,11 +11,11 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.reader import verify_archive
-from ar_sync_pipeline.sync.dump import bundle_media, media_journal, publish
+from ar_sync_pipeline.sync.dump import media_journal, publish, renew_media
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump.bundle_media import renew_bundle
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.renew_media import renew_bundle
 from ar_sync_pipeline.sync.errors import MediaJournalError
 from ar_sync_pipeline_tests.sync.fix_differential import carried_files, put
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
@@ -113,7 +113,7 @@ def test_folder_of_the_changed_file_is_named_file_by_file(sender: MediaSender) -
 
 def test_only_so_many_files_are_named(sender: MediaSender, monkeypatch: pytest.MonkeyPatch) -> None:
     build = all_sent_and_replaced(sender).bundled_complete()
-    monkeypatch.setattr(bundle_media, "MOST_OMITTED", 2)
+    monkeypatch.setattr(renew_media, "MOST_OMITTED", 2)
     manifest = upload(sender, build, change(sender, "2.jpeg"), delete(sender, "3.jpeg"))
     assert manifest.media_omitted == ("3.jpeg", "later/", "z.jpeg")
     assert names(manifest) == ["1.jpeg", "2.jpeg", "4.jpeg", "5.jpeg"]
@@ -124,7 +124,7 @@ def test_what_the_receiver_never_had_is_left_to_the_next_complete_without_names(
     sender: MediaSender, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """A first complete of a million files in one folder gets shorter with each interruption."""
-    monkeypatch.setattr(bundle_media, "MOST_OMITTED", most)
+    monkeypatch.setattr(renew_media, "MOST_OMITTED", most)
     build = sender.bundled_complete()
     manifest = upload(sender, build, change(sender, "2.jpeg"), delete(sender, "3.jpeg"))
     assert names(manifest) == ["1.jpeg", "2.jpeg"]

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL
-from ar_sync_pipeline.sync.dump.sender_journal import KEPT_COMPLETES, SENT_FILE
+from ar_sync_pipeline.sync.dump.sender_journal import KEPT_COMPLETES
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 from ar_sync_pipeline_tests.sync.fix_differential import carried_files
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names

@@ -16,7 +16,7 @@ from ar_sync_pipeline.sync.dump.choose_base import (
     complete_to_repeat,
     complete_to_replace,
 )
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, SentArchive
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, SentArchive
 from ar_sync_pipeline_tests.sync.dump.test_starting_point import COMPLETE, START, mark, sent
 
 APPLIED, PARKED = ReceiptState.APPLIED, ReceiptState.PARKED

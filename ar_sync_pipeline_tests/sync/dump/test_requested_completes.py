@@ -14,7 +14,7 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_compare, complete_to_repeat
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, SentArchive
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, SentArchive
 from ar_sync_pipeline_tests.sync.dump.test_starting_point import START, mark, sent
 
 

@@ -14,7 +14,8 @@ from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, SentArchive, read_sent
+from ar_sync_pipeline.sync.dump.sender_journal import read_sent
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, SentArchive
 from ar_sync_pipeline.sync.dump.starting_point import newest_joined, starting_point
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 

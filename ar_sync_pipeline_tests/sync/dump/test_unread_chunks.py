@@ -10,13 +10,14 @@ import pytest
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Manifest
-from ar_sync_pipeline.export import table_export
+from ar_sync_pipeline.export import chunk_totals, table_export
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.unchanged_chunks_check import (
     evaluate_unchanged_chunks,
     unchanged_chunks_check,
 )
-from ar_sync_pipeline.sync.dump.sender_journal import SENT_FILE, DigestsOf, digests_of
+from ar_sync_pipeline.sync.dump.journal_of_tables import digests_of
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, DigestsOf
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, equal
 from ar_sync_pipeline_tests.sync.fix_differential import (
     assert_applied,
@@ -42,7 +43,8 @@ def complete_with_a_lie(pair: MediaSender, monkeypatch: pytest.MonkeyPatch) -> M
     """Change a row whose version, as a damaged server would have it, looks old."""
     pair.sites.at_sender(EDIT.format(-1))
     with monkeypatch.context() as patch:
-        patch.setattr(table_export, "unseen_by", lambda _: sql.SQL("false"))
+        for module in (chunk_totals, table_export):
+            patch.setattr(module, "unseen_by", lambda _: sql.SQL("false"))
         return pair.complete()
 
 

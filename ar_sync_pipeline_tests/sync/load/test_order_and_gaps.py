@@ -175,7 +175,7 @@ class TestLateComplete:
         assert equal(filled)
 
 
-class TestHoles:
+class TestGaps:
     """A lost archive is a gap: known, named, reported to the sender, closed by a later archive."""
 
     def test_lost_archive_is_named_and_the_next_one_from_the_checkpoint_closes_it(

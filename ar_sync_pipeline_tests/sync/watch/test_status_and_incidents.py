@@ -56,7 +56,7 @@ def test_open_incident_is_named_and_nothing_is_well_until_it_is_over(loaded: Dep
         assert (before.exit_code, WELL in before.stdout) == (0, True), before.output
         alerts = open_alerts(settings_of(loaded, side), lambda: datetime.now(UTC))
         at = datetime(2026, 11, 23, 7, 16, tzinfo=UTC)
-        alerts.note(Problem("c", "s", "1", at, "the disk", "a step", "it is \x1bfull."))
+        alerts.record(Problem("c", "s", "1", at, "the disk", "a step", "it is \x1bfull."))
         shown, asked = status(given), json.loads(status(given, "--json").stdout)
         line = r"incident 1 since 2026-11-23 07:16 UTC, the disk: it is \x1bfull"
         assert line in shown.stdout.splitlines()

@@ -155,7 +155,7 @@ def only_damaged_archives_are_quarantined(receiver: ReceiverSide) -> None:
     assert quarantined <= receiver.damaged, quarantined - receiver.damaged
 
 
-def partial_closes_every_hole(receiver: ReceiverSide, sender: SenderSide) -> None:
+def partial_closes_every_gap(receiver: ReceiverSide, sender: SenderSide) -> None:
     """After a partial that started where the receiver stands, only deletions are unknown to it."""
     chain = chain_in(read_ledger(receiver.connection))
     if chain is not None:

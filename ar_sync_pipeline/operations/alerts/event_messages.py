@@ -14,7 +14,7 @@ _BUG = "read the run's log; this is no error that the product knows, so please r
 
 
 @dataclass(frozen=True)
-class Sentence:
+class EventMessage:
     """What an event says about an error.
 
     Attributes:
@@ -30,25 +30,25 @@ class Sentence:
     explained_by: tuple[str, ...] = ()
 
 
-def of_step_failure(data: StepFailureData | None) -> Sentence:
+def of_step_failure(data: StepFailureData | None) -> EventMessage:
     """Return the message of a failed step; errors of the engine contain problem and remedy."""
     given = data.user_failure_data if data else None
     if given is not None and given.description:
         metadata = {name: str(value.value) for name, value in given.metadata.items()}
         problem = metadata.get("problem") or given.description.rstrip(".")
-        return Sentence(
+        return EventMessage(
             problem,
             metadata.get("remedy", ""),
             metadata.get(ERROR, ""),
             explaining_checks(metadata),
         )
     if data is None or data.error is None:
-        return Sentence("the step failed without a reason", _BUG, "")
-    sentence = of_error(data.error)
-    return Sentence(f"{sentence.error}: {sentence.problem}", _BUG, sentence.error)
+        return EventMessage("the step failed without a reason", _BUG, "")
+    message = of_error(data.error)
+    return EventMessage(f"{message.error}: {message.problem}", _BUG, message.error)
 
 
-def of_error(error: SerializableErrorInfo) -> Sentence:
+def of_error(error: SerializableErrorInfo) -> EventMessage:
     """Return the message of the error that began a chain; those it caused say where it passed.
 
     An error of the product says more than what caused it, such as an error of the system.
@@ -56,4 +56,4 @@ def of_error(error: SerializableErrorInfo) -> Sentence:
     while error.cause is not None and not known_code(error.cls_name or ""):
         error = error.cause
     text = _CLASS_PREFIX.sub("", error.message.strip()).rstrip(".")
-    return Sentence(text or "no message", "", error.cls_name or "")
+    return EventMessage(text or "no message", "", error.cls_name or "")

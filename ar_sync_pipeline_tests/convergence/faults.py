@@ -98,7 +98,7 @@ def _between_renaming_and_receipt() -> None:
 
 
 class _Half:
-    """The first half of a stream, and then death."""
+    """The first half of a stream; then the process kills itself."""
 
     def __init__(self, stream: ReadableStream, size_bytes: int) -> None:
         self._stream = stream
