@@ -57,13 +57,14 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
 def complete_to_repeat(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
     """Return the newest complete if the receiver parked it because content is lacking.
 
-    None: nothing is lacking, or it carries everything and another one would not carry more.
+    None: nothing is lacking, or it carries everything and another one would not carry more. One that
+    lacks nothing by itself was refused for a later partial, which any later complete includes.
     """
     *_, newest = [None, *_believable(scratch, checkpoint, now)]
     if newest is None or not newest.is_lacking:
         return None
     # However many lack something before it: `choose_base` lets the next one carry everything.
-    return newest.name if newest.differential else None
+    return newest.name if newest.differential or newest.lacking == Lacking() else None
 
 
 def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:

@@ -116,3 +116,10 @@ def test_complete_after_a_checkpoint_ahead_counts(tmp_path: Path) -> None:
     later = mark(AHEAD).model_copy(update={"snapshot_at": mark(AHEAD).snapshot_at + MICROSECOND})
     lacks = lacks.model_copy(update={"watermark": later})
     assert needed(tmp_path, applied, lacks, reached=AHEAD) == [lacks.name, None, None]
+
+
+def test_complete_that_a_later_partial_contradicts_is_repeated_though_it_carries_everything(
+    tmp_path: Path,
+) -> None:
+    refused = complete(20, PARKED).model_copy(update={"lacking": Lacking()})
+    assert needed(tmp_path, complete(10, APPLIED), refused) == [refused.name, None, None]
