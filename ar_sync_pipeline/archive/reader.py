@@ -97,11 +97,12 @@ class ArchiveReader:
             raise self._corrupt(f"larger than {limits.archive_bytes} bytes")
         self._manifest_json, self.manifest_sha256 = self._read_manifest(limits)
         self.manifest = parse_manifest(self._manifest_json, limits, archive=path.name)
-        self._check_name()
         self._layout = Layout.of(
             len(self._manifest_json), self.manifest_sha256, self.manifest.members()
         )
+        # First: the remedy for another name is for an archive that has all its bytes.
         self._check_size()
+        self._check_name()
 
     def check_manifest(self, sha256: str) -> None:
         """Check that this is the archive that was verified before, byte for byte.
@@ -264,7 +265,8 @@ class ArchiveReader:
             raise CorruptArchiveError(
                 f"the file name differs from that of the archive in it, {expected.applied}",
                 archive=self.path.name,
-                remedy="rename the file to that name, if you know why it differs",
+                remedy="delete the file if an archive of that name was applied or waits; else, if"
+                " you know why its name differs, rename it with mv -n",
             )
 
     def _check_size(self) -> None:

@@ -57,8 +57,8 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
 def complete_to_repeat(scratch: Path, checkpoint: Checkpoint | None, now: datetime) -> str | None:
     """Return the newest complete if the receiver parked it because content is lacking.
 
-    None: nothing is lacking, or it carries everything and another one would not carry more. One that
-    lacks nothing by itself was refused for a later partial, which any later complete includes.
+    None: nothing is lacking, or it carries everything and another one would not carry more. One
+    that lacks nothing by itself was refused for a later partial, which any later one includes.
     """
     *_, newest = [None, *_believable(scratch, checkpoint, now)]
     if newest is None or not newest.is_lacking:

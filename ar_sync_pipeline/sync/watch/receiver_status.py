@@ -219,7 +219,7 @@ def _counts(
 
 
 def _not_compared(recorded: _Recorded) -> str:
-    """Return what the newest complete could not verify, since later archives came before it."""
+    """Return what the newest complete could not verify, since later partials have changed it."""
     completes = [
         line
         for line in recorded.ledger
@@ -229,8 +229,8 @@ def _not_compared(recorded: _Recorded) -> str:
         return ""
     found = Lacking.model_validate(completes[-1].unverified_chunks)
     return (
-        f"the newest complete came after later partials and could not verify {found.in_words},"
-        " which the next one carries"
+        f"the newest complete could not verify {found.in_words}, which later partials have changed;"
+        " the next one carries it"
     )
 
 

@@ -47,7 +47,7 @@ class TestLate:
         assert carried(manifest) == []
         report = assert_applied(pair, manifest)
         assert unverified(report) == {"app_child": 1}
-        assert "could not verify 1 chunk of app_child, which the next one" in note_of_applied(pair)
+        assert "could not verify 1 chunk of app_child, which later" in note_of_applied(pair)
         assert_applied(pair, pair.complete())
         assert note_of_applied(pair) == ""
 
