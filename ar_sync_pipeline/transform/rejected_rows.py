@@ -18,7 +18,6 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger_tables import creating_tables, ensure_schema
 from ar_sync_pipeline.postgres.scalar import scalar
 
-
 FEW_REFUSED_ROWS: Final = 5
 """As many refused rows of a table, without another one that gets results, are an error."""
 
