@@ -10,12 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger_tables import creating_tables, ensure_schema
 from ar_sync_pipeline.postgres.scalar import scalar
+
+FEW_REFUSED_ROWS: Final = 5
+"""As many refused rows of a table, without another one that gets results, are an error."""
 
 
 class Severity(StrEnum):
@@ -95,6 +99,10 @@ FROM unnest(%(keys)s::text[], %(steps)s::text[], %(reasons)s::text[], %(severiti
 ON CONFLICT (table_name, primary_key, step, reason) DO UPDATE
 SET last_seen = excluded.last_seen, times = seen.times + 1, severity = excluded.severity
 """
+_RECORDED_BEFORE = """
+SELECT primary_key, step, reason FROM ar_sync.rejected_row
+WHERE table_name = %s AND primary_key = ANY (%s::text[]) AND first_seen <= %s
+"""
 _COUNT = """
 SELECT table_name, step, severity, reason, count(*), max(last_seen),
   ARRAY(
@@ -118,6 +126,11 @@ def prepare_rejected_rows(connection: Connection) -> None:
     if not scalar(connection, _TABLE_EXISTS):
         with creating_tables(connection):
             connection.execute(_CREATE_TABLE)
+
+
+def has_rejected_rows(connection: Connection) -> bool:
+    """Return whether any row is recorded as rejected."""
+    return bool(scalar(connection, _TABLE_EXISTS) and scalar(connection, _ANY_REJECTED))
 
 
 def record_rejections(
@@ -151,6 +164,15 @@ def record_rejections(
         connection.execute(_DELETE_OUTDATED, values)
     if found:
         connection.execute(_UPSERT, values)
+
+
+def recorded_before(
+    connection: Connection, table: str, rejections: Sequence[Rejection], *, before: datetime
+) -> list[Rejection]:
+    """Return those of ``rejections`` that were first recorded at ``before`` or earlier."""
+    keys = [one.primary_key for one in rejections]
+    found = set(connection.execute(_RECORDED_BEFORE, (table, keys, before)).fetchall())
+    return [one for one in rejections if (one.primary_key, one.step, one.reason) in found]
 
 
 def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:

@@ -20,6 +20,8 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LockWaitError
 from ar_sync_pipeline.postgres.ledger_tables import ensure_schema
 from ar_sync_pipeline.postgres.session_settings import application_settings, default_search_path
+from ar_sync_pipeline.transform.rejected_rows import FEW_REFUSED_ROWS, has_rejected_rows
+from ar_sync_pipeline.transform.transapp.report import RULES, WRITE
 
 _CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS ar_sync.transform_mark (
@@ -47,12 +49,19 @@ WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND NOT a.
 """
 # xmin is the lower half of a 64-bit number; no xmin is older than one cycle of that half.
 _COUNT = """
-SELECT count(*), count(*) FILTER (WHERE pg_visible_in_snapshot(
-  greatest(next_id - mod(mod(next_id, {turn}) - xmin::text::bigint + {turn}, {turn}), 0)
-    ::text::xid8,
-  {old}::pg_snapshot))
-FROM {table}, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS now (next_id)
-WHERE {waits}
+SELECT count(*), count(*) FILTER (WHERE too_old), count(*) FILTER (WHERE too_old AND refused)
+FROM (
+  SELECT {refused} AS refused, pg_visible_in_snapshot(
+    greatest(next_id - mod(mod(next_id, {turn}) - xmin::text::bigint + {turn}, {turn}), 0)
+      ::text::xid8,
+    {old}::pg_snapshot) AS too_old
+  FROM {table}, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS now (next_id)
+  WHERE {waits}
+) AS waiting
+"""
+_REFUSED = """
+id::text IN (SELECT primary_key FROM ar_sync.rejected_row
+             WHERE table_name = {table} AND step IN ({write}, {rules}))
 """
 _TURN = 2**32
 
@@ -64,12 +73,21 @@ class WaitingRows:
     Attributes:
         table: Name of the table.
         rows: Number of rows.
-        too_old: Number of rows that have waited longer than the limit.
+        too_old: Number of rows that have waited longer than the limit; 0 if they are fewer than
+            ``FEW_REFUSED_ROWS`` and the transform has recorded each of them as refused.
     """
 
     table: str
     rows: int
     too_old: int
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """Conditions for the rows that wait, and for those of them that are recorded as refused."""
+
+    waits: sql.Composable
+    refused: sql.Composable
 
 
 def count_waiting_rows(
@@ -94,8 +112,8 @@ def count_waiting_rows(
         old_snapshot = _move_marks(connection, now, limit)
     conditions = tuple(_conditions(connection, catalog))
     return tuple(
-        _count(connection, table, catalog.locate(table), waits, old_snapshot)
-        for table, waits in conditions
+        _count(connection, table, catalog.locate(table), marks, old_snapshot)
+        for table, marks in conditions
     )
 
 
@@ -103,13 +121,14 @@ def _count(
     connection: Connection,
     table: str,
     place: tuple[str, str],
-    waits: sql.Composable,
+    marks: _Marks,
     old_snapshot: str | None,
 ) -> WaitingRows:
     """Count the rows of a table, in a transaction that locks no other table."""
     query = sql.SQL(_COUNT).format(
         table=sql.Identifier(*place),
-        waits=waits,
+        waits=marks.waits,
+        refused=marks.refused,
         turn=sql.Literal(_TURN),
         old=sql.Literal(old_snapshot),
     )
@@ -121,10 +140,10 @@ def _count(
     ):
         try:
             # Without parameters: a name may contain the sign of a placeholder.
-            ((rows, too_old),) = connection.execute(query).fetchall()
+            ((rows, too_old, refused),) = connection.execute(query).fetchall()
         except psycopg.errors.LockNotAvailable as error:
             raise _locked(table) from error
-    return WaitingRows(table, rows, too_old)
+    return WaitingRows(table, rows, 0 if too_old == refused < FEW_REFUSED_ROWS else too_old)
 
 
 def _locked(table: str) -> LockWaitError:
@@ -149,7 +168,8 @@ def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str 
     return str(snapshot)
 
 
-def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str, sql.Composable]]:
+def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str, _Marks]]:
+    any_rejected = has_rejected_rows(connection)
     for table, rules in sorted(catalog.table.items()):
         if not rules.reset_on_change or not catalog.replicates(table):
             continue
@@ -163,4 +183,12 @@ def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str,
             if name in present
         ]
         if marks:
-            yield table, sql.SQL(" OR ").join(marks)
+            may_be_refused = any_rejected and "id" in present
+            refused = _refused(table) if may_be_refused else sql.SQL("false")
+            yield table, _Marks(sql.SQL(" OR ").join(marks), refused)
+
+
+def _refused(table: str) -> sql.Composed:
+    return sql.SQL(_REFUSED).format(
+        table=sql.Literal(table), write=sql.Literal(WRITE), rules=sql.Literal(RULES)
+    )

@@ -132,6 +132,22 @@ def test_a_command_that_ends_well_but_leaves_rows_behind_is_found_out(looks: Loo
     assert looks.sites.command(COMMAND).check("rows_transformed_in_time").passed
 
 
+def test_a_few_rows_that_the_database_refuses_are_a_warning_of_the_other_check(
+    looks: Looks,
+) -> None:
+    """They wait for a proof that the cause is in them, at night perhaps for hours."""
+    query = 'ALTER TABLE "AndroidRequests_reportinfo" ADD CHECK (id < 0) NOT VALID'
+    execute(looks.sites.two.receiver, query)
+    looks.reports(1, 4, text='{"bus": {"latitude": 1, "longitude": 2}}')
+    assert looks.waiting(0) == (True, 4, 0)
+    assert looks.sites.builtin().succeeded
+    assert looks.waiting(31) == (True, 4, 0)
+    assert not check_results(looks.sites.site())[1].passed
+    looks.reports(5, 5)
+    assert looks.waiting(32) == (True, 5, 0)
+    assert looks.waiting(62) == (False, 5, 5)
+
+
 def test_rejected_rows_are_a_warning_that_names_the_reason_and_a_row(looks: Looks) -> None:
     looks.reports(7, 8, text="not json")
     looks.reports(9, 9, text='{"bus": {"latitude": 1, "longitude": 2, "machineId": "x"}}')

@@ -33,10 +33,11 @@ from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage
 from ar_sync_pipeline.transform.transapp.plates import bus_stage
 from ar_sync_pipeline.transform.transapp.run import run_transapp
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
-from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOW, Receiver
+from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOON, NOW, Receiver
 
 TABLES = ("busv2", "busstop", "eventforbusv2", "eventforbusstop", "report")
 
+_BUS_REPORT = '{"bus": {"latitude": -33.45, "longitude": -70.65, "licensePlate": "AA1111"}}'
 _REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -134,7 +135,7 @@ def test_rules_that_fail_on_every_row_are_an_error_that_names_the_rules(
         _run_stage(receiver, _stage_that_fails_on(buses))
 
 
-def test_rows_stay_untransformed_while_no_row_of_their_table_is_handled(
+def test_rows_stay_untransformed_while_no_row_of_their_table_gets_results(
     receiver: Receiver,
 ) -> None:
     """One bad row waits until another one proves that the cause is in the row."""
@@ -156,7 +157,7 @@ def test_a_cause_outside_the_rows_marks_none_of_them_and_is_an_error(receiver: R
     events = [receiver.bus_event() for _ in range(5)]
     report = receiver.report("{}")
     _refuse_where(receiver.connection, 'NEW."timePeriod_id" IS NOT NULL')
-    with pytest.raises(TransformRefusedError, match=r"all 5 .* of \S+_eventforbusv2"):
+    with pytest.raises(TransformRefusedError, match=r"^5 rows of \S+_eventforbusv2 are refused"):
         receiver.transform()
     assert not any(row["transformed"] for row in receiver.rows("eventforbusv2"))
     assert receiver.row("report", report)["transformed"]
@@ -176,17 +177,68 @@ def test_good_rows_after_many_bad_ones_prove_that_the_cause_is_in_the_rows(
     assert [row["primary_key"] for row in receiver.rejected()] == sorted(map(str, bad))
 
 
-def test_a_row_whose_results_are_all_empty_proves_that_the_cause_is_in_the_others(
+def test_a_row_without_results_gives_up_what_has_been_recorded_for_a_day(
     receiver: Receiver,
 ) -> None:
     """A bus whose plate is formatted already needs no change, and is handled."""
-    bad = [receiver.bus("bcdf12") for _ in range(5)]
-    receiver.bus("AA BB 11")
+    bad = [receiver.bus("bcdf12") for _ in range(4)]
     receiver.connection.execute(
         """ALTER TABLE "AndroidRequests_busv2" ADD CHECK ("registrationPlate" <> 'BC DF 12')"""
     )
-    receiver.transform()
+    for hours in (0, 23, 24):
+        assert [receiver.row("busv2", bus)["transformed"] for bus in bad] == [None] * 4
+        receiver.bus("AA BB 11")
+        receiver.transform(now=NOW + timedelta(hours=hours))
     assert all(row["transformed"] for row in receiver.rows("busv2"))
+    assert [row["primary_key"] for row in receiver.rejected()] == sorted(map(str, bad))
+
+
+def test_rows_without_results_leave_a_new_cause_a_day_as_an_error(receiver: Receiver) -> None:
+    """They run no statement that the cause refuses."""
+    receiver.connection.execute('DELETE FROM "AndroidRequests_timeperiod"')
+    receiver.insert(
+        "timeperiod", id=1, name="noon", day_type="Laboral", initial_time="12:00",
+        end_time="12:59",
+    )  # fmt: skip
+    events = [receiver.bus_event() for _ in range(5)]
+    empty = receiver.bus_event(NOON + timedelta(hours=6))
+    _refuse_where(receiver.connection, 'NEW."timePeriod_id" IS NOT NULL')
+    with pytest.raises(TransformRefusedError, match=r"^5 rows of \S+_eventforbusv2 are refused"):
+        receiver.transform()
+    assert receiver.row("eventforbusv2", empty)["transformed"]
+    assert not any(receiver.row("eventforbusv2", key)["transformed"] for key in events)
+    receiver.connection.execute('DROP TRIGGER refuse ON "AndroidRequests_eventforbusv2"')
+    assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 5}
+
+
+def test_reports_keep_their_results_of_before_while_a_new_cause_refuses_the_new_ones(
+    receiver: Receiver,
+) -> None:
+    reports = [receiver.report(_BUS_REPORT) for _ in range(5)]
+    receiver.transform()
+    receiver.connection.execute(
+        'ALTER TABLE "AndroidRequests_reportinfo" ADD CHECK (id < 0) NOT VALID'
+    )
+    receiver.reset("report")
+    receiver.report("not json")
+    with pytest.raises(TransformRefusedError, match=r"^5 rows of \S+_report are refused"):
+        receiver.transform()
+    assert [row["report_id"] for row in receiver.rows("reportinfo")] == reports
+    assert not any(receiver.row("report", key)["transformed"] for key in reports)
+
+
+def test_a_table_with_too_many_refused_rows_gives_up_none_of_them(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run would lose the results of as many rows as the limit allows."""
+    monkeypatch.setattr(batches, "MAX_REFUSED_ROWS", 3)
+    good = receiver.bus_event()
+    bad = [receiver.bus_event() for _ in range(4)]
+    _refuse_where(receiver.connection, f'NEW."timePeriod_id" IS NOT NULL AND NEW.id <> {good}')
+    with pytest.raises(TransformRefusedError, match="more than 3 rows"):
+        receiver.transform(batch_rows=1)
+    assert receiver.row("eventforbusv2", good)["timePeriod_id"]
+    assert not any(receiver.row("eventforbusv2", key)["transformed"] for key in bad)
     assert [row["primary_key"] for row in receiver.rejected()] == sorted(map(str, bad))
 
 

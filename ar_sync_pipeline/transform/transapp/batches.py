@@ -2,8 +2,9 @@
 
 If the database refuses a batch, or the rules fail on it, the batch is halved until the bad row is
 alone. That row is recorded as rejected, and the others are handled (old system, D27 and D28). It is
-marked as handled once another row of its table was handled, whatever its results: until then the
-cause may be a trigger, a constraint or a setting, and its results would be lost for good.
+marked as handled only if another row of its table got results in the same run, or was handled
+without results a day after the row was first recorded: until then the cause may be a trigger, a
+constraint or a setting, and its results would be lost for good.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 import psycopg
@@ -20,15 +22,21 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.errors import TransformRefusedError
-from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity, record_rejections
+from ar_sync_pipeline.transform.rejected_rows import (
+    FEW_REFUSED_ROWS,
+    Rejection,
+    Severity,
+    record_rejections,
+    recorded_before,
+)
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.report import RULES, WRITE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 
 MAX_REFUSED_ROWS: Final = 100
 """If more rows of a table are refused in one run, the cause is not in the rows."""
-_FEW_ROWS: Final = 5
-"""If as many rows of a table are refused and none is handled, the cause is not in the rows."""
+_LONG_RECORDED: Final = timedelta(days=1)
+"""Time that people have to remove a cause that is not in the rows."""
 
 # Errors that a row can cause; a row never causes a missing privilege or a lost connection.
 _CAUSED_BY_A_ROW = (
@@ -52,8 +60,9 @@ class Progress:
         batches: Number of committed transactions.
         refused: Number of rows of the current stage that the database refused, or on which the
             rules failed.
-        suspects: Refused rows of the current stage, while no row of it was handled.
-        is_proven: Whether a row of the current stage was handled.
+        suspects: Refused rows of the current stage that are not marked as handled.
+        any_handled: Whether a row of the current stage was handled.
+        any_results: Whether a row of the current stage got its results.
     """
 
     clock: Clock
@@ -64,7 +73,8 @@ class Progress:
     batches: int = 0
     refused: int = 0
     suspects: list[Rejection] = field(default_factory=list)
-    is_proven: bool = False
+    any_handled: bool = False
+    any_results: bool = False
 
 
 def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_rows: int) -> None:
@@ -78,19 +88,22 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
 
     Raises:
         TransformRefusedError: The database refused more than ``MAX_REFUSED_ROWS`` rows, or several
-            and no row was handled, or the rules failed on them, or the stage's check failed.
+            and no row got results, or the rules failed on them, or the stage's check failed.
         TransformTooSlowError: The deadline has passed and rows are left.
     """
-    progress.refused, progress.suspects, progress.is_proven = 0, [], False
+    progress.refused, progress.suspects = 0, []
+    progress.any_handled = progress.any_results = False
     if stage.check is not None:
         stage.check(connection)
     rows = min(batch_rows, stage.most_rows or batch_rows)
     for ids in _pending(connection, stage, progress.timer, rows):
         progress.timer.check_deadline(f"after {sum(progress.handled.values()):,} rows")
         _handle(connection, stage, ids, progress)
+    # Only now: a table with too many refused rows gives up none of them.
+    _blame_suspects(connection, stage, progress)
     _leave_suspects(connection, stage, progress)
-    if len(progress.suspects) >= _FEW_ROWS:
-        raise _all_refused(stage, progress.suspects)
+    if len(progress.suspects) >= FEW_REFUSED_ROWS:
+        raise _unproven(stage, progress.suspects)
 
 
 def _pending(
@@ -118,12 +131,21 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
             return
     else:
         _count(progress, stage, len(locked), outcome)
-        if locked:
-            _blame_suspects(connection, stage, progress)
+        progress.any_handled |= bool(locked)
+        progress.any_results |= _has_results(locked, outcome)
         return
     middle = len(ids) // 2
     _handle(connection, stage, ids[:middle], progress)
     _handle(connection, stage, ids[middle:], progress)
+
+
+def _has_results(locked: list[int], outcome: BatchOutcome) -> bool:
+    """Return whether a row of a batch got its results: only marking it proves little.
+
+    A cause outside the rows often refuses only the statements or values of results.
+    """
+    lacking = {one.primary_key for one in outcome.rejections if one.severity is Severity.ERROR}
+    return any(outcome.rows.values()) and len(lacking) < len(locked)
 
 
 def _may_be_caused_by_a_row(error: Exception) -> bool:
@@ -168,14 +190,13 @@ def _reject(
     if progress.refused > MAX_REFUSED_ROWS:
         _leave_suspects(connection, stage, progress)
         raise _too_many(stage, error) from error
-    if progress.is_proven:
-        _blame_suspects(connection, stage, progress)
 
 
 def _blame_suspects(connection: Connection, stage: Stage, progress: Progress) -> None:
-    """Mark the refused rows as handled: another row was handled, so the cause is in them."""
-    progress.is_proven = True
-    for rejection in progress.suspects:
+    """Mark the refused rows as handled of which other rows prove that the cause is in them."""
+    blamed = _proven(connection, stage, progress)
+    progress.suspects = [one for one in progress.suspects if one not in blamed]
+    for rejection in blamed:
         try:
             with connection.transaction():
                 connection.execute(stage.give_up, {"id": int(rejection.primary_key)})
@@ -185,7 +206,15 @@ def _blame_suspects(connection: Connection, stage: Stage, progress: Progress) ->
             # The row cannot be marked either: it stays as it is, and the entry has the reason.
             _record(connection, stage, rejection, progress)
         _count(progress, stage, 1, BatchOutcome({}, (rejection,)))
-    progress.suspects = []
+
+
+def _proven(connection: Connection, stage: Stage, progress: Progress) -> list[Rejection]:
+    if progress.any_results:
+        return progress.suspects
+    if progress.any_handled and progress.suspects:
+        before = progress.clock() - _LONG_RECORDED
+        return recorded_before(connection, stage.table, progress.suspects, before=before)
+    return []
 
 
 def _leave_suspects(connection: Connection, stage: Stage, progress: Progress) -> None:
@@ -225,10 +254,10 @@ def _too_many(stage: Stage, error: Exception) -> TransformRefusedError:
     )
 
 
-def _all_refused(stage: Stage, suspects: Sequence[Rejection]) -> TransformRefusedError:
+def _unproven(stage: Stage, suspects: Sequence[Rejection]) -> TransformRefusedError:
     return TransformRefusedError(
-        f"all {len(suspects)} untransformed rows of {stage.table} are refused, the last one because"
-        f" {suspects[-1].reason}",
+        f"{len(suspects)} rows of {stage.table} are refused and no other one gets new results, the"
+        f" last one because {suspects[-1].reason}",
         remedy="check the triggers, constraints and columns of the AndroidRequests tables there, or"
         " report a failure of the rules as a bug; the rows wait, and the next transform handles"
         " them",
