@@ -42,18 +42,16 @@ def search_path_findings(
 def _lacking_name(connection: Connection, table: TableFacts) -> str:
     """Return what a query on a table does not find; empty: nothing, or it cannot be read now.
 
-    A table or index that another session locks, as REINDEX does, must not end the check.
+    A table that cannot be read must not end the check: another session locks an index of it, as
+    REINDEX does, or a foreign server cannot be used. Other findings say what rights it lacks.
     """
     try:
         with connection.transaction():
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LONGEST_LOCK_WAIT])
             with default_search_path(connection):
                 connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-        return ""
     except psycopg.Error as error:
-        if lacks_name(error):
-            return lacking_name(error)
-        if not isinstance(error, psycopg.errors.InsufficientPrivilege):
+        if connection.closed:
             raise
+        return lacking_name(error) if lacks_name(error) else ""
     return ""

@@ -55,7 +55,8 @@ def test_what_only_reads_creates_nothing(misdirected: TwoSites) -> None:
     before = archives(misdirected)
     assert not receiver_status(misdirected.settings, misdirected.catalog, misdirected.clock()).ok
     assert view_ledger(misdirected.settings).approvals == {}
-    assert run_retention(misdirected.settings, misdirected.clock, dry_run=False).decisions == ()
+    kept = run_retention(misdirected.settings, misdirected.clock, dry_run=False).decisions
+    assert [one.keep for one in kept] == [True]
     assert archives(misdirected) == before
     assert rows(misdirected.sender, SCHEMA) == [(None,)]
 
