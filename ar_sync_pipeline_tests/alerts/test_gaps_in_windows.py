@@ -172,6 +172,7 @@ def test_run_that_a_person_has_just_canceled_leaves_its_windows_to_the_next_run(
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE])
+@pytest.mark.long
 def test_backfill_that_has_just_ended_leaves_the_windows_of_its_time_to_the_next_run(
     operation: Operation, status: dg.DagsterRunStatus
 ) -> None:

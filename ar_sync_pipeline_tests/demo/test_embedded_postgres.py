@@ -195,6 +195,7 @@ def test_closed_parents_are_left_closed_and_a_stand_in_is_used(tmp_path: Path) -
 
 
 @as_root
+@pytest.mark.long
 def test_programs_in_a_closed_folder_are_reached_by_a_copy(tmp_path: Path) -> None:
     binaries = wheel_postgres_binaries()
     assert binaries is not None

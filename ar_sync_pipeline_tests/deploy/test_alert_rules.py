@@ -108,10 +108,12 @@ def test_prometheus_reads_every_rule_and_each_has_a_test() -> None:
     assert {rule["alert"] for group in rules["groups"] for rule in group["rules"]} == set(PROBLEMS)
 
 
+@pytest.mark.long
 def test_nothing_fires_when_all_is_well(tmp_path: Path) -> None:
     firing(tmp_path, {}, [])
 
 
 @pytest.mark.parametrize("alert", PROBLEMS)
+@pytest.mark.long
 def test_alert_fires_for_its_problem_alone(tmp_path: Path, alert: str) -> None:
     firing(tmp_path, PROBLEMS[alert], [alert])

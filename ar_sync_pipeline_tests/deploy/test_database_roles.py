@@ -126,6 +126,7 @@ FUNCTIONS = ("of_index", "of_check", "of_default", "of_computed", "of_domain", "
 REPLACED = ("of_replaced", "of_reset")
 
 
+@pytest.mark.long
 def test_receiver_role_may_call_what_its_rows_call_where_the_public_may_not(
     filled: TwoSites, role_script: RoleScript
 ) -> None:
@@ -260,6 +261,7 @@ def test_roles_reach_the_tables_of_several_schemas_and_no_others(
     assert allowed(receiver, ["SELECT FROM third.app_newest", "SELECT FROM other.app_thing"]) == []
 
 
+@pytest.mark.long
 def test_catalog_of_another_schema_than_public(filled: TwoSites, role_script: RoleScript) -> None:
     execute(filled.sender, *OUTSIDE)
     role = role_script("sender", filled.sender, schema="other", tables="app_*,public.app_child")
@@ -269,6 +271,7 @@ def test_catalog_of_another_schema_than_public(filled: TwoSites, role_script: Ro
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_tables_of_other_schemas_that_refer_to_the_catalogs_are_looked_at(
     filled: TwoSites, role_script: RoleScript
 ) -> None:
@@ -370,6 +373,7 @@ def test_role_that_is_lent_the_owners_rights_fills_the_first_load_faster(
     assert rows(filled.receiver, "SELECT oid FROM pg_class WHERE relname = 'plain'") != before
 
 
+@pytest.mark.long
 def test_row_that_a_table_outside_the_catalog_refers_to_stays_until_somebody_decides(
     sites: TwoSites, filled: TwoSites
 ) -> None:
@@ -429,6 +433,7 @@ def test_both_roles_are_ready_for_new_tables_where_the_administrator_says_so(
     assert rows(filled.receiver, "SELECT word FROM app_new") == [("first",)]
 
 
+@pytest.mark.long
 def test_excluded_column_is_hidden_in_partitions_and_in_later_tables_too(
     filled: TwoSites, role_script: RoleScript
 ) -> None:
@@ -450,6 +455,7 @@ def test_excluded_column_is_hidden_in_partitions_and_in_later_tables_too(
 
 
 @pytest.mark.parametrize(("stats", "sees"), [("on", True), ("off", False)])
+@pytest.mark.long
 def test_texts_of_other_sessions_are_seen_unless_the_administrator_says_no(
     filled: TwoSites, role_script: RoleScript, stats: str, sees: bool
 ) -> None:
@@ -457,6 +463,7 @@ def test_texts_of_other_sessions_are_seen_unless_the_administrator_says_no(
     assert rows(url, "SELECT pg_has_role('pg_read_all_stats', 'MEMBER')") == [(sees,)]
 
 
+@pytest.mark.long
 def test_script_takes_what_the_catalog_no_longer_names(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:

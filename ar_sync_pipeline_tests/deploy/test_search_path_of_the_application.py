@@ -96,6 +96,7 @@ def by_roles(owner: TwoSites, role_script: RoleScript) -> Callable[[], TwoSites]
     )
 
 
+@pytest.mark.long
 def test_roles_may_use_the_schemas_of_the_search_path_of_the_database(
     owner: TwoSites, by_roles: Callable[[], TwoSites]
 ) -> None:
@@ -156,6 +157,7 @@ def test_schemas_of_the_administrators_own_search_path_are_not_the_roles(
         assert may == (True, False)
 
 
+@pytest.mark.long
 def test_function_that_finds_its_names_needs_no_setting(
     owner: TwoSites, by_roles: Callable[[], TwoSites]
 ) -> None:
@@ -164,6 +166,7 @@ def test_function_that_finds_its_names_needs_no_setting(
     prove_that_all_works(by_roles(), owner)
 
 
+@pytest.mark.long
 def test_table_whose_index_is_rebuilt_hides_no_finding_about_another(
     owner: TwoSites, by_roles: Callable[[], TwoSites]
 ) -> None:

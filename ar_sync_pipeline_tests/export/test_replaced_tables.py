@@ -35,6 +35,7 @@ def replace_meanwhile(
 
 
 @pytest.mark.parametrize("kind", ["complete", "partial"])
+@pytest.mark.long
 def test_dump_begins_again_if_a_table_was_replaced_before_it_was_described(
     filled: TwoSites, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -82,6 +82,7 @@ def test_sequences_of_the_receiver_only_columns_are_not_advanced(sites: TwoSites
         assert rows(sites.receiver, f"SELECT last_value FROM t_a_{name}_seq") == [(last,)]
 
 
+@pytest.mark.long
 def test_role_script_gives_no_right_on_their_sequences(
     sites: TwoSites, role_script: RoleScript
 ) -> None:

@@ -65,6 +65,7 @@ def test_row_level_security_without_a_policy_hides_every_row(
     assert "every row is hidden" in refusal(reader).problem
 
 
+@pytest.mark.long
 def test_role_script_says_so_and_can_give_the_right(
     source: Source, as_role: Callable[..., Source]
 ) -> None:

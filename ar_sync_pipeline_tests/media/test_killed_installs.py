@@ -131,6 +131,7 @@ def test_killed_before_any_step_and_recovered(killable: Killable, folder: Path, 
     assert step > 4 * len(FILES)
 
 
+@pytest.mark.long
 def test_recovery_can_be_killed_before_any_step_itself(killable: Killable, folder: Path) -> None:
     for step in count(5, 7):
         before = lay_out(folder)

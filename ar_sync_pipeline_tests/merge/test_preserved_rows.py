@@ -69,6 +69,7 @@ class TestTableThatTheSenderDropped:
         assert rows(sites.receiver, "SELECT * FROM t_child ORDER BY id") == [(1, None), (2, 2)]
 
     @pytest.mark.parametrize("null", ["", "NOT NULL"])
+    @pytest.mark.long
     def test_rows_that_refer_to_newer_rows_than_a_late_complete_are_kept(
         self, make: Make, null: str
     ) -> None:
@@ -87,6 +88,7 @@ class TestTableThatTheSenderDropped:
         assert rows(sites.receiver, "SELECT * FROM t_child ORDER BY id") == [(1, 1), (2, 2), (9, 5)]
 
 
+@pytest.mark.long
 def test_reference_of_a_receivers_table_without_a_key_is_not_lost(make: Make) -> None:
     """It cannot be put back, so the late complete waits for the next one."""
     sites = make(PARENTS)
@@ -113,6 +115,7 @@ def test_reference_of_a_receivers_table_without_a_key_is_not_lost(make: Make) ->
 
 
 @pytest.mark.parametrize("again", [False, True])
+@pytest.mark.long
 def test_complete_that_deletes_for_good_is_loaded_with_a_later_partial(
     make: Make, *, again: bool
 ) -> None:
@@ -143,6 +146,7 @@ def test_complete_that_deletes_for_good_is_loaded_with_a_later_partial(
     assert rows(sites.receiver, "SELECT * FROM own_note ORDER BY note") == [(None, "x"), (2, "y")]
 
 
+@pytest.mark.long
 def test_complete_whose_deleted_row_comes_back_waits_and_the_partial_is_loaded(make: Make) -> None:
     sites = make(PARENTS)
     sites.at_receiver("CREATE TABLE own_note (p int REFERENCES t_parent, note text)")
@@ -165,6 +169,7 @@ def test_complete_whose_deleted_row_comes_back_waits_and_the_partial_is_loaded(m
     assert rows(sites.receiver, "SELECT * FROM own_note") == [(5, "x")]
 
 
+@pytest.mark.long
 def test_senders_row_that_refers_to_a_row_newer_than_a_late_complete_waits_for_the_next(
     make: Make,
 ) -> None:
@@ -201,6 +206,7 @@ class TestLaterArchiveWithAllRowsOfTheTable:
         report = sites.load()
         assert (report.refused, len(report.loaded)) == ((), len(steps))
 
+    @pytest.mark.long
     def test_row_that_it_lacks_does_not_come_back(self, make: Make) -> None:
         sites = make("CREATE TABLE t_a (id int PRIMARY KEY, code text UNIQUE)")
         sites.at_sender("INSERT INTO t_a VALUES (7, 'x'), (8, 'y')")
@@ -215,6 +221,7 @@ class TestLaterArchiveWithAllRowsOfTheTable:
         assert equal(sites, "SELECT id, code FROM t_a ORDER BY id")
         assert rows(sites.receiver, "SELECT id, code FROM t_a ORDER BY id") == [(8, "z")]
 
+    @pytest.mark.long
     def test_rows_without_a_key_do_not_come_back(self, make: Make) -> None:
         sites = make(
             "CREATE TABLE t_a (id int PRIMARY KEY, code text UNIQUE)",

@@ -138,6 +138,7 @@ def test_rows_of_a_table_that_it_does_not_cover_are_not_deleted(
     assert own_data_is_kept(sites)
 
 
+@pytest.mark.long
 def test_late_complete_waits_for_the_next_one_if_a_partial_would_delete_its_rows(
     make: Make,
 ) -> None:
@@ -291,6 +292,7 @@ class TestTableThatEarlierPartialsDidNotCover:
         sites.catalog = large
         return after
 
+    @pytest.mark.long
     def test_none_of_its_rows_is_deleted_before_the_next_complete(self, make: Make) -> None:
         sites = make(rules={})
         since = self.left_out(sites)

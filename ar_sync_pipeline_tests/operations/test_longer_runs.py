@@ -84,6 +84,7 @@ def test_limit_that_is_far_away_stays(instance: dg.DagsterInstance) -> None:
     assert limit(instance, run_id) == 6 * HOUR
 
 
+@pytest.mark.long
 def test_storage_that_hangs_holds_up_no_work(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def seconds_until_free(url: str, at_most: float) -> float:
         return time.monotonic() - began
 
 
+@pytest.mark.long
 def test_load_that_is_killed_frees_its_lock_also_during_a_long_statement(
     empty_database: str,
 ) -> None:

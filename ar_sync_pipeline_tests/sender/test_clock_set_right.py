@@ -218,6 +218,7 @@ def test_backfill_of_an_old_window_makes_no_later_one_missing(sender: Sender) ->
     assert sender.check().result.passed
 
 
+@pytest.mark.long
 def test_first_dump_of_a_clock_that_was_ahead_is_not_the_first_window(sender: Sender) -> None:
     sender.installed = TRUE - 5 * DAY
     sender.work(TRUE + 30 * DAY, TRUE + 30 * DAY)
@@ -238,6 +239,7 @@ def test_grid_that_begins_in_the_future_is_told_with_its_remedy(sender: Sender) 
     assert "restart its code server" in str(look.result.description)
 
 
+@pytest.mark.long
 def test_failures_of_a_clock_that_was_ahead_do_not_postpone_the_next_try(sender: Sender) -> None:
     sender.work(TRUE, TRUE)
     sender.clock.move_to(TRUE + DAY)

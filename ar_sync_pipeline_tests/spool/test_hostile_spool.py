@@ -189,6 +189,7 @@ def test_folder_that_is_none_is_one_sentence(
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.long
 def test_folder_swapped_for_a_link_at_any_moment_leads_nowhere(
     spool: Path, outside: Path, step: str
 ) -> None:

@@ -72,6 +72,7 @@ class TestTableThatWasTooLargeOnce:
         assert pair.sites.load().refused == ()
         assert pair.partial().uncovered == ()
 
+    @pytest.mark.long
     def test_is_covered_as_long_as_it_is_read(self, pair: MediaSender) -> None:
         late_complete(pair, CHILD)
         pair.sites.load()
@@ -79,6 +80,7 @@ class TestTableThatWasTooLargeOnce:
         assert too_large(pair, "app_child").uncovered == ("app_child",)
         assert pair.partial().uncovered == ("app_child",)
 
+    @pytest.mark.long
     def test_stays_uncovered_if_the_complete_could_not_compare_it(self, pair: MediaSender) -> None:
         """A chunk that the complete does not carry has changed meanwhile."""
         late_complete(pair, PARENT.format("new"), CHILD)
@@ -97,6 +99,7 @@ class TestTableThatWasTooLargeOnce:
         assert pair.partial().uncovered == ("app_parent",)
 
 
+@pytest.mark.long
 def test_table_that_is_never_read_stays_uncovered_alone(media_sender: MediaSender) -> None:
     apply(media_sender, media_sender.complete())
     never_read(media_sender, "app_parent")

@@ -115,6 +115,7 @@ def publish_while_locked(
     return published
 
 
+@pytest.mark.long
 def test_complete_whose_files_could_not_be_recorded_is_named_and_costs_no_upload_of_all_files(
     sender: MediaSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:

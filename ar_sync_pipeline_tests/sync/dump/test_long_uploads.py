@@ -57,6 +57,7 @@ def delete(sender: MediaSender, name: str) -> Callable[[], object]:
     return (sender.media / name).unlink
 
 
+@pytest.mark.long
 def test_second_interruption_leaves_the_rest_to_the_next_complete(sender: MediaSender) -> None:
     sites = sender.sites
     sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
@@ -86,6 +87,7 @@ def test_second_interruption_leaves_the_rest_to_the_next_complete(sender: MediaS
     assert received == {*FILES} - {"3.jpeg"}
 
 
+@pytest.mark.long
 def test_what_the_receiver_has_of_the_rest_is_kept(sender: MediaSender) -> None:
     sites = sender.sites
     sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
@@ -104,6 +106,7 @@ def test_what_the_receiver_has_of_the_rest_is_kept(sender: MediaSender) -> None:
     assert (sites.receiver_media / "later" / "b.jpeg").read_bytes() == b"second version"
 
 
+@pytest.mark.long
 def test_folder_of_the_changed_file_is_named_file_by_file(sender: MediaSender) -> None:
     build = all_sent_and_replaced(sender).bundled_complete()
     manifest = upload(sender, build, change(sender, "later/a.jpeg"), delete(sender, "later/a.jpeg"))

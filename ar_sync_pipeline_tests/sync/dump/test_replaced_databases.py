@@ -104,6 +104,7 @@ def test_copy_of_the_database_is_another_history(pair: MediaSender, databases: D
     assert_applied(pair, pair.complete())
 
 
+@pytest.mark.long
 def test_complete_that_comes_first_carries_the_rows_of_the_copy(
     pair: MediaSender, databases: Databases
 ) -> None:

@@ -57,6 +57,7 @@ def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(
     assert not acknowledge_by_hand(filled.settings, lambda: NOW)
 
 
+@pytest.mark.long
 def test_restored_database_does_not_have_what_its_checkpoint_says(filled: TwoSites) -> None:
     """Until its next load nobody would see that the receiver is behind."""
     since = watermark_of(filled.complete())

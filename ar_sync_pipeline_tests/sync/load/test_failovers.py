@@ -58,6 +58,7 @@ def test_cluster_that_went_back_to_a_lower_timeline_is_followed(
     assert equal(clocks.sites)
 
 
+@pytest.mark.long
 def test_receiver_whose_clock_was_behind_at_a_failover_takes_the_dates_as_they_are(
     clocks: WrongClocks, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ class TestReturnToTheOldPrimary:
             assert equal(clocks.sites)
 
     @pytest.mark.parametrize("late", [True, False])
+    @pytest.mark.long
     def test_its_archive_that_is_dated_ahead_waits_for_its_time(
         self, clocks: WrongClocks, since: Watermark, after: Path, *, late: bool
     ) -> None:
@@ -124,6 +126,7 @@ class TestReturnToTheOldPrimary:
         assert clocks.load(HOUR) == [ahead.name]
         assert equal(clocks.sites)
 
+    @pytest.mark.long
     def test_it_overtakes_what_the_new_one_had_dated_ahead(
         self, clocks: WrongClocks, since: Watermark, tmp_path: Path
     ) -> None:

@@ -124,6 +124,7 @@ class TestLate:
         assert rows(pair.sites.receiver, kept) == [(3,)]
         assert rows(pair.sites.receiver, "SELECT count(*) FROM app_note") == [(2,)]
 
+    @pytest.mark.long
     def test_what_the_receiver_alone_forbids_is_told_as_that(self, pair: MediaSender) -> None:
         """It has chunks that it does not compare, and no other complete would carry more."""
         pair.sites.at_sender("INSERT INTO app_parent (id, code) VALUES (800, 'favourite')")

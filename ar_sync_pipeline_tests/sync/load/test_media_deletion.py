@@ -29,6 +29,7 @@ def present(sites: TwoSites) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
 
 
+@pytest.mark.long
 def test_complete_removes_what_the_sender_no_longer_has(sites: TwoSites) -> None:
     sites.complete()
     sites.load()
@@ -79,6 +80,7 @@ def test_renamed_file_stays_where_both_names_are_one_file(
     assert any("ignores case" in problem for problem in findings)
 
 
+@pytest.mark.long
 def test_receivers_own_files_stay(sites: TwoSites) -> None:
     outside = sites.folder / "outside"
     put(outside / "c.jpeg", "2017/c.jpeg")
@@ -126,6 +128,7 @@ def test_empty_media_folder_of_the_sender_removes_nothing(sites: TwoSites) -> No
     assert sites.load().media.removed == 1
 
 
+@pytest.mark.long
 def test_small_media_folder_that_is_not_mounted_removes_nothing(sites: TwoSites) -> None:
     """The application has put one file into the folder below the mount."""
     sites.environ["AR_SYNC_DELETE_GUARD"] = "5"
@@ -145,6 +148,7 @@ def test_small_media_folder_that_is_not_mounted_removes_nothing(sites: TwoSites)
 
 
 @pytest.mark.parametrize(("gone", "removed"), [(18, 2), (19, 0)])
+@pytest.mark.long
 def test_few_files_are_removed_whatever_their_share(
     sites: TwoSites, gone: int, removed: int
 ) -> None:
@@ -162,6 +166,7 @@ def test_few_files_are_removed_whatever_their_share(
 
 
 @pytest.mark.parametrize(("percent", "removed"), [("5", 0), ("100", 2)])
+@pytest.mark.long
 def test_large_share_of_many_files_is_kept_until_the_guard_is_lifted(
     sites: TwoSites, percent: str, removed: int
 ) -> None:
@@ -180,6 +185,7 @@ def test_large_share_of_many_files_is_kept_until_the_guard_is_lifted(
     assert (report.media.warning is None) == bool(removed)
 
 
+@pytest.mark.long
 def test_nothing_is_removed_unless_it_is_asked_for(sites: TwoSites) -> None:
     del sites.environ["AR_SYNC_MEDIA_DELETE"]
     sites.complete()

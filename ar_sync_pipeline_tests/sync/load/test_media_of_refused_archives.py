@@ -168,6 +168,7 @@ def test_failed_commit_takes_the_pictures_back(
     assert_loaded(sites)
 
 
+@pytest.mark.long
 def test_connection_that_breaks_during_the_commit_is_repaired_by_the_next_load(
     sites: TwoSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def kill_at_removal(step: int, patch: pytest.MonkeyPatch) -> list[object]:
 
 
 class TestAfterEachLoad:
+    @pytest.mark.long
     def test_applied_archives_go_when_their_time_is_over(self, filled: TwoSites) -> None:
         old = watermark_of(filled.complete())
         filled.load()
@@ -354,6 +355,7 @@ class TestFullSpool:
         assert read_reason(quarantined.path) is not None
         assert list_parked(sites.spool) == []
 
+    @pytest.mark.long
     def test_archive_that_the_load_refuses_is_refused_again_when_there_is_space(
         self, small_spool: TwoSites
     ) -> None:

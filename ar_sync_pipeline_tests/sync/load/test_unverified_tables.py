@@ -284,6 +284,7 @@ SWAP = (
 )
 
 
+@pytest.mark.long
 def test_labels_that_swap_at_one_side_and_later_at_the_other_swap_nothing(
     filled: TwoSites,
 ) -> None:

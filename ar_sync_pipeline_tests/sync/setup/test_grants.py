@@ -128,6 +128,7 @@ def test_names_that_hold_commas_quotes_and_line_breaks_are_meant_as_they_are(
     assert allowed(role, [*reads, "SELECT FROM other"]) == reads
 
 
+@pytest.mark.long
 def test_tables_of_the_receiver_alone_may_be_missing(empty_database: str, granted: Granted) -> None:
     execute(empty_database, *ODD_NAMES)
     text = 'name = "x"\ntables = ["a, b"]\nreceiver_tables = ["oth*", "viz_*"]\n'
@@ -137,6 +138,7 @@ def test_tables_of_the_receiver_alone_may_be_missing(empty_database: str, grante
 
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])
+@pytest.mark.long
 def test_a_listed_table_that_is_missing_costs_the_others_no_right(
     empty_database: str, granted: Granted, side: str
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_database_without_any_listed_table_is_refused(
     assert "Run it in the database of the catalog" in done.stderr
 
 
+@pytest.mark.long
 def test_a_table_that_is_made_later_is_granted_only_where_the_operator_says_so(
     empty_database: str, granted: Granted
 ) -> None:

@@ -93,6 +93,7 @@ def sites(database_factory: DatabaseFactory, tmp_path: Path) -> TwoSites:
     return TwoSites(sender, receiver, catalog(), tmp_path, pseudonym_key=key)
 
 
+@pytest.mark.long
 def test_masked_rows_are_loaded_and_joins_survive(sites: TwoSites) -> None:
     first = watermark_of(sites.complete())
     assert sites.load().refused == ()
@@ -248,6 +249,7 @@ def test_unique_key_that_rows_without_an_excluded_value_violate_is_named(
     assert any("rows without its value may be equal" in one for one in found) is told, found
 
 
+@pytest.mark.long
 def test_unique_key_over_an_excluded_column_displaces_no_row_and_is_not_told(
     sites: TwoSites,
 ) -> None:
@@ -389,6 +391,7 @@ def test_search_for_values_that_takes_too_long_is_given_up(sites: TwoSites) -> N
     assert "takes too long" in found.problem
 
 
+@pytest.mark.long
 def test_nullable_reference_that_is_null_alone_is_loaded_and_verified(sites: TwoSites) -> None:
     for url in (sites.sender, sites.receiver):
         execute(
