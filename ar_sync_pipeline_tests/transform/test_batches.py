@@ -237,7 +237,6 @@ def test_a_table_with_too_many_refused_rows_gives_up_none_of_them(
     _refuse_where(receiver.connection, f'NEW."timePeriod_id" IS NOT NULL AND NEW.id <> {good}')
     with pytest.raises(TransformRefusedError, match="more than 3 rows"):
         receiver.transform(batch_rows=1)
-    assert receiver.row("eventforbusv2", good)["timePeriod_id"]
     assert not any(receiver.row("eventforbusv2", key)["transformed"] for key in bad)
     assert [row["primary_key"] for row in receiver.rejected()] == sorted(map(str, bad))
 

@@ -62,7 +62,8 @@ class TestAReceiverThatLacksSomething:
         assert self.repeated(tmp_path, first, *parked) == parked[-1].name
 
     def test_nothing_is_requested_for_one_that_carries_everything(self, tmp_path: Path) -> None:
-        parked = [lacks(1), lacks(2), lacks(3, differential=False)]
+        whole = lacks(3, differential=False).model_copy(update={"lacking": Lacking(media=("a",))})
+        parked = [lacks(1), lacks(2), whole]
         assert self.repeated(tmp_path, *parked) is None
 
     @pytest.mark.parametrize("state", [None, *ReceiptState])
