@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.ledger import read_ledger, summarize_ledger
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, summarize_ledger
 from ar_sync_pipeline.postgres.ledger_tables import load_lock, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.receipts import REMEMBERED
@@ -63,10 +63,12 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
     """
     url = settings.database_url
     with connect(url, application="retention") as connection:
-        if dry_run or not open_existing_ledger(connection):
+        has_ledger = open_existing_ledger(connection)
+        if dry_run or not has_ledger:
+            decisions = _decide(settings, read_ledger(connection) if has_ledger else [], clock)
             abandoned = clean_uploads(settings, clock, dry_run=dry_run)
             freed_bytes = 0 if dry_run else sum(abandoned.values())
-            return Retention(tuple(_decide(settings, connection, clock)), abandoned, freed_bytes)
+            return Retention(tuple(decisions), abandoned, freed_bytes)
         with load_lock(connection):
             return clean_spool(settings, connection, clock)
 
@@ -76,7 +78,7 @@ def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock
 
     Rows of the ledger that are no longer needed are replaced by counts.
     """
-    decisions = _decide(settings, connection, clock)
+    decisions = _decide(settings, read_ledger(connection), clock)
     freed_bytes = apply_retention(decisions)
     abandoned = clean_uploads(settings, clock)
     summarize_ledger(
@@ -106,8 +108,9 @@ def _converted(archive: SpooledArchive) -> ArchiveName:
     return ArchiveName(archive.name.kind, archive.name.snapshot_at)
 
 
-def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) -> list[Decision]:
-    ledger = read_ledger(connection) if open_existing_ledger(connection) else []
+def _decide(
+    settings: ReceiverSettings, ledger: Sequence[AppliedArchive], clock: Clock
+) -> list[Decision]:
     lines = [(name, line) for line in ledger if (name := ArchiveName.parse(line.name))]
     applied_at = {name: line.applied_at for name, line in lines}
     superseded = {name for name, line in lines if line.superseded}
