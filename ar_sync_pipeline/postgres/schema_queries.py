@@ -57,7 +57,7 @@ SELECT t.oid::bigint AS oid,
   FROM unnest(%(tables)s::bigint[]::oid[]) AS t(oid)
 """
 
-_TYPES_WITHIN = """
+TYPES_WITHIN = """
      SELECT t.typelem AS type WHERE t.typcategory = 'A' AND t.typelem <> 0
      UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
      UNION ALL SELECT r.rngsubtype FROM pg_range r
@@ -80,7 +80,7 @@ WITH RECURSIVE part AS (
     FROM part p
     JOIN pg_type t ON t.oid = p.type
    CROSS JOIN LATERAL (
-     {_TYPES_WITHIN}) AS x)
+     {TYPES_WITHIN}) AS x)
 SELECT a.attrelid::bigint AS table,
        a.attname AS name,
        format_type(a.atttypid, a.atttypmod) AS type,
@@ -267,7 +267,7 @@ WITH RECURSIVE part AS (
     FROM part p
     JOIN pg_type t ON t.oid = p.type
    CROSS JOIN LATERAL (
-     {_TYPES_WITHIN}) AS x)
+     {TYPES_WITHIN}) AS x)
 SELECT format_type(t.oid, NULL),
        CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'composite' END,
        CASE t.typtype

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from psycopg import sql
+
+from ar_sync_pipeline.postgres.checks.named_schemas import RELATIONS
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.schema_queries import TYPES_WITHIN
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -41,17 +45,8 @@ def uncallable_functions(
 
 # The role script of the receiver has the same query, with all defaults. Until version 14 a column,
 # not its expression, depends on what computes it.
-_UNCALLABLE = """
-WITH RECURSIVE relation AS (
-  SELECT c.oid
-    FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS w (schema, relname)
-    JOIN pg_namespace n ON n.nspname = w.schema
-    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname
-   UNION
-  SELECT h.inhrelid
-    FROM relation r
-    JOIN pg_class c ON c.oid = r.oid AND c.relkind = 'p'
-    JOIN pg_inherits h ON h.inhparent = r.oid),
+_UNCALLABLE = sql.SQL("""
+WITH RECURSIVE {relations},
 type AS (
   SELECT a.atttypid AS oid
     FROM relation r
@@ -60,13 +55,7 @@ type AS (
   SELECT x.oid
     FROM type p
     JOIN pg_type t ON t.oid = p.oid
-   CROSS JOIN LATERAL (SELECT t.typelem WHERE t.typcategory = 'A'
-                        UNION ALL SELECT t.typbasetype
-                        UNION ALL SELECT s.rngsubtype FROM pg_range s
-                                   WHERE t.oid IN (s.rngtypid, s.rngmultitypid)
-                        UNION ALL SELECT a.atttypid FROM pg_attribute a
-                                   WHERE a.attrelid = t.typrelid AND a.attnum > 0
-                                     AND NOT a.attisdropped) AS x(oid)),
+   CROSS JOIN LATERAL ({types_within}) AS x(oid)),
 default_column AS (
   SELECT a.atttypid, a.atthasdef, f.oid
     FROM unnest(%(default_schemas)s::text[], %(default_names)s::text[], %(default_columns)s::text[])
@@ -115,4 +104,4 @@ SELECT f.oid::regprocedure::text
    AND f.pronamespace <> 'pg_catalog'::regnamespace AND f.prokind = 'f'
    AND NOT has_function_privilege(f.oid, 'EXECUTE')
  ORDER BY 1
-"""
+""").format(relations=RELATIONS, types_within=sql.SQL(TYPES_WITHIN))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from psycopg import sql
+
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -30,23 +32,28 @@ def compared_schemas(tables: Mapping[str, TableFacts]) -> set[str]:
 def named_schemas(connection: Connection, tables: Iterable[TableFacts]) -> tuple[str, ...]:
     """Return the schemas of functions, operators, types and collations that a load names."""
     places = [facts.place for facts in tables]
-    schemas, names = [schema for schema, _ in places], [name for _, name in places]
-    return tuple(row[0] for row in connection.execute(_NAMED, [schemas, names]))
+    arguments = {"schemas": [s for s, _ in places], "names": [name for _, name in places]}
+    return tuple(row[0] for row in connection.execute(_NAMED, arguments))
 
 
-# The role scripts have the same query. What is built in has no pg_depend entry.
-# Until version 14 a column, not its expression, depends on what computes it.
-_NAMED = """
-WITH RECURSIVE relation AS (
+RELATIONS = sql.SQL("""
+relation AS (
   SELECT c.oid
-    FROM unnest(%s::text[], %s::text[]) AS w (schema, relname)
+    FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS w (schema, relname)
     JOIN pg_namespace n ON n.nspname = w.schema
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname
    UNION
   SELECT h.inhrelid
     FROM relation r
     JOIN pg_class c ON c.oid = r.oid AND c.relkind = 'p'
-    JOIN pg_inherits h ON h.inhparent = r.oid),
+    JOIN pg_inherits h ON h.inhparent = r.oid)
+""")
+"""The recursive term of the tables ``%(schemas)s`` and ``%(names)s`` and their partitions."""
+
+# The role scripts have the same query. What is built in has no pg_depend entry.
+# Until version 14 a column, not its expression, depends on what computes it.
+_NAMED = sql.SQL("""
+WITH RECURSIVE {relations},
 index AS (
   SELECT i.* FROM relation r JOIN pg_index i ON i.indrelid = r.oid
    WHERE i.indisunique OR i.indisexclusion),
@@ -99,4 +106,4 @@ SELECT DISTINCT n.nspname
      WHERE u.class = 'pg_opclass'::regclass AND c.oid = u.oid) AS x (namespace)
   JOIN pg_namespace n ON n.oid = x.namespace AND n.nspname <> 'pg_catalog'
  ORDER BY n.nspname
-"""
+""").format(relations=RELATIONS)
