@@ -15,6 +15,7 @@ from ar_sync_pipeline.demo.errors import EmbeddedPostgresError, PostgresBinaries
 from ar_sync_pipeline.demo.postgres_binaries import find_postgres_binaries, wheel_postgres_binaries
 from ar_sync_pipeline.demo.server_account import reachable_folder, server_account
 from ar_sync_pipeline_tests.missing_parts import skipif_unless_in_ci
+from ar_sync_pipeline_tests.running_processes import is_running
 
 as_root = skipif_unless_in_ci(os.geteuid() != 0, "only root has to step down")
 
@@ -42,12 +43,6 @@ server.destroy()
 """
 
 
-def _alive(process_id: int) -> bool:
-    # A killed orphan may stay as a zombie where nobody reaps; its state says so.
-    status = Path(f"/proc/{process_id}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 def test_databases_survive_a_restart_and_go_with_destroy(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "cluster")
     try:
@@ -55,7 +50,7 @@ def test_databases_survive_a_restart_and_go_with_destroy(tmp_path: Path) -> None
             with psycopg.connect(server.create_database("kept")) as connection:
                 connection.execute("CREATE TABLE t AS SELECT 1 AS a")
             first = server.process_id
-        assert not _alive(first)
+        assert not is_running(first)
         with server, psycopg.connect(server.url("kept")) as connection:
             assert connection.execute("SELECT a FROM t").fetchone() == (1,)
     finally:
@@ -92,11 +87,11 @@ def test_leftover_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     )
     assert killed.returncode == -signal.SIGKILL
     orphan = int(killed.stdout)
-    assert _alive(orphan)
+    assert is_running(orphan)
     server = EmbeddedPostgres(folder)
     try:
         with server:
-            assert not _alive(orphan)
+            assert not is_running(orphan)
             assert server.process_id != orphan
     finally:
         server.destroy()
@@ -113,7 +108,7 @@ def test_leftover_is_stopped_by_destroy_alone(tmp_path: Path) -> None:
     )
     orphan = int(killed.stdout)
     EmbeddedPostgres(folder).destroy()
-    assert not _alive(orphan)
+    assert not is_running(orphan)
 
 
 def test_stale_lock_file_of_a_reused_process_id_is_harmless(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from ar_sync_pipeline_tests.receiver.sites import (
     Materialized,
     PostprocessedSites,
 )
+from ar_sync_pipeline_tests.running_processes import is_running
 
 _SLEEP = """
 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -82,9 +82,7 @@ class Command(Kind):
 
     def is_still_at_work(self) -> bool:
         child = int((self.sites.two.folder / "child").read_text())
-        status = Path(f"/proc/{child}/stat")
-        # A zombie no longer runs; it waits for its new parent to reap it.
-        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+        return is_running(child)
 
 
 @pytest.fixture(params=[Builtin, Command])

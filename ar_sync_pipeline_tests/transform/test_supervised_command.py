@@ -15,6 +15,7 @@ from ar_sync_pipeline.transform import transform_lock
 from ar_sync_pipeline.transform.errors import CommandFailedError, TransformRunningError
 from ar_sync_pipeline.transform.supervised_command import run_supervised
 from ar_sync_pipeline_tests.fix_sites import rows
+from ar_sync_pipeline_tests.running_processes import is_running
 from ar_sync_pipeline_tests.transform.receiver import Receiver
 from ar_sync_pipeline_tests.waiting import until
 
@@ -45,14 +46,6 @@ def processes(told: Path) -> list[int]:
     return [int(word) for word in told.read_text().split()]
 
 
-def is_alive(process: int) -> bool:
-    stat = Path(f"/proc/{process}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def start_step(receiver: Receiver, told: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", STEP, receiver.url, *work(told)])
 
@@ -68,9 +61,9 @@ def test_a_step_that_gets_sigkill_takes_its_command_with_it(
     told = tmp_path / "told"
     with start_step(receiver, told) as step:
         everything = processes(told)
-        assert all(map(is_alive, everything))
+        assert all(map(is_running, everything))
         step.send_signal(signal.SIGKILL)
-    until(lambda: not any(map(is_alive, everything)), "the command is ended", 10)
+    until(lambda: not any(map(is_running, everything)), "the command is ended", 10)
     assert run(["true"], receiver) == 0
     assert rows(receiver.url, SESSIONS) == []
 
@@ -98,7 +91,7 @@ def test_a_command_ends_at_its_time_limit_with_all_that_it_started(
     told = tmp_path / "told"
     with pytest.raises(CommandFailedError, match=r"ran longer than .* AR_SYNC_TRANSFORM_TIMEOUT"):
         run(work(told), receiver, timeout_seconds=2)
-    assert not any(map(is_alive, processes(told)))
+    assert not any(map(is_running, processes(told)))
 
 
 def test_a_command_that_loses_its_supervisor_is_ended_by_the_step(
@@ -109,7 +102,7 @@ def test_a_command_that_loses_its_supervisor_is_ended_by_the_step(
         everything = processes(told)
         os.kill(everything[-1], signal.SIGKILL)
         assert step.wait(20) == 1
-    until(lambda: not any(map(is_alive, everything)), "the command is ended", 10)
+    until(lambda: not any(map(is_running, everything)), "the command is ended", 10)
 
 
 @pytest.mark.parametrize(("code", "status"), [("exit 3", 3), ("kill -9 $$", -9), ("true", 0)])
