@@ -29,6 +29,9 @@ UNCHANGED_SINCE = "unchanged_since"
 EXAMINED_AT = "examined_at"
 """Metadata of an evaluation that may be recorded again without an examination: its own time."""
 
+NOT_EXAMINED_SINCE = "not_examined_since"
+"""Metadata of an evaluation that keeps earlier findings: since when nothing could examine them."""
+
 CAUSE = "incident"
 """Metadata of a failed evaluation that needs a mail of its own, whatever else the check found."""
 

@@ -27,6 +27,7 @@ from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import (
     ERROR,
     EXAMINED_AT,
+    NOT_EXAMINED_SINCE,
     UNCHANGED_SINCE,
     evaluation_of,
     result_of,
@@ -34,6 +35,7 @@ from ar_sync_pipeline.operations.check_evaluation import (
 )
 from ar_sync_pipeline.operations.check_history import (
     delete_replaced,
+    last_evaluation,
     newest_target,
     shown_evaluation,
 )
@@ -55,6 +57,7 @@ _TICK_SECONDS = 45.0
 _WITHIN_SECONDS = {True: 3600.0, False: 300.0}
 AGAIN_AFTER_SECONDS = {ok: most - INTERVAL_SECONDS for ok, most in _WITHIN_SECONDS.items()}
 _MOST_FINDINGS = 50
+_ERRORS = "errors_by_area"
 _PROCESS = uuid4().hex
 
 Examine = Callable[[float], Preflight]
@@ -85,15 +88,16 @@ def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     )
 
 
-def preflight_check(key: dg.AssetKey, examine: Examine) -> dg.AssetChecksDefinition:
+def preflight_check(key: dg.AssetKey, examine: Examine, clock: Clock) -> dg.AssetChecksDefinition:
     """Return the check, which can also be executed from the UI."""
 
     @dg.multi_asset_check(
         name=f"{key.to_python_identifier()}_preflight", specs=[preflight_spec(key)]
     )
-    def check(_context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        before = last_evaluation(context.instance, dg.AssetCheckKey(key, CHECK))
         with operator_errors():
-            yield _result(key, examine(PREFLIGHT_SECONDS))
+            yield _result(key, examine(PREFLIGHT_SECONDS), before, clock())
 
     return check
 
@@ -182,7 +186,8 @@ class _Process:
             events += self.further(context.instance, found)
             notes = queue_findings(context.instance)
             found = replace(found, findings=(*conflicts, *found.findings, *notes))
-            result = _with_times(_result(self.key, found), before, now)
+            recorded = last_evaluation(context.instance, check)
+            result = _with_times(_result(self.key, found, recorded, now), before, now)
             self.last = last = _Examined(time.monotonic(), result, conflicts)
             is_same = before is not None and before.description == result.description
             is_new = is_new or not is_same or not result.passed
@@ -238,7 +243,17 @@ def _with_times(
     return result._replace(metadata={**(result.metadata or {}), **times})
 
 
-def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:
+def _result(
+    key: dg.AssetKey, found: Preflight, before: dg.AssetCheckEvaluation | None, now: datetime
+) -> dg.AssetCheckResult:
+    """Return the result; errors found before stay in it until their area is examined again."""
+    area_metadata = _broken_area(found)
+    kept = tuple(_not_examined_again(before, found))
+    found = replace(found, findings=(*found.findings, *kept))
+    metadata = _metadata(found) | _errors_by_area(found) | area_metadata
+    if before is not None and kept:
+        since = before.metadata.get(NOT_EXAMINED_SINCE)
+        metadata[NOT_EXAMINED_SINCE] = since or dg.MetadataValue.timestamp(now)
     wrong = [str(one) for one in found.findings if one.level is Level.ERROR]
     if found.link is not None and found.link.failed is not None:
         step = found.link.failed
@@ -249,8 +264,30 @@ def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:
         preflight_spec(key),
         passed=found.ok,
         description=f"{first}{more}" if wrong else found.verdict,
-        metadata=_metadata(found) | _broken_area(found),
+        metadata=metadata,
     )
+
+
+def _errors_by_area(found: Preflight) -> dict[str, Any]:
+    """Return metadata for `_not_examined_again`; an area's own error has an incident of its own."""
+    errors = [
+        [one.area, one.problem, one.remedy]
+        for one in errors_of(found.findings)
+        if not (one.unexamined or _error_of(one))
+    ]
+    return {_ERRORS: dg.MetadataValue.json(errors[:_MOST_FINDINGS])} if errors else {}
+
+
+def _not_examined_again(
+    before: dg.AssetCheckEvaluation | None, found: Preflight
+) -> Iterator[Finding]:
+    """Yield the errors of an evaluation in areas that could not be examined since."""
+    stored = before.metadata.get(_ERRORS) if before is not None else None
+    errors = stored.data if isinstance(stored, dg.JsonMetadataValue) else []
+    again = {(one.area, one.problem) for one in found.findings}
+    for area, problem, remedy in errors if isinstance(errors, list) else []:
+        if area in found.unexamined and (area, problem) not in again:
+            yield Finding(Level.ERROR, problem, remedy, area=area)
 
 
 def _broken_area(found: Preflight) -> dict[str, str]:

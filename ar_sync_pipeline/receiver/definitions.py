@@ -78,7 +78,7 @@ def _definitions(settings: ReceiverSettings) -> dg.Definitions:
     ledger, examine = applied_archives_key(names), examination(settings, site.catalog, site.clock)
     definitions = dg.Definitions(
         assets=dg.map_asset_specs(of_side("receiver", names), _assets(site, postprocessor)),
-        asset_checks=[up_to_date_check(site), preflight_check(ledger, examine)],
+        asset_checks=[up_to_date_check(site), preflight_check(ledger, examine, site.clock)],
         jobs=[*jobs, purge],
         schedules=[purge_schedule(names)],
         executor=shared_executor(),

@@ -88,7 +88,7 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
         asset_checks=[
             endpoint_check(site),
             no_gap_check(site, windows),
-            preflight_check(endpoint, examine),
+            preflight_check(endpoint, examine, site.clock),
         ],
         jobs=[*jobs, purge],
         executor=shared_executor(),

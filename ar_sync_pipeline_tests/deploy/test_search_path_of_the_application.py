@@ -180,4 +180,7 @@ def test_table_whose_index_is_rebuilt_hides_no_finding_about_another(
         with session(url) as other, other.transaction():
             other.execute("REINDEX INDEX t_0_pkey")
             (error,) = errors_of(check, sites)
+            role = sites.sender if check is check_sender else sites.receiver
+            notes = [one for one in check(role, sites.catalog) if one.unexamined]
         assert "t_a" in error
+        assert ["t_0" in one.problem for one in notes] == [True]

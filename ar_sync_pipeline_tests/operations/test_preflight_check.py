@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
+import psycopg
 import pytest
 
 from ar_sync_pipeline.operations import preflight_check
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, SPOOL
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import (
+    NOT_EXAMINED_SINCE,
     evaluation_of,
     examined_at,
     unchanged_since,
 )
 from ar_sync_pipeline.operations.pair_names import ALONE
-from ar_sync_pipeline.operations.preflight_check import CHECK
+from ar_sync_pipeline.operations.preflight_check import CHECK, preflight_sensor
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.sync.watch import database_access
+from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 
 SENDER = dg.AssetCheckKey(endpoint_key(ALONE), CHECK)
@@ -53,6 +59,22 @@ class Process:
         *_, last = answer.asset_events
         assert isinstance(last, dg.AssetCheckEvaluation)
         return last
+
+
+def execute_check(
+    deployment: Deployment, instance: dg.DagsterInstance, key: dg.AssetCheckKey
+) -> dg.AssetCheckEvaluation:
+    """Execute the check as from the UI, and return what it wrote."""
+    side = "sender" if key == SENDER else "receiver"
+    job = dg.define_asset_job("only_the_check", selection=dg.AssetSelection.checks(key))
+    of_side = getattr(deployment, f"{side}_definitions")()
+    definitions = dg.Definitions.merge(of_side, dg.Definitions(jobs=[job]))
+    with LocalRuns(deployment.home) as runs:
+        assert runs.run(definitions, "only_the_check").succeeded
+    record = instance.get_latest_asset_check_evaluation_record(key)
+    assert record is not None
+    assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    return record.evaluation
 
 
 def test_the_account_is_shown_as_checked_a_minute_after_the_installation(
@@ -202,6 +224,92 @@ def test_finding_stays_in_sight_after_a_load_and_no_load_waits_for_it(
     assert isinstance(process.tick(), str), "it is shown already"
 
 
+@pytest.mark.long
+def test_finding_stays_while_a_lock_keeps_the_check_from_looking_again(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was "recovered" by whoever rebuilt the table, and mailed again afterwards."""
+    monkeypatch.setattr(preflight_check, "AGAIN_AFTER_SECONDS", {True: 0.0, False: 0.0})
+    monkeypatch.setattr(database_access, "_LONGEST_LOCK_WAIT", "100ms")
+    with psycopg.connect(deployment.sender_url, autocommit=True) as other:
+        other.execute("ALTER TABLE app_child ADD COLUMN rights aclitem")
+        process = Process(deployment.sender_definitions(), "sender_preflight", instance)
+        failed = process.tick()
+        with other.transaction():
+            other.execute("LOCK TABLE app_child")
+            first, second = process.tick(), process.tick()
+            restarted = Process(deployment.sender_definitions(), "sender_preflight", instance)
+            after_restart = restarted.tick()
+            by_hand = execute_check(deployment, instance, SENDER)
+        other.execute("ALTER TABLE app_child DROP COLUMN rights")
+    evaluations = [failed, first, second, after_restart, by_hand]
+    assert all(isinstance(one, dg.AssetCheckEvaluation) and not one.passed for one in evaluations)
+    (said,) = {one.description for one in evaluations if not isinstance(one, str)}
+    assert "app_child" in str(said)
+    times = [
+        one.metadata.get(NOT_EXAMINED_SINCE) for one in evaluations if not isinstance(one, str)
+    ]
+    assert times[0] is None
+    assert times[1] is not None
+    assert times[1:] == [times[1]] * 4
+    repaired = process.tick()
+    assert isinstance(repaired, dg.AssetCheckEvaluation)
+    assert repaired.passed, repaired.description
+
+
+def test_lock_alone_fails_nothing(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_access, "_LONGEST_LOCK_WAIT", "100ms")
+    with psycopg.connect(deployment.sender_url) as other:
+        other.execute("LOCK TABLE app_child")
+        process = Process(deployment.sender_definitions(), "sender_preflight", instance)
+        found = process.tick()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert found.passed
+    assert "lock timeout" in str(found.metadata["findings"].value)
+
+
+def test_only_what_could_not_be_examined_stays(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An area that is examined again has recovered, whatever another one waits for."""
+    monkeypatch.setattr(preflight_check, "AGAIN_AFTER_SECONDS", {True: 0.0, False: 0.0})
+    rights = Finding(Level.ERROR, "no right", "grant it", area="database")
+    program = Finding(Level.ERROR, "no program", "install it", area="transform")
+    gone = Finding(Level.ERROR, "gone", "wait", area="database", unexamined=True)
+    locked = Finding(Level.WARNING, "locked", "wait", area="database", unexamined=True)
+    examined = [[rights, program], [gone], [locked], [locked, program], [], [locked]]
+    told = iter(
+        Preflight(
+            "receiver",
+            tuple(found),
+            (),
+            None,
+            0.0,
+            frozenset(f.area for f in found if f.unexamined),
+        )
+        for found in examined
+    )
+    sensor = preflight_sensor(
+        RECEIVER.asset_key,
+        lambda _seconds: next(told),
+        name="examined",
+        clock=lambda: datetime.now(UTC),
+        side="receiver",
+    )
+    process = Process(dg.Definitions(sensors=[sensor]), "examined", instance)
+    found = [process.tick() for _ in examined]
+    assert [one if isinstance(one, str) else one.description for one in found] == [
+        "no right: grant it. (1 more in the metadata)",
+        "gone: wait. (1 more in the metadata)",
+        "no right: grant it.",
+        "no program: install it. (1 more in the metadata)",
+        "Archives can be loaded.",
+        "Archives can be loaded, with 1 warning.",
+    ]
+
+
 def test_finding_stays_in_sight_after_a_test_of_the_endpoint(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
@@ -246,16 +354,7 @@ def test_operator_can_execute_the_check(
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     deployment.receiver_changes["AR_SYNC_TRANSFORM"] = f"command:{program}"
-    job = dg.define_asset_job("only_the_check", selection=dg.AssetSelection.checks(RECEIVER))
-    definitions = dg.Definitions.merge(
-        deployment.receiver_definitions(), dg.Definitions(jobs=[job])
-    )
-    with LocalRuns(deployment.home) as runs:
-        assert runs.run(definitions, "only_the_check").succeeded
-    record = instance.get_latest_asset_check_evaluation_record(RECEIVER)
-    assert record is not None
-    assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
-    assert record.evaluation.passed
+    assert execute_check(deployment, instance, RECEIVER).passed
 
 
 def test_preflight_that_fails_is_repeated_within_five_minutes() -> None:

@@ -31,6 +31,8 @@ class Finding:
         sql: Statements that an administrator can run unchanged, if these are the remedy.
         area: What was checked, such as ``database`` or ``spool``.
         of_role: Whether it is about what the connection's role may do.
+        unexamined: Whether it says that something could not be examined now, so that earlier
+            findings of the area may still be true.
         code: Code of the error that a run would fail with; empty if unknown.
     """
 
@@ -40,6 +42,7 @@ class Finding:
     sql: str = ""
     area: str = ""
     of_role: bool = False
+    unexamined: bool = False
     code: str = field(default="", compare=False)
 
     def __str__(self) -> str:

@@ -21,14 +21,24 @@ def search_path_findings(
 ) -> Iterator[Finding]:
     """Yield the tables with a function in an index that names what the role does not find.
 
-    The planner inlines the SQL functions of a table's indexes in every query on the table.
+    A table that another session locks is a note. The planner inlines the SQL functions of a
+    table's indexes in every query on the table.
 
     Args:
         side: ``sender`` or ``receiver``.
     """
     role = sql.Identifier(connection.info.user).as_string(connection)
     for table in tables:
-        lacking = _lacking_name(connection, table)
+        try:
+            lacking = _lacking_name(connection, table)
+        except psycopg.errors.LockNotAvailable:
+            yield Finding(
+                Level.NOTE,
+                f"another session locks table {table.name}, so that it was not examined",
+                "run the check again",
+                unexamined=True,
+            )
+            continue
         if lacking:
             yield Finding(
                 Level.ERROR,
@@ -40,10 +50,13 @@ def search_path_findings(
 
 
 def _lacking_name(connection: Connection, table: TableFacts) -> str:
-    """Return what a query on a table does not find; empty: nothing, or it cannot be read now.
+    """Return what a query on a table does not find; empty: nothing, or it cannot be read.
 
-    A table that cannot be read must not end the check: another session locks an index of it, as
-    REINDEX does, or a foreign server cannot be used. Other findings say what rights it lacks.
+    A table that cannot be read must not end the check: for example, a foreign server cannot be
+    used. Other findings say what rights it lacks.
+
+    Raises:
+        LockNotAvailable: Another session locks the table or an index of it, as REINDEX does.
     """
     try:
         with connection.transaction():
@@ -51,7 +64,7 @@ def _lacking_name(connection: Connection, table: TableFacts) -> str:
             with default_search_path(connection):
                 connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
     except psycopg.Error as error:
-        if connection.closed:
+        if connection.closed or isinstance(error, psycopg.errors.LockNotAvailable):
             raise
         return lacking_name(error) if lacks_name(error) else ""
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -41,13 +42,13 @@ def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
     try:
         yield
     except DatabaseUnreachableError as error:
-        findings.append(as_error(error))
+        findings.append(replace(as_error(error), unexamined=True))
     except TransientError as error:
         # A run would be retried; a check is not. A lock that is held says nothing about settings.
         locked = isinstance(error.__cause__, psycopg.errors.LockNotAvailable)
         remedy = "run the check again; if it repeats, read the server's log"
         level = Level.WARNING if locked else Level.ERROR
-        findings.append(Finding(level, error.problem, remedy))
+        findings.append(Finding(level, error.problem, remedy, unexamined=True))
     except ArSyncError as error:
         findings.append(_refusal(url, error))
     except psycopg.Error as error:

@@ -9,7 +9,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.changed_at import zone_problems
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
-from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error, errors_of
 from ar_sync_pipeline.postgres.checks.named_schemas import compared_schemas
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
@@ -101,7 +101,7 @@ def check_receiver(
         findings += _of_other_catalog(connection, catalog)
         unreadable = list(search_path_findings(connection, "receiver", tables.values()))
         findings += unreadable
-        if not unreadable:
+        if not errors_of(unreadable):
             findings += rows_before_first_load(connection, catalog)
             findings += rows_no_longer_replicated(connection, catalog)
     return sorted_by_level(findings)

@@ -7,7 +7,8 @@ connections and does not answer, the others are still checked, and the whole end
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.masking import require_pseudonym_key
-from ar_sync_pipeline.postgres.checks.findings import Finding, as_error
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -84,10 +85,11 @@ def preflight(
     findings = sorted_by_level(examine_areas(incidents_file(settings), areas, within_seconds))
     return Preflight(
         side_of(settings),
-        findings,
+        _each_once(findings),
         settings.warnings,
         checked[0] if checked else None,
         time.monotonic() - started,
+        frozenset(one.area for one in findings if one.unexamined),
     )
 
 
@@ -101,8 +103,10 @@ def _sender_areas(
         from ar_sync_pipeline.sync.watch.endpoint_check import check_endpoint  # noqa: PLC0415
 
         checked.append(check_endpoint(settings, clock))
-        own = _ask(url, lambda connection: scalar(connection, _CLUSTER))
+        unexamined: list[Finding] = []
+        own = _ask(url, lambda connection: scalar(connection, _CLUSTER), unexamined)
         yield from receiver_as_written(settings, checked[0].checkpoint, checked[0].agreed, own)
+        yield from unexamined
 
     def named(connection: Connection) -> Iterator[Finding]:
         return sent_file_findings(
@@ -156,17 +160,32 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
     }
 
 
-def _ask(url: str, question: Callable[[Connection], Any]) -> Any:  # noqa: ANN401  as it answers
+def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Finding]) -> Any:  # noqa: ANN401  as it answers
     """Return the result of a query to the database; None if it cannot be used.
 
-    The check of the database itself reports the reason.
+    The check of the database itself reports the reason. If it is a matter of time, a note is added
+    to ``unexamined``.
     """
-    answers: list[Any] = []
-    with as_findings(url, []), connect(url, application="check") as connection:
+    failed: list[Finding] = []
+    answer = None
+    with as_findings(url, failed), connect(url, application="check") as connection:
         limit_waits(connection)
-        answers.append(question(connection))
-    return answers[0] if answers else None
+        answer = question(connection)
+    unexamined += (replace(one, level=Level.NOTE) for one in failed if one.unexamined)
+    return answer
 
 
-def _ask_for(url: str, question: Callable[[Connection], Iterable[Finding]]) -> tuple[Finding, ...]:
-    return _ask(url, lambda connection: tuple(question(connection))) or ()
+def _ask_for(url: str, question: Callable[[Connection], Iterable[Finding]]) -> list[Finding]:
+    unexamined: list[Finding] = []
+    found = _ask(url, lambda connection: tuple(question(connection)), unexamined)
+    return [*(found or ()), *unexamined]
+
+
+def _each_once(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings without what keeps one more area from being examined."""
+    problems = [one.problem for one in findings]
+    return tuple(
+        one
+        for before, one in enumerate(findings)
+        if not one.unexamined or one.problem not in problems[:before]
+    )

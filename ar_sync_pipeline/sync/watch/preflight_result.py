@@ -22,6 +22,7 @@ class Preflight:
         unwise: Warnings about the settings.
         link: Steps to a published archive; None at the receiver, or if they did not end.
         seconds: Duration of everything.
+        unexamined: Areas of which something could not be examined now, as during a lock.
     """
 
     side: str
@@ -29,6 +30,7 @@ class Preflight:
     unwise: tuple[str, ...]
     link: EndpointCheck | None
     seconds: float
+    unexamined: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:

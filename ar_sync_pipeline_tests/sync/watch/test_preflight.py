@@ -22,10 +22,15 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.files import FreeSpace
-from ar_sync_pipeline.postgres.checks.findings import Finding
+from ar_sync_pipeline.postgres.checks.findings import Finding, errors_of
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
-from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.settings.model import (
+    ReceiverSettings,
+    SenderSettings,
+    load_receiver_settings,
+    load_sender_settings,
+)
 from ar_sync_pipeline.sync.watch import folder_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.folder_findings import (
@@ -524,6 +529,26 @@ def test_settings_that_the_service_reads_otherwise_are_said(
     assert f"reads AR_SYNC_EMAIL_HOST_PASSWORD in {file} otherwise" in found.problem
     file.write_text('AR_SYNC_EMAIL_HOST=mail\nAR_SYNC_EMAIL_HOST_PASSWORD="pa\\\\ss"\n')
     assert list(secret_findings(settings)) == []
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_areas_that_a_database_keeps_from_being_examined_are_known(
+    deployment: Deployment, side: str
+) -> None:
+    """What was found there before may still be true; the reason is said once."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/nowhere"
+    changes = {f"AR_SYNC_{side.upper()}_DATABASE_URL": nowhere}
+    settings: SenderSettings | ReceiverSettings
+    if side == "sender":
+        settings = load_sender_settings(deployment.sender_environment() | changes)
+        areas = {"database", "catalog", "clock", "media columns", "receiver"}
+    else:
+        settings = load_receiver_settings(deployment.receiver_environment() | changes)
+        areas = {"database", "clock", "sender"}
+    found = preflight(settings, load_catalog(settings.catalog), lambda: datetime.now(UTC))
+    assert found.unexamined == areas
+    assert any("cannot be reached" in one.problem for one in errors_of(found.findings))
+    assert sum("127.0.0.1:1/nowhere" in one.problem for one in found.findings) == 1
 
 
 @pytest.mark.long
