@@ -70,6 +70,9 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 
+# A session of Dagster Pipes that a command may leave unused.
+from dagster._core.pipes.context import build_external_execution_context_data  # isort: skip
+
 # The type that `define_asset_job` returns.
 from dagster._core.definitions.unresolved_asset_job_definition import (  # isort: skip
     UnresolvedAssetJobDefinition as AssetJob,
@@ -124,6 +127,7 @@ __all__ = [
     "UserConfigSchema",
     "WorkerStatus",
     "auto_reexecution_should_retry_run",
+    "build_external_execution_context_data",
     "current_execution_context",
 ]
 

@@ -2,12 +2,14 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.operations.dagster_internals import build_external_execution_context_data
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.postprocess import command_words
 from ar_sync_pipeline.transform.errors import CommandFailedError
@@ -43,7 +45,7 @@ def run_command(
 ) -> Mapping[str, Any]:
     """Run a command to its end; its output is in the logs of the run.
 
-    The command may report metadata by Dagster Pipes (``dagster_pipes.open_dagster_pipes()``).
+    The command may log and report metadata by Dagster Pipes (``dagster_pipes``).
 
     Raises:
         CommandFailedError: It could not be started, had an exit status other than 0, or was
@@ -51,11 +53,7 @@ def run_command(
         TransformRunningError: Another transform works on the receiver's database.
     """
     started = time.monotonic()
-    with dg.open_pipes_session(
-        context=context,
-        context_injector=dg.PipesTempFileContextInjector(),
-        message_reader=dg.PipesTempFileMessageReader(),
-    ) as session:
+    with _pipes_session(context) as session:
         environment = {**os.environ, **session.get_bootstrap_env_vars()}
         status = run_supervised(words, environment, url, timeout_seconds)
     seconds = time.monotonic() - started
@@ -69,7 +67,25 @@ def run_command(
         "exit_status": status,
         "command": words[0],
     }
-    reported = session.get_custom_messages()
-    if reported:
-        metadata["messages"] = dg.MetadataValue.json(list(reported))
+    messages = session.get_custom_messages()
+    if messages:
+        metadata["messages"] = dg.MetadataValue.json(list(messages))
+    for result in session.get_reported_results():
+        if isinstance(result, dg.MaterializeResult):
+            metadata = {**(result.metadata or {}), **metadata}
     return metadata
+
+
+@contextmanager
+def _pipes_session(context: dg.AssetExecutionContext) -> Iterator[dg.PipesSession]:
+    """Open a session of Dagster Pipes for a command that may use it or not.
+
+    ``dg.open_pipes_session`` warns in the log of each run whose command does not use it.
+    """
+    data = build_external_execution_context_data(context, extras=None)
+    handler = dg.PipesMessageHandler(context, dg.PipesTempFileMessageReader())
+    with (
+        dg.PipesTempFileContextInjector().inject_context(data) as injected,
+        handler.handle_messages() as read,
+    ):
+        yield dg.PipesSession(data, handler, injected, read, context)
