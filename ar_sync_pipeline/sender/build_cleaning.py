@@ -8,6 +8,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch
 from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.operations.dagster_internals import ROOT_RUN_ID_TAG
+from ar_sync_pipeline.operations.runs.own_process import is_launched
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.build_folder import check_scratch
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
@@ -58,7 +59,9 @@ def _is_over(
         return None
     return all(
         record.dagster_run.is_finished
-        and not record.dagster_run.is_complete_and_waiting_to_retry
+        and not (
+            record.dagster_run.is_complete_and_waiting_to_retry and is_launched(record.dagster_run)
+        )
         and record.end_time is not None
         and not now - resumed_within < from_epoch(record.end_time) <= now + CLOCK_TOLERANCE
         for record in records

@@ -122,6 +122,8 @@ def test_run_of_a_command_line_is_gone_as_soon_as_its_process_is(tmp_path: Path)
             found = launcher.check_run_worker_health(run)
             process.wait()
             assert launcher.check_run_worker_health(run) == found
+            here(instance)
+            assert newest(instance, run).status is dg.DagsterRunStatus.FAILURE
     finally:
         process.kill()
         process.wait()
@@ -159,6 +161,40 @@ def test_process_is_told_from_others(
     run = here(instance)
     run = run.with_tags({PROCESS_TAG: named(run, **changes)})
     assert launcher.check_run_worker_health(run).status is status
+
+
+def test_next_run_of_a_command_line_fails_those_whose_process_has_ended(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Without a daemon they were "started" for ever, and their build folders stayed."""
+    gone, works, elsewhere = (here(instance) for _ in range(3))
+    instance.add_run_tags(gone.run_id, {PROCESS_TAG: named(gone, started_at="1")})
+    far = named(elsewhere, place="other pid:[1]", started_at="1")
+    instance.add_run_tags(elsewhere.run_id, {PROCESS_TAG: far})
+    others = [works, elsewhere, started(instance), here(instance)]
+    assert newest(instance, gone).status is dg.DagsterRunStatus.FAILURE
+    states = {newest(instance, run).status for run in others}
+    assert states == {dg.DagsterRunStatus.STARTED}
+    (failure,) = instance.all_logs(gone.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert failure.dagster_event is not None
+    assert "has ended" in str(failure.dagster_event.message)
+
+
+def test_run_that_ends_meanwhile_is_not_failed(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process ends after its success is recorded."""
+    run = here(instance)
+
+    def end(*_: object) -> bool:
+        if newest(instance, run).status is dg.DagsterRunStatus.STARTED:
+            succeeded = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name)
+            instance.report_dagster_event(succeeded, run.run_id)
+        return False
+
+    monkeypatch.setattr(own_process, "_exists", end)
+    here(instance)
+    assert newest(instance, run).status is dg.DagsterRunStatus.SUCCESS
 
 
 def test_process_of_another_user_counts_as_there_although_systemd_hides_it(

@@ -19,6 +19,7 @@ from ar_sync_pipeline.settings.model import load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import ScratchMissingError
+from ar_sync_pipeline_tests.alerts.watched import ORIGIN
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 PARTIAL, COMPLETE = ArchiveKind.PARTIAL, ArchiveKind.COMPLETE
@@ -31,12 +32,18 @@ class Sender:
         self.settings = load_sender_settings(deployment.sender_environment())
         self.instance = instance
 
-    def run(self, *, root: str | None = None, retries: bool = False) -> dg.DagsterRun:
+    def run(
+        self, *, root: str | None = None, retries: bool = False, launched: bool = True
+    ) -> dg.DagsterRun:
         tags = {"dagster/will_retry": "true"} if retries else {}
         if root is not None:
             tags |= {"dagster/root_run_id": root, "dagster/parent_run_id": root}
         run: dg.DagsterRun = create_run_for_test(
-            self.instance, "complete_dump", status=dg.DagsterRunStatus.STARTED, tags=tags
+            self.instance,
+            "complete_dump",
+            status=dg.DagsterRunStatus.STARTED,
+            tags=tags,
+            remote_job_origin=ORIGIN if launched else None,
         )
         open_build(self.settings.tmp_bkp_fldr, root or run.run_id)
         return run
@@ -101,6 +108,14 @@ def test_run_whose_retry_is_to_come_keeps_its_folder(sender: Sender) -> None:
     run = sender.run(retries=True)
     sender.instance.report_run_failed(run)
     assert sender.left(COMPLETE, timedelta(hours=2)) == {run.run_id}
+
+
+def test_killed_run_of_a_command_line_is_never_retried_and_its_folder_goes(sender: Sender) -> None:
+    """Dagster writes to it, too, that it will be retried, and no daemon can launch it."""
+    run = sender.run(retries=True, launched=False)
+    sender.instance.report_run_failed(run)
+    assert sender.left(PARTIAL) == {run.run_id}
+    assert sender.left(PARTIAL, timedelta(minutes=61)) == set()
 
 
 def test_retry_at_work_keeps_the_folder_of_the_first_run(sender: Sender) -> None:

@@ -27,7 +27,8 @@ def is_launched(run: dg.DagsterRun) -> bool:
 def name_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Record this process in a tag of its run, unless a launcher knows it.
 
-    An error of Dagster's storage is ignored: the work itself does not need it.
+    Runs like it whose process has ended are failed: perhaps no daemon runs that monitors them. An
+    error of Dagster's storage is ignored: the work itself does not need it.
     """
     if is_launched(run):
         return
@@ -36,6 +37,18 @@ def name_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         _, started_at = _facts(process_id)
         tag = f"{_place()} {process_id} {started_at}"
         instance.add_run_tags(run.run_id, {PROCESS_TAG: tag})
+        _fail_lost_runs(instance)
+
+
+def _fail_lost_runs(instance: dg.DagsterInstance) -> None:
+    started = [dg.DagsterRunStatus.STARTED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=started)):
+        health = health_of_process(run)
+        if health is None or health.status is not WorkerStatus.NOT_FOUND:
+            continue
+        # A process records its success before it ends.
+        if instance.get_runs(dg.RunsFilter(run_ids=[run.run_id], statuses=started)):
+            instance.report_run_failed(run, health.msg)
 
 
 def health_of_process(run: dg.DagsterRun) -> CheckRunHealthResult | None:
