@@ -34,10 +34,10 @@ def uncovered_at(scratch: Path, at: datetime, tables: frozenset[str]) -> frozens
     computed = [one.snapshot_at for one in read_digests(scratch) if one.snapshot_at <= at]
     # A journal of an earlier version has completes and no list of what its partials left out. These
     # count as read, as they did then: otherwise partials would be parked until the next complete.
-    # If the journal is lost, there is no complete either, and nothing is known.
-    begin = min((*computed, *map(_date, completes)), default=None)
-    before = tables if begin is None else frozenset[str]()
-    begin = begin or _START
+    # If the journal is lost, there is no complete either, and nothing is known: when there
+    # is one again, applied or not, a partial before it has carried every table or left it out.
+    before = frozenset[str]() if computed or completes else tables
+    begin = _START
     applied = {_date(a): a.lacking for a in completes if a.state is ReceiptState.APPLIED}
     if at in computed:
         applied.setdefault(at, None)

@@ -52,6 +52,21 @@ def test_tables_are_carried_whole_if_nobody_knows_what_was_covered(
     assert partial.uncovered == ()
 
 
+@pytest.mark.long
+def test_complete_that_never_arrives_covers_nothing_after_the_journal_was_lost(
+    media_sender: MediaSender,
+) -> None:
+    apply(media_sender, media_sender.complete())
+    (media_sender.scratch / SENT_FILE).unlink()
+    assert applied_partial(media_sender).uncovered == ()
+    assert too_large(media_sender, "app_parent").uncovered == ("app_parent",)
+    media_sender.bundled_complete()
+    found = [applied_partial(media_sender).uncovered for _ in range(2)]
+    assert found == [("app_parent",), ("app_parent",)]
+    apply(media_sender, media_sender.complete())
+    assert media_sender.partial().uncovered == ()
+
+
 class TestTableThatWasTooLargeOnce:
     """A partial did not read it, and the receiver lacks what changed until a complete comes."""
 
@@ -144,6 +159,15 @@ class TestWhatTheJournalKnows:
     def test_nothing_is_known_without_a_complete(self, tmp_path: Path) -> None:
         leave_out(tmp_path, 5, "a")
         assert uncovered(tmp_path, 5) == {"a", "b", "c"}
+
+    def test_complete_that_is_only_dumped_covers_nothing(self, tmp_path: Path) -> None:
+        """After a loss of the journal a partial carries all tables whole, and the next one not."""
+        leave_out(tmp_path, 5, made_up=("a", "b", "c"))
+        leave_out(tmp_path, 10, "a")
+        remember_digests(tmp_path, DigestsOf(snapshot_at=at(15), computed_at=at(15)))
+        leave_out(tmp_path, 20, "b")
+        assert [uncovered(tmp_path, minute) for minute in (20, 99)] == [{"a", "b"}, {"a", "b"}]
+        assert uncovered(tmp_path, 15) == set()
 
     def test_partials_that_left_out_the_same_are_one_entry(self, scratch: Path) -> None:
         for minute, names in ((5, "a"), (10, "a"), (15, ""), (20, "a"), (25, "ab")):
