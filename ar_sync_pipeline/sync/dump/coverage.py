@@ -16,9 +16,8 @@ from pathlib import Path
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.lacking import MOST_UNVERIFIED_CHUNKS, Lacking
 from ar_sync_pipeline.spool.receipts import ReceiptState
-from ar_sync_pipeline.sync.dump.journal_of_tables import MOST_UNREAD, read_digests, read_unread
-from ar_sync_pipeline.sync.dump.sender_journal import read_sent
-from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive, UnreadTables
+from ar_sync_pipeline.sync.dump.journal_of_tables import MOST_UNREAD
+from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive, UnreadTables, read_journal
 
 _START = datetime.min.replace(tzinfo=UTC)
 
@@ -29,9 +28,10 @@ def uncovered_at(scratch: Path, at: datetime, tables: frozenset[str]) -> frozens
     Args:
         tables: Replicated tables.
     """
-    sent = read_sent(scratch)
+    journal = read_journal(scratch)
+    sent = (*journal.completes, *journal.archives)
     completes = [a for a in sent if a.kind is ArchiveKind.COMPLETE and _date(a) <= at]
-    computed = [one.snapshot_at for one in read_digests(scratch) if one.snapshot_at <= at]
+    computed = [one.snapshot_at for one in journal.digests if one.snapshot_at <= at]
     # A journal of an earlier version has completes and no list of what its partials left out. These
     # count as read, as they did then: otherwise partials would be parked until the next complete.
     # If the journal is lost, there is no complete either, and nothing is known: when there
@@ -42,7 +42,7 @@ def uncovered_at(scratch: Path, at: datetime, tables: frozenset[str]) -> frozens
     if at in computed:
         applied.setdefault(at, None)
     starts = {a.since.snapshot_at for a in sent if a.since is not None} | {at}
-    partials = _Partials(read_unread(scratch), starts, tables)
+    partials = _Partials(journal.unread, starts, tables)
     for end, unverified in sorted(applied.items(), key=lambda one: one[0]):
         left = partials.uncovered(before, begin, end)
         before = frozenset(name for name in left if _may_be_unverified(unverified, name))
@@ -55,7 +55,7 @@ class _Partials:
     """What the partials left out.
 
     Attributes:
-        unread: Oldest first.
+        unread: Oldest first; if it is `MOST_UNREAD`, not of all.
         starts: Points that the receiver had, so that later partials start from them.
         tables: Replicated tables.
     """

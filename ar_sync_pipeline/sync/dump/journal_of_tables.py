@@ -53,11 +53,6 @@ def remember_unread(scratch: Path, now: UnreadTables) -> None:
         write_journal(scratch, journal.model_copy(update={"unread": tuple(found[-MOST_UNREAD:])}))
 
 
-def read_unread(scratch: Path) -> tuple[UnreadTables, ...]:
-    """Return what the partials did not read, oldest first; if it is `MOST_UNREAD`, not of all."""
-    return read_journal(scratch).unread
-
-
 def _continues(before: UnreadTables, now: UnreadTables) -> bool:
     is_alike = before.names == now.names and not before.made_up and not now.made_up
     return is_alike and before.last_at <= now.last_at
@@ -70,11 +65,6 @@ def remember_digests(scratch: Path, digests: DigestsOf) -> None:
         known = [one for one in journal.digests if one.snapshot_at != digests.snapshot_at]
         kept = (*known, digests)[-_MOST_DIGESTS:]
         write_journal(scratch, journal.model_copy(update={"digests": kept}))
-
-
-def read_digests(scratch: Path) -> tuple[DigestsOf, ...]:
-    """Return when the digests of the last completes were computed, oldest first."""
-    return read_journal(scratch).digests
 
 
 def digests_of(scratch: Path, snapshot_at: datetime) -> DigestsOf | None:

@@ -12,11 +12,15 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.sync.dump.coverage import uncovered_at
 from ar_sync_pipeline.sync.dump.journal_of_tables import (
     MOST_UNREAD,
-    read_unread,
     remember_digests,
     remember_unread,
 )
-from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, DigestsOf, UnreadTables
+from ar_sync_pipeline.sync.dump.sender_journal_file import (
+    SENT_FILE,
+    DigestsOf,
+    UnreadTables,
+    read_journal,
+)
 from ar_sync_pipeline_tests.sync.dump.test_media_lists import apply, said
 from ar_sync_pipeline_tests.sync.fix_differential import late_complete
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
@@ -122,7 +126,7 @@ def test_table_that_is_never_read_stays_uncovered_alone(media_sender: MediaSende
     media_sender.sites.load()
     found = [applied_partial(media_sender).uncovered for _ in range(2)]
     assert found == [("app_parent",), ("app_parent",)]
-    assert len(read_unread(media_sender.scratch)) == 1
+    assert len(read_journal(media_sender.scratch).unread) == 1
 
 
 def test_journal_of_an_earlier_version_does_not_make_every_table_uncovered(
@@ -172,7 +176,7 @@ class TestWhatTheJournalKnows:
     def test_partials_that_left_out_the_same_are_one_entry(self, scratch: Path) -> None:
         for minute, names in ((5, "a"), (10, "a"), (15, ""), (20, "a"), (25, "ab")):
             leave_out(scratch, minute, *names)
-        found = [(one.first_at, one.last_at, one.names) for one in read_unread(scratch)]
+        found = [(one.first_at, one.last_at, one.names) for one in read_journal(scratch).unread]
         assert found == [(at(5), at(20), ("a",)), (at(25), at(25), ("a", "b"))]
 
     def test_table_that_a_partial_carried_whole_is_covered_if_the_receiver_has_it(
