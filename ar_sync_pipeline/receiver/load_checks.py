@@ -21,6 +21,7 @@ from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
+from ar_sync_pipeline.receiver.admission_asset import in_words
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
@@ -165,7 +166,7 @@ def _archives_loaded(
     guarded = any(one.code == DeleteGuardError.code for one in rejected)
     result = _result(
         spec,
-        " ".join(listed([*map(str, rejected)])),
+        in_words(rejected),
         "Every admitted archive is applied.",
         page=_GUARD_PAGE if guarded else None,
         archives_not_applied=len(rejected),
@@ -200,7 +201,7 @@ def _digests_equal(spec: dg.AssetCheckSpec, report: LoadReport) -> dg.AssetCheck
     differing = [r for r in report.refused if r.code == DigestMismatchError.code]
     return _result(
         spec,
-        " ".join(listed([*map(str, differing)])),
+        in_words(differing),
         f"{staged} chunks were written and compared, {unchanged} were equal before."
         + (f" {unverified} come with the next complete." if unverified else ""),
         chunks_compared=staged,

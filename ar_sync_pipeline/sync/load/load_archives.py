@@ -174,7 +174,8 @@ class _Loader:
         plan = at_hand.plan
         self.refused += at_hand.unusable
         for candidate in plan.held_back:
-            self._reject(at_hand.archives[candidate.archive_id], _held_back(at_hand))
+            late = at_hand.archives[candidate.archive_id]
+            self._reject(late, _held_back(late))
         recovered = recovered_archives(self.connection, at_hand)
         loaded = (*recovered, *outcome.loaded)
         applied = [archive.manifest for archive in loaded]
@@ -293,11 +294,10 @@ class _Loader:
         self.refused.append(reject(self._spool, archive, error, self.clock(), verified=True))
 
 
-def _held_back(at_hand: ArchivesAtHand) -> HeldBackError:
-    late = ", ".join(at_hand.names(at_hand.plan.held_back))
+def _held_back(late: SpooledArchive) -> HeldBackError:
     return HeldBackError(
-        f"{late} came late, and a later archive that was applied is no longer in the spool to be"
-        " applied after it",
+        f"{late.name.applied} came late, and a later archive that was applied is no longer in the"
+        " spool to be applied after it",
         remedy="no action is needed: the receiver keeps its newer state, and the next complete"
         " repairs",
     )

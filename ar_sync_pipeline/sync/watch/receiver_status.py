@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,7 @@ from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -41,7 +41,7 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count, each_once
+from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count
 
 
 def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime) -> Status:
@@ -57,7 +57,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         recorded = _recorded(connection, catalog)
     spooled = _spooled(settings, recorded.ledger)
     incidents, low = read_open_incidents(settings), low_disks(settings)
-    parked = [one.problem for one in examine_again(settings, catalog, spooled.parked, now)]
+    parked = examine_again(settings, catalog, spooled.parked, now)
     chain = promised_chain(recorded.ledger, spooled.waiting)
     until = content_until(recorded.ledger, chain)
     lost = [a for a in spooled.quarantined if is_lost(a, recorded.ledger, until)]
@@ -154,7 +154,7 @@ def _spooled(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> _S
 def _backlog(
     recorded: _Recorded,
     spooled: _Spooled,
-    parked: Sequence[str],
+    parked: Sequence[Rejection],
     chain: Chain | None,
     lost: Sequence[SpooledArchive],
     faults: Sequence[str],
@@ -164,7 +164,7 @@ def _backlog(
         gaps=len(chain.gaps) if chain else 0,
         new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
         waiting=len(spooled.waiting),
-        parked=parked,
+        parked=[one.clause for one in parked],
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
@@ -198,7 +198,7 @@ def _overdue_complete(
 def _counts(
     recorded: _Recorded,
     spooled: _Spooled,
-    parked: Sequence[str],
+    parked: Sequence[Rejection],
     lost: Sequence[SpooledArchive],
 ) -> list[StateCount]:
     applied = [one.name for one in recorded.applied]
@@ -208,8 +208,8 @@ def _counts(
         count("waiting", _names(spooled.waiting)),
         count("applied", applied, _not_compared(recorded), earlier=recorded.summarized_applied),
         count("superseded", superseded, earlier=recorded.summarized_superseded),
-        count("parked", _names(spooled.parked), each_once(parked)),
-        count("quarantined", _names(lost), each_once(_problems(lost))),
+        count("parked", _names(spooled.parked), _reasons(parked)),
+        count("quarantined", _names(lost), _reasons(map(Rejection.read, lost))),
         count(
             REPLACED,
             _names(replaced),
@@ -238,5 +238,5 @@ def _names(archives: Sequence[SpooledArchive]) -> list[str]:
     return [archive.name.applied for archive in archives]
 
 
-def _problems(archives: Sequence[SpooledArchive]) -> list[str]:
-    return [Rejection.read(archive).problem for archive in archives]
+def _reasons(rejections: Iterable[Rejection]) -> str:
+    return "; ".join(cause.clause for cause in by_cause(rejections))

@@ -12,6 +12,7 @@ from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_recei
 from ar_sync_pipeline.sync.dump.sender_journal import read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 from ar_sync_pipeline.sync.dump.starting_point import believable, unacknowledged
+from ar_sync_pipeline.sync.rejection import about
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -57,7 +58,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             count(
                 "parked",
                 [parked.archive for parked in reported.parked],
-                each_once(parked.reason for parked in reported.parked),
+                each_once(_reasons(reported)),
             ),
             StateCount(
                 "quarantined",
@@ -109,7 +110,7 @@ def _backlog(
     return Backlog(
         gaps=reported.gaps,
         waiting=len(view.waiting or ()),
-        parked=[parked.reason for parked in reported.parked],
+        parked=_reasons(reported),
         quarantined=reported.quarantined,
         unverified=reported.unverified,
         more_unverified=reported.more_unverified,
@@ -117,6 +118,10 @@ def _backlog(
         is_overtaken=not unreported,
         faults=faults,
     )
+
+
+def _reasons(reported: Checkpoint) -> list[str]:
+    return [about(parked.archive, parked.reason) for parked in reported.parked]
 
 
 def _nothing_newer(unreported: Sequence[SentArchive]) -> str:
