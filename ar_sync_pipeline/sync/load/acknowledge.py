@@ -79,7 +79,8 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     for receipt in receipts.values():
         if not _is_written(spool, receipt, keys):
             write_receipt(spool, receipt, signing_keys=keys)
-    waiting = list_waiting(spool)
+    # A load that was killed after its commit has not renamed all that it has applied.
+    waiting = [archive for archive in list_waiting(spool) if archive.name.applied not in lines]
     promised = promised_chain(ledger, waiting)
     unverified, at = read_unverified(connection), clock()
     _capabilities(settings, connection, at).write(spool, signing_keys=keys)
@@ -177,7 +178,7 @@ def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Rec
         yield from _refusal(archive, ReceiptState.QUARANTINED)
     for archive in list_parked(spool):
         yield from _refusal(archive, ReceiptState.PARKED)
-    for archive in list_applied(spool):
+    for archive in (*list_waiting(spool), *list_applied(spool)):
         line = ledger.get(archive.name.applied)
         if line is not None:
             state = ReceiptState.SUPERSEDED if line.superseded else ReceiptState.APPLIED
