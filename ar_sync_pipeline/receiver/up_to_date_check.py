@@ -41,6 +41,7 @@ from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 _SETTLES = timedelta(minutes=10)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
+_WAITING = re.compile(r"\d+ archives? waits? for the next load(, and )?")
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
@@ -137,8 +138,8 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
         description=_message(lag),
         metadata=_metadata(lag) | _not_applied(site, status),
     )
-    # One more waiting archive is not a new finding.
-    because = re.sub(r"\d+", "", lag.because)
+    # That archives wait, or how many, is not a new finding.
+    because = re.sub(r"\d+", "", _WAITING.sub("", lag.because))
     news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
     if lag.data_until is None:
         return Evaluation(result, news, settles=complete_due_within(site.settings, site.clock()))

@@ -39,7 +39,7 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
     overdue_since,
 )
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
-from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.lag import Backlog, count_newer, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
 from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count
 
@@ -135,15 +135,22 @@ class _Spooled:
 
 
 def _spooled(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> _Spooled:
-    """List the archives; what a restored database does not know waits for the next load."""
+    """List the archives; the ledger, not their names, says which wait for the next load.
+
+    It does not know all applied names if the database was restored, and it knows some waiting ones
+    after a load was killed between its commit and the renaming.
+    """
     spool: Path = settings.remote_bkp_fldr
-    forgotten = unknown_to({line.name for line in ledger}, list_applied(spool))
+    known = {line.name for line in ledger}
     old = other_archives(settings)
     return _Spooled(
         *(
             [*found, *(archive for archive in old if archive.state is state)]
             for found, state in (
-                ([*list_waiting(spool), *forgotten], SpoolState.WAITING),
+                (
+                    unknown_to(known, [*list_waiting(spool), *list_applied(spool)]),
+                    SpoolState.WAITING,
+                ),
                 (list_parked(spool), SpoolState.PARKED),
                 (list_quarantined(spool), SpoolState.QUARANTINED),
             )
@@ -164,6 +171,7 @@ def _backlog(
         gaps=len(chain.gaps) if chain else 0,
         new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
         waiting=len(spooled.waiting),
+        newer=count_newer((a.name for a in spooled.waiting), chain.until if chain else None),
         parked=[one.clause for one in parked],
         quarantined=len(lost),
         unsent=recorded.unsent,
