@@ -167,7 +167,7 @@ def _archives_loaded(
     result = _result(
         spec,
         in_words(rejected),
-        "Every admitted archive is applied.",
+        _all_applied(report),
         page=_GUARD_PAGE if guarded else None,
         archives_not_applied=len(rejected),
         **common_remedy(one.remedy for one in rejected),
@@ -180,6 +180,14 @@ def _archives_loaded(
             result._replace(severity=dg.AssetCheckSeverity.WARN), since, window_minutes
         )
     return result
+
+
+def _all_applied(report: LoadReport) -> str:
+    if not report.vanished:
+        return "Every admitted archive is applied."
+    # `up_to_date` fails until another archive brings what they held.
+    still = "Every admitted archive that is still in the spool is applied."
+    return f"{still} {in_words(report.vanished)}"
 
 
 def _not_reported(spec: dg.AssetCheckSpec, error: SpoolAccessError) -> dg.AssetCheckResult:

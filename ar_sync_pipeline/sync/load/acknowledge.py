@@ -59,6 +59,7 @@ from ar_sync_pipeline.spool.states import (
 )
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, promised_chain
 from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
+from ar_sync_pipeline.sync.load.vanished_archives import forget_archives
 
 # Limits the listed reasons to the maximum size of a checkpoint, at six bytes per character.
 _LONGEST_REASON = 500
@@ -103,6 +104,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     )
     agreed.write(spool, signing_keys=keys)
     clean_receipts(spool, older_than=clock() - REMEMBERED, kept=receipts)
+    forget_archives(settings, ledger, clock())
 
 
 def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:

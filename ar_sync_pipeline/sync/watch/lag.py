@@ -84,6 +84,7 @@ class Backlog:
         new_history: Whether the sender's database is known to be restored or replaced after a gap.
         waiting: Archives in the spool that no load has examined.
         newer: Those of them that bring newer data; without any data, completes.
+        vanished: For each archive that has vanished before it was applied, what to do.
         parked: For each parked archive, its reason.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
@@ -100,6 +101,7 @@ class Backlog:
     new_history: bool = False
     waiting: int = 0
     newer: int = 0
+    vanished: Sequence[str] = ()
     parked: Sequence[str] = ()
     quarantined: int = 0
     unsent: Sequence[str] = ()
@@ -174,6 +176,8 @@ def _causes(backlog: Backlog) -> Iterator[str]:
         yield _waiting(backlog.newer)
     elif backlog.waiting and in_the_way is None:
         yield _waiting(backlog.waiting)
+    if backlog.vanished:
+        yield _first_of(backlog.vanished)
     if in_the_way is not None:
         yield in_the_way
 
@@ -183,11 +187,15 @@ def _waiting(count: int) -> str:
     return f"{count} {wait} for the next load"
 
 
+def _first_of(reasons: Sequence[str]) -> str:
+    first, *others = reasons
+    # At the sender this text comes from the receiver.
+    return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
+
+
 def _in_the_way(backlog: Backlog) -> str | None:
     if backlog.parked:
-        first, *others = backlog.parked
-        # At the sender this text comes from the receiver.
-        return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
+        return _first_of(backlog.parked)
     if backlog.quarantined:
         what = "archive is" if backlog.quarantined == 1 else "archives are"
         return (

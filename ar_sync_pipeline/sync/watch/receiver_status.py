@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
+from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
 from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
@@ -41,7 +42,7 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
 from ar_sync_pipeline.sync.watch.lag import Backlog, count_newer, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count
+from ar_sync_pipeline.sync.watch.status import REPLACED, VANISHED, StateCount, Status, count
 
 
 def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime) -> Status:
@@ -56,6 +57,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     with connect(url, application="status") as connection:
         recorded = _recorded(connection, catalog)
     spooled = _spooled(settings, recorded.ledger)
+    vanished = vanished_archives(settings, recorded.ledger, now)
     incidents, low = read_open_incidents(settings), low_disks(settings)
     parked = examine_again(settings, catalog, spooled.parked, now)
     chain = promised_chain(recorded.ledger, spooled.waiting)
@@ -72,6 +74,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
             recorded,
             spooled,
             parked,
+            vanished,
             chain,
             lost,
             [*overdue_in_words(overdue), *low, *incidents.faults],
@@ -80,7 +83,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     return Status(
         "receiver",
         lag,
-        tuple(_counts(recorded, spooled, parked, lost)),
+        (*_counts(recorded, spooled, parked, lost), *_vanished(vanished)),
         gaps=len(chain.gaps) if chain else 0,
         is_late=lag.minutes_behind is None or lag.minutes_behind > settings.max_lag,
         unsent=recorded.unsent,
@@ -162,6 +165,7 @@ def _backlog(
     recorded: _Recorded,
     spooled: _Spooled,
     parked: Sequence[Rejection],
+    vanished: Sequence[Rejection],
     chain: Chain | None,
     lost: Sequence[SpooledArchive],
     faults: Sequence[str],
@@ -172,6 +176,7 @@ def _backlog(
         new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
         waiting=len(spooled.waiting),
         newer=count_newer((a.name for a in spooled.waiting), chain.until if chain else None),
+        vanished=[f"{one.clause}; {one.remedy}" for one in vanished],
         parked=[one.clause for one in parked],
         quarantined=len(lost),
         unsent=recorded.unsent,
@@ -244,6 +249,11 @@ def _not_compared(recorded: _Recorded) -> str:
 
 def _names(archives: Sequence[SpooledArchive]) -> list[str]:
     return [archive.name.applied for archive in archives]
+
+
+def _vanished(vanished: Sequence[Rejection]) -> Iterator[StateCount]:
+    if vanished:
+        yield count(VANISHED, [one.name for one in vanished], _reasons(vanished))
 
 
 def _reasons(rejections: Iterable[Rejection]) -> str:
