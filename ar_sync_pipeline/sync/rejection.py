@@ -66,17 +66,12 @@ class Rejection:
 
     @property
     def clause(self) -> str:
-        """Problem as a clause that names the archive."""
-        return about(self.name, self.problem)
+        """Problem as a clause that names the archive, which not every error does."""
+        return self.problem if self.name in self.problem else f"{self.name}: {self.problem}"
 
     def __str__(self) -> str:
         """Return one sentence for people: the problem, then the remedy."""
         return f"{self.clause}: {self.remedy}."
-
-
-def about(archive: str, problem: str) -> str:
-    """Return a problem as a clause that names the archive, which not every error does."""
-    return problem if archive in problem else f"{archive}: {problem}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 REFUSED = "the receiver refuses the archive's rows"
 
@@ -49,6 +51,25 @@ def test_refused_archives_are_named_and_their_common_reason_is_said_once(
     assert f"because {names[0]}: {REFUSED}" in str(found.lag)
     assert str(found.lag).endswith(" (and 1 more).")
     assert len(list_parked(sites.spool)) == 2
+
+
+def test_sender_names_parked_archives_and_says_their_common_reason_once(
+    media_sender: MediaSender,
+) -> None:
+    sites = media_sender.sites
+    media_sender.complete()
+    sites.load()
+    sites.at_receiver("ALTER TABLE app_child ADD CONSTRAINT small CHECK (amount < 1000)")
+    names = []
+    for _ in range(2):
+        sites.at_sender("UPDATE app_child SET amount = 5000, changed = now() WHERE id = 7")
+        names.append(media_sender.partial().name.applied)
+    sites.load()
+    found = sender_status(media_sender.settings, sites.clock())
+    (note,) = (one.note for one in found.archives if one.state == "parked")
+    assert note.startswith(f"{names[0]}, {names[1]}: {REFUSED}")
+    assert note.count(REFUSED) == 1
+    assert f"because {names[0]}: {REFUSED}" in str(found.lag)
 
 
 def rejection(name: str, problem: str, remedy: str = "wait") -> Rejection:

@@ -42,7 +42,14 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
 from ar_sync_pipeline.sync.watch.lag import Backlog, count_newer, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import REPLACED, VANISHED, StateCount, Status, count
+from ar_sync_pipeline.sync.watch.status import (
+    REPLACED,
+    VANISHED,
+    StateCount,
+    Status,
+    count,
+    each_once,
+)
 
 
 def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime) -> Status:
@@ -257,4 +264,4 @@ def _vanished(vanished: Sequence[Rejection]) -> Iterator[StateCount]:
 
 
 def _reasons(rejections: Iterable[Rejection]) -> str:
-    return "; ".join(cause.clause for cause in by_cause(rejections))
+    return each_once(cause.clause for cause in by_cause(rejections))

@@ -13,7 +13,7 @@ from ar_sync_pipeline.sync.dump.receiver_view import FINAL, ReceiverView, observ
 from ar_sync_pipeline.sync.dump.sender_journal import read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 from ar_sync_pipeline.sync.dump.starting_point import believable, unacknowledged
-from ar_sync_pipeline.sync.rejection import about
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -60,7 +60,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             count(
                 "parked",
                 [parked.archive for parked in reported.parked],
-                each_once(_reasons(reported)),
+                each_once(cause.clause for cause in by_cause(_parked(reported))),
             ),
             StateCount(
                 "quarantined",
@@ -114,7 +114,7 @@ def _backlog(
         gaps=reported.gaps,
         waiting=len(waiting),
         newer=count_newer(filter(None, map(ArchiveName.parse, waiting)), reached),
-        parked=_reasons(reported),
+        parked=[one.clause for one in _parked(reported)],
         quarantined=reported.quarantined,
         unverified=reported.unverified,
         more_unverified=reported.more_unverified,
@@ -139,8 +139,12 @@ def _waiting(
     return sorted((view.waiting or frozenset()) - applied)
 
 
-def _reasons(reported: Checkpoint) -> list[str]:
-    return [about(parked.archive, parked.reason) for parked in reported.parked]
+def _parked(reported: Checkpoint) -> list[Rejection]:
+    unknown = "it is parked for a reason that is not known"
+    return [
+        Rejection(one.archive, one.reason or unknown, remedy="", code="", waits=True)
+        for one in reported.parked
+    ]
 
 
 def _nothing_newer(unreported: Sequence[SentArchive]) -> str:
