@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import dagster as dg
+import pytest
 
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
 
 
+@pytest.mark.long
 def test_archives_that_begin_to_wait_are_no_new_finding(filled: TwoSites) -> None:
     filled.environ["AR_SYNC_DELETE_GUARD"] = "1"
     base = watermark_of(filled.complete())
