@@ -27,7 +27,7 @@ from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.sync.load.expected_partial import wait_for_partial
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
@@ -184,9 +184,14 @@ def _result(
         spec,
         passed=not wrong,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-        description=" ".join(listed([*map(str, wrong)])) or _PASSING[spec.name],
+        description=in_words(wrong) or _PASSING[spec.name],
         metadata={"archives": len(wrong), **common_remedy(one.remedy for one in wrong)},
     )
+
+
+def in_words(rejections: Sequence[Rejection]) -> str:
+    """Return one sentence for each cause for which archives were rejected."""
+    return " ".join(listed([*map(str, by_cause(rejections))]))
 
 
 def fail_on_refusals(key: dg.AssetKey, refusals: Sequence[Rejection], *checks: str) -> NoReturn:
@@ -201,7 +206,7 @@ def fail_on_refusals(key: dg.AssetKey, refusals: Sequence[Rejection], *checks: s
         Failure: Always.
     """
     raise dg.Failure(
-        description=" ".join(listed([*map(str, refusals)])),
+        description=in_words(refusals),
         metadata={one.name: one.remedy for one in refusals} | explained_by(key, *checks),
         allow_retries=False,
     )

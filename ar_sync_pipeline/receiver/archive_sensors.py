@@ -21,6 +21,7 @@ from ar_sync_pipeline.sync.load.allow import approved_but_parked
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 from ar_sync_pipeline.sync.load.retention import clean_uploads
+from ar_sync_pipeline.sync.load.vanished_archives import remember_archives
 
 ARCHIVES_TAG = "ar_sync/archives"
 _SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
@@ -65,6 +66,7 @@ def archive_sensor(
     ) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
         if kind is ArchiveKind.COMPLETE:
             _remove_abandoned_uploads(site)
+        _remember(site)
         found = _to_load(site, kind)
         early = request_early(context.instance) if request_early and not found else None
         if not found and early is None:
@@ -87,6 +89,12 @@ def _remove_abandoned_uploads(site: ReceiverSite) -> None:
     """Remove what no load removes while a disk that is full of it lets no archive arrive."""
     with suppress(SpoolAccessError):  # a load reports it
         clean_uploads(site.settings, site.clock)
+
+
+def _remember(site: ReceiverSite) -> None:
+    """Remember what is here, because a file that somebody removes leaves no trace."""
+    with suppress(SpoolAccessError):  # a load reports it
+        remember_archives(site.settings, site.clock())
 
 
 def _request(

@@ -21,6 +21,7 @@ from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
+from ar_sync_pipeline.receiver.admission_asset import in_words
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
@@ -165,8 +166,8 @@ def _archives_loaded(
     guarded = any(one.code == DeleteGuardError.code for one in rejected)
     result = _result(
         spec,
-        " ".join(listed([*map(str, rejected)])),
-        "Every admitted archive is applied.",
+        in_words(rejected),
+        _all_applied(report),
         page=_GUARD_PAGE if guarded else None,
         archives_not_applied=len(rejected),
         **common_remedy(one.remedy for one in rejected),
@@ -179,6 +180,14 @@ def _archives_loaded(
             result._replace(severity=dg.AssetCheckSeverity.WARN), since, window_minutes
         )
     return result
+
+
+def _all_applied(report: LoadReport) -> str:
+    if not report.vanished:
+        return "Every admitted archive is applied."
+    # `up_to_date` fails until another archive brings what they held.
+    still = "Every admitted archive that is still in the spool is applied."
+    return f"{still} {in_words(report.vanished)}"
 
 
 def _not_reported(spec: dg.AssetCheckSpec, error: SpoolAccessError) -> dg.AssetCheckResult:
@@ -200,7 +209,7 @@ def _digests_equal(spec: dg.AssetCheckSpec, report: LoadReport) -> dg.AssetCheck
     differing = [r for r in report.refused if r.code == DigestMismatchError.code]
     return _result(
         spec,
-        " ".join(listed([*map(str, differing)])),
+        in_words(differing),
         f"{staged} chunks were written and compared, {unchanged} were equal before."
         + (f" {unverified} come with the next complete." if unverified else ""),
         chunks_compared=staged,

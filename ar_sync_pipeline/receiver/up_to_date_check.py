@@ -3,11 +3,12 @@
 import math
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
@@ -34,13 +35,15 @@ from ar_sync_pipeline.sync.load.media_of_load import recover_by_itself
 from ar_sync_pipeline.sync.watch.arrived_archives import complete_due_within
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
-from ar_sync_pipeline.sync.watch.status import Status
+from ar_sync_pipeline.sync.watch.status import VANISHED, Status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.
 _SETTLES = timedelta(minutes=10)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
+_CLOSES_WITHIN_WINDOWS = 3
+_WAITING = re.compile(r"\d+ archives? waits? for the next load(, and )?")
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
@@ -52,7 +55,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         " old (AR_SYNC_MAX_LAG)",
         remedy="the reason is in the result. Nothing arrives: look at the sender's"
         " `partial_dump` and at `ssh_sftp_checker`. Archives wait: look at the last"
-        " load. One is parked: do what its reason says. DDL at the receiver has"
+        " load. One is parked or has vanished: do what the result says. DDL at the receiver has"
         " changed rows of a table: wait for the sender's next complete. No complete"
         " comes: look at the newest run of the sender's `complete_dump`, and switch"
         " `complete_dump_schedule` on",
@@ -127,7 +130,8 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
     status = receiver_status(site.settings, site.catalog, site.clock())
     lag = status.lag
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
-    wrong = late or lag.ahead or status.unverified or status.overdue_complete
+    other = status.unverified or status.overdue_complete
+    wrong = late or lag.ahead or other or status.count(VANISHED)
     passed = lag.data_until is not None and not wrong
     result = result_for(
         up_to_date_spec(site),
@@ -137,15 +141,23 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
         description=_message(lag),
         metadata=_metadata(lag) | _not_applied(site, status),
     )
-    # One more waiting archive is not a new finding.
-    because = re.sub(r"\d+", "", lag.because)
+    # That archives wait, or how many, is not a new finding.
+    because = re.sub(r"\d+", "", _WAITING.sub("", lag.because))
     news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
-    if lag.data_until is None:
+    if lag.data_until is None and not status.count(VANISHED):
         return Evaluation(result, news, settles=complete_due_within(site.settings, site.clock()))
-    if late and _is_loading(status, site, instance):
+    if late and lag.data_until and _is_loading(status, site, instance):
         late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
         return Evaluation(result, news, late_from + LOAD_MAY_TAKE, LOAD_MAY_TAKE)
-    return Evaluation(result, news, settles=_SETTLES)
+    mail_from = None if late or lag.ahead or other else _mail_of_vanished(status, site)
+    return Evaluation(result, news, mail_from, settles=_SETTLES)
+
+
+def _mail_of_vanished(status: Status, site: ReceiverSite) -> datetime | None:
+    """Return when a vanished archive is mailed: the next partial brings what a partial held."""
+    newest = (ArchiveName.parse(one.newest) for one in status.archives if one.state == VANISHED)
+    windows = _CLOSES_WITHIN_WINDOWS * timedelta(minutes=site.settings.partial_interval)
+    return max((name.snapshot_at + windows for name in newest if name), default=None)
 
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:

@@ -84,9 +84,7 @@ def _decide(
     now: datetime,
 ) -> Decision:
     if not _is_applied(archive, ledger):
-        if archive.state is SpoolState.APPLIED:
-            return Decision(archive, True, "the ledger does not record it as applied")
-        return Decision(archive, True, f"it is {archive.state}, not applied")
+        return Decision(archive, True, _why_not_applied(archive, ledger))
     name = archive.name
     if name.kind is ArchiveKind.COMPLETE and name.snapshot_at == base_at:
         return Decision(archive, True, "it is the newest applied complete")
@@ -98,6 +96,14 @@ def _decide(
     if age <= lifetime:
         return Decision(archive, True, f"it was applied less than {_days(lifetime)} ago")
     return Decision(archive, False, f"it was applied more than {_days(lifetime)} ago")
+
+
+def _why_not_applied(archive: SpooledArchive, ledger: Mapping[ArchiveName, datetime]) -> str:
+    if archive.state is SpoolState.APPLIED:
+        return "the ledger does not record it as applied"
+    if archive.state is SpoolState.WAITING and archive.name in ledger:
+        return "it is applied, and the next load renames it"
+    return f"it is {archive.state}, not applied"
 
 
 def apply_retention(decisions: Sequence[Decision]) -> int:

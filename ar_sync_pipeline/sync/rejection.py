@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY, ArSyncError, RetryPolicy
 from ar_sync_pipeline.merge.errors import UnprovenDeletionError
@@ -15,7 +17,9 @@ from ar_sync_pipeline.spool.lacking import Lacking, LackingTable
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, park, quarantine
 from ar_sync_pipeline.sync.errors import ContentLackingError
-from ar_sync_pipeline.visible_text import visible
+from ar_sync_pipeline.visible_text import listed, visible
+
+_MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,53 @@ class Rejection:
             written.since,
         )
 
+    @property
+    def clause(self) -> str:
+        """Problem as a clause that names the archive, which not every error does."""
+        return self.problem if self.name in self.problem else f"{self.name}: {self.problem}"
+
     def __str__(self) -> str:
         """Return one sentence for people: the problem, then the remedy."""
-        return f"{self.problem}: {self.remedy}."
+        return f"{self.clause}: {self.remedy}."
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason, and the archives that were rejected for it.
+
+    Attributes:
+        names: Names of the archives, in the order in which they were given.
+        problem: What is wrong, about "the archive".
+        clause: What is wrong, with the names of the first archives.
+    """
+
+    names: tuple[str, ...]
+    problem: str
+    remedy: str
+    clause: str
+
+    def __str__(self) -> str:
+        """Return one sentence for people: the problem, then the remedy."""
+        return f"{self.clause}: {self.remedy}."
+
+
+def by_cause(rejections: Iterable[Rejection]) -> list[Cause]:
+    """Return each cause once: many archives may be rejected for the same reason."""
+    found: dict[tuple[str, str], list[Rejection]] = {}
+    for one in rejections:
+        found.setdefault((_of_any_archive(one), one.remedy), []).append(one)
+    return [_cause(problem, remedy, same) for (problem, remedy), same in found.items()]
+
+
+def _of_any_archive(rejection: Rejection) -> str:
+    problem, name = rejection.problem, rejection.name
+    return problem.replace(WAITING_PREFIX + name, name).replace(name, "the archive")
+
+
+def _cause(problem: str, remedy: str, same: Sequence[Rejection]) -> Cause:
+    names = tuple(dict.fromkeys(one.name for one in same))
+    many = f"{', '.join(listed([*names], _MOST_NAMES))}: {problem}"
+    return Cause(names, problem, remedy, many if len(names) > 1 else same[0].clause)
 
 
 def reject(

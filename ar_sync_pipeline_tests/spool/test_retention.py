@@ -68,6 +68,14 @@ def test_d32_archive_that_was_not_loaded_is_never_deleted() -> None:
     ]
 
 
+def test_archive_that_a_killed_load_has_applied_waits_only_to_be_renamed() -> None:
+    waiting, parked = (stored(PARTIAL, 400, s) for s in (SpoolState.WAITING, SpoolState.PARKED))
+    assert reasons([waiting, parked], ledger_of(waiting)) == [
+        (True, "it is applied, and the next load renames it"),
+        (True, "it is parked, not applied"),
+    ]
+
+
 def test_name_alone_does_not_prove_that_an_archive_was_applied() -> None:
     renamed_by_hand = stored(PARTIAL, 400)
     base = stored(COMPLETE, 0)

@@ -37,7 +37,8 @@ from ar_sync_pipeline.sync.dump.sender_endpoint import endpoint
 from ar_sync_pipeline.sync.dump.sender_journal import read_points, read_sent, remember_receipts
 from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 
-_FINAL = frozenset({ReceiptState.APPLIED, ReceiptState.SUPERSEDED})
+FINAL = frozenset({ReceiptState.APPLIED, ReceiptState.SUPERSEDED})
+"""States in which an archive no longer waits."""
 # Reading the receiver only makes a partial smaller; the publication waits for a broken link.
 LIMITS = SessionLimits(silence_seconds=20, whole_seconds=30)
 
@@ -151,7 +152,7 @@ def unsettled(sent: Sequence[SentArchive], checkpoint: Checkpoint | None) -> lis
         or (
             archive.kind is ArchiveKind.COMPLETE
             and (
-                archive.state not in _FINAL
+                archive.state not in FINAL
                 or reached is None
                 or archive.watermark.snapshot_at > reached
             )

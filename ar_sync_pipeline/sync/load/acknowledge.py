@@ -59,6 +59,7 @@ from ar_sync_pipeline.spool.states import (
 )
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, promised_chain
 from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
+from ar_sync_pipeline.sync.load.vanished_archives import forget_archives
 
 # Limits the listed reasons to the maximum size of a checkpoint, at six bytes per character.
 _LONGEST_REASON = 500
@@ -79,7 +80,8 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     for receipt in receipts.values():
         if not _is_written(spool, receipt, keys):
             write_receipt(spool, receipt, signing_keys=keys)
-    waiting = list_waiting(spool)
+    # A load that was killed after its commit has not renamed all that it has applied.
+    waiting = [archive for archive in list_waiting(spool) if archive.name.applied not in lines]
     promised = promised_chain(ledger, waiting)
     unverified, at = read_unverified(connection), clock()
     _capabilities(settings, connection, at).write(spool, signing_keys=keys)
@@ -102,6 +104,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     )
     agreed.write(spool, signing_keys=keys)
     clean_receipts(spool, older_than=clock() - REMEMBERED, kept=receipts)
+    forget_archives(settings, ledger, clock())
 
 
 def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
@@ -177,7 +180,7 @@ def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Rec
         yield from _refusal(archive, ReceiptState.QUARANTINED)
     for archive in list_parked(spool):
         yield from _refusal(archive, ReceiptState.PARKED)
-    for archive in list_applied(spool):
+    for archive in (*list_waiting(spool), *list_applied(spool)):
         line = ledger.get(archive.name.applied)
         if line is not None:
             state = ReceiptState.SUPERSEDED if line.superseded else ReceiptState.APPLIED

@@ -64,6 +64,7 @@ from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_
 from ar_sync_pipeline.sync.load.retention import clean_spool
 from ar_sync_pipeline.sync.load.stage_archives import MediaFolder
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
+from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
 from ar_sync_pipeline.sync.rejection import Rejection, reject
 
 
@@ -81,6 +82,7 @@ class LoadReport:
         gaps_since: Snapshot of the first archive after a gap that no waiting archive closes.
         kept: All archives that match and are now parked, whichever run parked them.
         lost: All quarantined archives whose content no other archive has brought, after the load.
+        vanished: Archives that are gone and whose content no other archive has brought.
         unsent: Tables with rows that the sender's newest complete lacks.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         net: Rows by table that the load as a whole has added, changed and deleted.
@@ -105,6 +107,7 @@ class LoadReport:
     media: MediaRemoval
     left_out: str | None = None
     gaps_since: datetime | None = None
+    vanished: tuple[Rejection, ...] = ()
     unsent: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     obstacle: str | None = None
@@ -174,7 +177,8 @@ class _Loader:
         plan = at_hand.plan
         self.refused += at_hand.unusable
         for candidate in plan.held_back:
-            self._reject(at_hand.archives[candidate.archive_id], _held_back(at_hand))
+            late = at_hand.archives[candidate.archive_id]
+            self._reject(late, _held_back(late))
         recovered = recovered_archives(self.connection, at_hand)
         loaded = (*recovered, *outcome.loaded)
         applied = [archive.manifest for archive in loaded]
@@ -202,6 +206,7 @@ class _Loader:
                 self.settings.receiver_media_allow,
                 count=sum(archive.media_left_out_count for archive in outcome.loaded),
             ),
+            vanished=tuple(vanished_archives(self.settings, ledger, self.clock())),
             unsent=unsent_tables(self.connection, self.catalog),
             unverified=read_unverified(self.connection),
             obstacle=outcome.obstacle,
@@ -293,11 +298,10 @@ class _Loader:
         self.refused.append(reject(self._spool, archive, error, self.clock(), verified=True))
 
 
-def _held_back(at_hand: ArchivesAtHand) -> HeldBackError:
-    late = ", ".join(at_hand.names(at_hand.plan.held_back))
+def _held_back(late: SpooledArchive) -> HeldBackError:
     return HeldBackError(
-        f"{late} came late, and a later archive that was applied is no longer in the spool to be"
-        " applied after it",
+        f"{late.name.applied} came late, and a later archive that was applied is no longer in the"
+        " spool to be applied after it",
         remedy="no action is needed: the receiver keeps its newer state, and the next complete"
         " repairs",
     )

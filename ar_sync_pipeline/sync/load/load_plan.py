@@ -305,8 +305,8 @@ class _Opening:
 
 
 def unknown_to(known: Collection[str], archives: Sequence[SpooledArchive]) -> list[SpooledArchive]:
-    """Return archives with an applied name that are not in the ledger.
+    """Return archives whose names are not in the ledger, which decides, not the names of files.
 
-    The ledger decides: a database that was restored from a backup gets them again.
+    A database that was restored from a backup gets archives with an applied name again.
     """
     return [archive for archive in archives if archive.name.applied not in known]

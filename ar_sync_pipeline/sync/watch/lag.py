@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.sync.load.unverified_tables import unverified_in_words
@@ -82,6 +83,8 @@ class Backlog:
         gaps: Number of known gaps.
         new_history: Whether the sender's database is known to be restored or replaced after a gap.
         waiting: Archives in the spool that no load has examined.
+        newer: Those of them that bring newer data; without any data, completes.
+        vanished: For each archive that has vanished before it was applied, what to do.
         parked: For each parked archive, its reason.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
@@ -97,6 +100,8 @@ class Backlog:
     gaps: int = 0
     new_history: bool = False
     waiting: int = 0
+    newer: int = 0
+    vanished: Sequence[str] = ()
     parked: Sequence[str] = ()
     quarantined: int = 0
     unsent: Sequence[str] = ()
@@ -128,11 +133,18 @@ def explain_lag(
     return Lag(data_until, minutes, because, ahead=ahead)
 
 
+def count_newer(waiting: Iterable[ArchiveName], data_until: datetime | None) -> int:
+    """Return how many waiting archives bring newer data; the first data comes with a complete."""
+    if data_until is None:
+        return sum(name.kind is ArchiveKind.COMPLETE for name in waiting)
+    return sum(name.snapshot_at > data_until for name in waiting)
+
+
 def _reason(
     data_until: datetime | None, now: datetime, interval: timedelta, backlog: Backlog
 ) -> str:
     if data_until is None:
-        found = [_in_the_way(backlog) or "no complete archive has been applied"]
+        found = [*_causes(backlog)] or ["no complete archive has been applied"]
     else:
         is_late = data_until < _end_of_last_window(now - A_WINDOW_NEEDS, interval)
         found = list(_findings(backlog, is_late=is_late))
@@ -143,12 +155,11 @@ def _reason(
 
 def _findings(backlog: Backlog, *, is_late: bool) -> Iterator[str]:
     """Yield why data is late, and what is wrong with it even if it is not."""
-    in_the_way = _in_the_way(backlog)
-    if in_the_way is not None:
-        yield in_the_way
-    if is_late and (in_the_way is None or backlog.is_overtaken):
+    causes = [*_causes(backlog)]
+    yield from causes
+    if is_late and not backlog.newer and (not causes or backlog.is_overtaken):
         yield backlog.nothing_newer
-    if in_the_way is None and (backlog.unsent or backlog.unverified):
+    if not causes and (backlog.unsent or backlog.unverified):
         yield unsent_in_words(backlog.unsent) or unverified_in_words(
             backlog.unverified, backlog.more_unverified
         )
@@ -158,17 +169,38 @@ def _end_of_last_window(now: datetime, interval: timedelta) -> datetime:
     return _EPOCH + (now - _EPOCH) // interval * interval
 
 
+def _causes(backlog: Backlog) -> Iterator[str]:
+    """Yield what the next load brings, before what it cannot bring."""
+    in_the_way = _in_the_way(backlog)
+    if backlog.newer:
+        yield _waiting(backlog.newer)
+    elif backlog.waiting and in_the_way is None:
+        yield _waiting(backlog.waiting)
+    if backlog.vanished:
+        yield _first_of(backlog.vanished)
+    if in_the_way is not None:
+        yield in_the_way
+
+
+def _waiting(count: int) -> str:
+    wait = "archive waits" if count == 1 else "archives wait"
+    return f"{count} {wait} for the next load"
+
+
+def _first_of(reasons: Sequence[str]) -> str:
+    first, *others = reasons
+    # At the sender this text comes from the receiver.
+    return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
+
+
 def _in_the_way(backlog: Backlog) -> str | None:
     if backlog.parked:
-        first, *others = backlog.parked
-        # At the sender this text comes from the receiver.
-        return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
+        return _first_of(backlog.parked)
     if backlog.quarantined:
         what = "archive is" if backlog.quarantined == 1 else "archives are"
-        return f"{backlog.quarantined} {what} in quarantine, and no later one has come for it yet"
+        return (
+            f"{backlog.quarantined} {what} in quarantine, and no later one was applied for it yet"
+        )
     if backlog.gaps:
         return _RESTORED if backlog.new_history else _LOST
-    if backlog.waiting:
-        wait = "archive waits" if backlog.waiting == 1 else "archives wait"
-        return f"{backlog.waiting} {wait} for the next load"
     return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
@@ -14,7 +12,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpoolState, list_parked
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.rejection import by_cause
 
 _MOST_CAUSES = 20
 
@@ -30,12 +28,7 @@ def parked_findings(
         ]
     except ArSyncError:
         return  # the check of the spool reports it
-    causes = Counter(map(_cause, examine_again(settings, catalog, parked, clock())))
-    for (problem, remedy), count in islice(causes.items(), _MOST_CAUSES):
+    for cause in by_cause(examine_again(settings, catalog, parked, clock()))[:_MOST_CAUSES]:
+        count = len(cause.names)
         archives = "1 archive is" if count == 1 else f"{count:,} archives are"
-        yield Finding(Level.WARNING, f"{archives} parked: {problem}", remedy)
-
-
-def _cause(rejection: Rejection) -> tuple[str, str]:
-    """Return problem and remedy, without the archive's name, so that equal ones match."""
-    return rejection.problem.replace(rejection.name, "the archive"), rejection.remedy
+        yield Finding(Level.WARNING, f"{archives} parked: {cause.problem}", cause.remedy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,8 @@ from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -39,9 +40,16 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
     overdue_since,
 )
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
-from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.lag import Backlog, count_newer, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count, each_once
+from ar_sync_pipeline.sync.watch.status import (
+    REPLACED,
+    VANISHED,
+    StateCount,
+    Status,
+    count,
+    each_once,
+)
 
 
 def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime) -> Status:
@@ -56,8 +64,9 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     with connect(url, application="status") as connection:
         recorded = _recorded(connection, catalog)
     spooled = _spooled(settings, recorded.ledger)
+    vanished = vanished_archives(settings, recorded.ledger, now)
     incidents, low = read_open_incidents(settings), low_disks(settings)
-    parked = [one.problem for one in examine_again(settings, catalog, spooled.parked, now)]
+    parked = examine_again(settings, catalog, spooled.parked, now)
     chain = promised_chain(recorded.ledger, spooled.waiting)
     until = content_until(recorded.ledger, chain)
     lost = [a for a in spooled.quarantined if is_lost(a, recorded.ledger, until)]
@@ -72,6 +81,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
             recorded,
             spooled,
             parked,
+            vanished,
             chain,
             lost,
             [*overdue_in_words(overdue), *low, *incidents.faults],
@@ -80,7 +90,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     return Status(
         "receiver",
         lag,
-        tuple(_counts(recorded, spooled, parked, lost)),
+        (*_counts(recorded, spooled, parked, lost), *_vanished(vanished)),
         gaps=len(chain.gaps) if chain else 0,
         is_late=lag.minutes_behind is None or lag.minutes_behind > settings.max_lag,
         unsent=recorded.unsent,
@@ -135,15 +145,22 @@ class _Spooled:
 
 
 def _spooled(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> _Spooled:
-    """List the archives; what a restored database does not know waits for the next load."""
+    """List the archives; the ledger, not their names, says which wait for the next load.
+
+    It does not know all applied names if the database was restored, and it knows some waiting ones
+    after a load was killed between its commit and the renaming.
+    """
     spool: Path = settings.remote_bkp_fldr
-    forgotten = unknown_to({line.name for line in ledger}, list_applied(spool))
+    known = {line.name for line in ledger}
     old = other_archives(settings)
     return _Spooled(
         *(
             [*found, *(archive for archive in old if archive.state is state)]
             for found, state in (
-                ([*list_waiting(spool), *forgotten], SpoolState.WAITING),
+                (
+                    unknown_to(known, [*list_waiting(spool), *list_applied(spool)]),
+                    SpoolState.WAITING,
+                ),
                 (list_parked(spool), SpoolState.PARKED),
                 (list_quarantined(spool), SpoolState.QUARANTINED),
             )
@@ -154,7 +171,8 @@ def _spooled(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> _S
 def _backlog(
     recorded: _Recorded,
     spooled: _Spooled,
-    parked: Sequence[str],
+    parked: Sequence[Rejection],
+    vanished: Sequence[Rejection],
     chain: Chain | None,
     lost: Sequence[SpooledArchive],
     faults: Sequence[str],
@@ -164,7 +182,9 @@ def _backlog(
         gaps=len(chain.gaps) if chain else 0,
         new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
         waiting=len(spooled.waiting),
-        parked=parked,
+        newer=count_newer((a.name for a in spooled.waiting), chain.until if chain else None),
+        vanished=[f"{one.clause}; {one.remedy}" for one in vanished],
+        parked=[one.clause for one in parked],
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
@@ -198,7 +218,7 @@ def _overdue_complete(
 def _counts(
     recorded: _Recorded,
     spooled: _Spooled,
-    parked: Sequence[str],
+    parked: Sequence[Rejection],
     lost: Sequence[SpooledArchive],
 ) -> list[StateCount]:
     applied = [one.name for one in recorded.applied]
@@ -208,8 +228,8 @@ def _counts(
         count("waiting", _names(spooled.waiting)),
         count("applied", applied, _not_compared(recorded), earlier=recorded.summarized_applied),
         count("superseded", superseded, earlier=recorded.summarized_superseded),
-        count("parked", _names(spooled.parked), each_once(parked)),
-        count("quarantined", _names(lost), each_once(_problems(lost))),
+        count("parked", _names(spooled.parked), _reasons(parked)),
+        count("quarantined", _names(lost), _reasons(map(Rejection.read, lost))),
         count(
             REPLACED,
             _names(replaced),
@@ -238,5 +258,10 @@ def _names(archives: Sequence[SpooledArchive]) -> list[str]:
     return [archive.name.applied for archive in archives]
 
 
-def _problems(archives: Sequence[SpooledArchive]) -> list[str]:
-    return [Rejection.read(archive).problem for archive in archives]
+def _vanished(vanished: Sequence[Rejection]) -> Iterator[StateCount]:
+    if vanished:
+        yield count(VANISHED, [one.name for one in vanished], _reasons(vanished))
+
+
+def _reasons(rejections: Iterable[Rejection]) -> str:
+    return each_once(cause.clause for cause in by_cause(rejections))

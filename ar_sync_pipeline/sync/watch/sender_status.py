@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.receipts import REMEMBERED
-from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
+from ar_sync_pipeline.sync.dump.receiver_view import FINAL, ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sender_journal import read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 from ar_sync_pipeline.sync.dump.starting_point import believable, unacknowledged
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -20,7 +22,7 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
     overdue_since,
 )
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
-from ar_sync_pipeline.sync.watch.lag import A_WINDOW_NEEDS, Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.lag import A_WINDOW_NEEDS, Backlog, count_newer, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
 from ar_sync_pipeline.sync.watch.status import StateCount, Status, count, each_once
 
@@ -43,7 +45,8 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     low = low_disks(settings)
     faults = [*overdue_in_words(overdue), *low, *incidents.faults]
     until = reported.reached_at
-    lag = explain_lag(until, now, interval, _backlog(view, reported, dated, late, faults))
+    waiting = _waiting(view, sent, until)
+    lag = explain_lag(until, now, interval, _backlog(view, reported, waiting, dated, late, faults))
     return Status(
         "sender",
         lag,
@@ -53,11 +56,11 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             ),
             count("not acknowledged", [a.name for a in late]),
             *([_not_believed(view.problems)] if view.problems else []),
-            count("waiting", sorted(view.waiting or ())),
+            count("waiting", waiting),
             count(
                 "parked",
                 [parked.archive for parked in reported.parked],
-                each_once(parked.reason for parked in reported.parked),
+                each_once(cause.clause for cause in by_cause(_parked(reported))),
             ),
             StateCount(
                 "quarantined",
@@ -92,6 +95,7 @@ def _reported(view: ReceiverView, now: datetime) -> Checkpoint:
 def _backlog(
     view: ReceiverView,
     reported: Checkpoint,
+    waiting: Sequence[str],
     sent: Sequence[SentArchive],
     late: Sequence[SentArchive],
     faults: list[str],
@@ -108,8 +112,9 @@ def _backlog(
     unreported = [a for a in sent[-1:] if reached is None or a.watermark.snapshot_at > reached]
     return Backlog(
         gaps=reported.gaps,
-        waiting=len(view.waiting or ()),
-        parked=[parked.reason for parked in reported.parked],
+        waiting=len(waiting),
+        newer=count_newer(filter(None, map(ArchiveName.parse, waiting)), reached),
+        parked=[one.clause for one in _parked(reported)],
         quarantined=reported.quarantined,
         unverified=reported.unverified,
         more_unverified=reported.more_unverified,
@@ -117,6 +122,29 @@ def _backlog(
         is_overtaken=not unreported,
         faults=faults,
     )
+
+
+def _waiting(
+    view: ReceiverView, sent: Sequence[SentArchive], reached: datetime | None
+) -> list[str]:
+    """Return what waits in the spool, without what a killed load has applied and not renamed.
+
+    A receipt of what a restored receiver has not applied any more does not count.
+    """
+    applied = {
+        one.name
+        for one in sent
+        if one.state in FINAL and reached is not None and one.watermark.snapshot_at <= reached
+    }
+    return sorted((view.waiting or frozenset()) - applied)
+
+
+def _parked(reported: Checkpoint) -> list[Rejection]:
+    unknown = "it is parked for a reason that is not known"
+    return [
+        Rejection(one.archive, one.reason or unknown, remedy="", code="", waits=True)
+        for one in reported.parked
+    ]
 
 
 def _nothing_newer(unreported: Sequence[SentArchive]) -> str:

@@ -12,7 +12,9 @@ from ar_sync_pipeline.sync.watch.open_incidents import NO_INCIDENTS, OpenInciden
 
 # State of a quarantined archive whose content came with later archives.
 REPLACED = "quarantined, replaced"
-_BAD = frozenset({"parked", "quarantined", "not acknowledged", "not believed"})
+# State of an archive that is gone from the spool and was not applied.
+VANISHED = "vanished"
+_BAD = frozenset({VANISHED, "parked", "quarantined", "not acknowledged", "not believed"})
 
 
 @dataclass(frozen=True)

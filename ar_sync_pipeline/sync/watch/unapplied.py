@@ -22,6 +22,7 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives
+from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.status import REPLACED
@@ -84,7 +85,7 @@ def unapplied_archives(
     """Return every archive that waits, is parked or is quarantined."""
     spool, until = settings.remote_bkp_fldr, content_until(ledger, chain_in(ledger))
     found = [
-        *list_waiting(spool),
+        *unknown_to({line.name for line in ledger}, list_waiting(spool)),
         *list_parked(spool),
         *list_quarantined(spool),
         *(a for a in other_archives(settings) if _is_unapplied(a)),

@@ -12,6 +12,7 @@ import pytest
 import time_machine
 from click.testing import CliRunner, Result
 
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.clock import utc_now
@@ -19,16 +20,21 @@ from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
+from ar_sync_pipeline.spool.states import list_waiting
 from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
-from ar_sync_pipeline.sync.load.acknowledge import report_load_at_work
+from ar_sync_pipeline.sync.load import load_archives
+from ar_sync_pipeline.sync.load.acknowledge import acknowledge_by_hand, report_load_at_work
 from ar_sync_pipeline.sync.watch import disk_space
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
-from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.lag import Backlog, count_newer, explain_lag
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline.sync.watch.status import each_once
+from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_dagster import Deployment
-from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, watermark_of
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -77,6 +83,16 @@ FIVE = timedelta(minutes=5)
         (30, Backlog(quarantined=1, is_overtaken=True), "yet, and no newer archive has arrived."),
         (30, Backlog(gaps=1, faults=["the link is down"]), "next complete, and the link is down."),
         (30, Backlog(waiting=3, unsent=["t"]), "because 3 archives wait for the next load."),
+        # What the next load brings comes before what it cannot bring.
+        *(
+            (minutes, Backlog(waiting=2, newer=1, parked=["X waits"]), sentence)
+            for minutes in (3, 30)
+            for sentence in ["because 1 archive waits for the next load, and X waits."]
+        ),
+        (30, Backlog(waiting=1, newer=1, quarantined=1), "next load, and 1 archive is in quar"),
+        (30, Backlog(waiting=1, newer=1, gaps=1), "next load, and changes are missing, since"),
+        (30, Backlog(waiting=1, newer=1, is_overtaken=True), "waits for the next load."),
+        (30, Backlog(waiting=1, parked=["X waits"]), "because X waits."),
     ],
 )
 def test_lag_is_one_number_and_one_reason(minutes: int, backlog: Backlog, sentence: str) -> None:
@@ -128,6 +144,81 @@ def test_receiver_without_a_complete_says_so() -> None:
 def test_empty_receiver_says_what_keeps_its_first_complete_and_what_else_is_wrong() -> None:
     backlog = Backlog(parked=["X waits"], is_overtaken=True, faults=["1 incident is open"])
     assert explain_lag(None, NOON, FIVE, backlog).because == "X waits, and 1 incident is open"
+
+
+@pytest.mark.parametrize(
+    ("newer", "because"),
+    [(1, "1 archive waits for the next load, and X waits"), (0, "X waits")],
+)
+def test_empty_receiver_waits_for_the_complete_that_the_next_load_brings(
+    newer: int, because: str
+) -> None:
+    backlog = Backlog(waiting=2, newer=newer, parked=["X waits"])
+    assert explain_lag(None, NOON, FIVE, backlog).because == because
+
+
+def test_partials_are_newer_than_data_and_only_completes_than_none() -> None:
+    names = [ArchiveName(kind, NOON) for kind in ArchiveKind]
+    assert [count_newer(names, until) for until in (None, NOON - FIVE, NOON)] == [1, 2, 0]
+
+
+def test_partial_that_waits_is_why_data_is_late_and_not_a_parked_complete(
+    filled: TwoSites,
+) -> None:
+    """The complete is kept by the delete guard, and the loads of partials were killed so far."""
+    filled.environ["AR_SYNC_DELETE_GUARD"] = "1"
+    base = watermark_of(filled.complete())
+    filled.load()
+    filled.at_sender("DELETE FROM app_child WHERE id > 100")
+    complete = filled.complete(base).name.removeprefix("NEW_")
+    filled.load()
+    filled.partial(recent_window(), since=base)
+    later = filled.clock() + timedelta(minutes=20)
+    because = receiver_status(filled.settings, filled.catalog, later).lag.because
+    assert because.startswith(
+        f"1 archive waits for the next load, and {complete} is kept from loading"
+    )
+    filled.load()
+    because = receiver_status(filled.settings, filled.catalog, filled.clock()).lag.because
+    assert because.startswith(f"{complete} is kept from loading")
+
+
+class Killed(BaseException):
+    """Ends a load as a signal does."""
+
+
+def load_killed_after_its_commit(sites: TwoSites, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(load_archives, "mark_applied", killed)
+        with pytest.raises(Killed):
+            sites.load()
+
+
+def test_what_a_killed_load_has_applied_does_not_wait_too(
+    media_sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The load was killed between its commit and the renaming of the archives."""
+    sites = media_sender.sites
+    media_sender.complete()
+    sites.load()
+    media_sender.partial()
+    load_killed_after_its_commit(sites, monkeypatch)
+    assert len(list_waiting(sites.spool)) == 1
+    found = receiver_status(sites.settings, sites.catalog, sites.clock())
+    assert (found.count("waiting"), found.count("applied")) == (0, 2)
+    assert found.lag.because == "that was the last window, all is well"
+    assert view_ledger(sites.settings).unapplied == ()
+    assert acknowledge_by_hand(sites.settings, sites.clock)
+    checkpoint = Checkpoint.read(sites.spool, signing_keys=())
+    assert checkpoint is not None
+    assert checkpoint.waiting == 0
+    there = sender_status(media_sender.settings, sites.clock())
+    assert (there.count("waiting"), there.count("not acknowledged")) == (0, 0)
+    assert len(sites.load().loaded) == 1, "the next load renames and reports it"
+    assert list_waiting(sites.spool) == []
 
 
 def status(environment: dict[str, str], *words: str) -> Result:

@@ -1,0 +1,131 @@
+"""Reasons of rejected archives name the archives that they are about, and are said once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+import pytest
+
+from ar_sync_pipeline.operations.asset_keys import admitted_key
+from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver.admission_asset import fail_on_refusals
+from ar_sync_pipeline.receiver.load_checks import load_check_results
+from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.load.load_archives import LoadReport
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
+
+REFUSED = "the receiver refuses the archive's rows"
+
+
+@pytest.fixture
+def refused(filled: TwoSites) -> tuple[TwoSites, LoadReport, list[str]]:
+    """Two partials whose rows a constraint of the receiver refuses, the report, and their names."""
+    since = watermark_of(filled.complete())
+    filled.load()
+    filled.at_receiver("ALTER TABLE app_child ADD CONSTRAINT small CHECK (amount < 1000)")
+    names = []
+    for _ in range(2):
+        filled.at_sender("UPDATE app_child SET amount = 5000, changed = now() WHERE id = 7")
+        names.append(filled.partial(recent_window(), since=since).name.removeprefix("NEW_"))
+    return filled, filled.load(), names
+
+
+def test_refused_archives_are_named_and_their_common_reason_is_said_once(
+    refused: tuple[TwoSites, LoadReport, list[str]],
+) -> None:
+    sites, report, names = refused
+    loaded = next(iter(load_check_results(report, 5, ALONE)))
+    with pytest.raises(dg.Failure) as failed:
+        fail_on_refusals(admitted_key(ALONE), report.refused)
+    found = receiver_status(sites.settings, sites.catalog, sites.clock())
+    (note,) = (one.note for one in found.archives if one.state == "parked")
+    for text in (loaded.description, failed.value.description, note):
+        assert text is not None
+        assert text.startswith(f"{names[0]}, {names[1]}: {REFUSED}")
+        assert text.count(REFUSED) == 1
+    assert f"because {names[0]}: {REFUSED}" in str(found.lag)
+    assert str(found.lag).endswith(" (and 1 more).")
+    assert len(list_parked(sites.spool)) == 2
+
+
+def test_sender_names_parked_archives_and_says_their_common_reason_once(
+    media_sender: MediaSender,
+) -> None:
+    sites = media_sender.sites
+    media_sender.complete()
+    sites.load()
+    sites.at_receiver("ALTER TABLE app_child ADD CONSTRAINT small CHECK (amount < 1000)")
+    names = []
+    for _ in range(2):
+        sites.at_sender("UPDATE app_child SET amount = 5000, changed = now() WHERE id = 7")
+        names.append(media_sender.partial().name.applied)
+    sites.load()
+    found = sender_status(media_sender.settings, sites.clock())
+    (note,) = (one.note for one in found.archives if one.state == "parked")
+    assert note.startswith(f"{names[0]}, {names[1]}: {REFUSED}")
+    assert note.count(REFUSED) == 1
+    assert f"because {names[0]}: {REFUSED}" in str(found.lag)
+
+
+def rejection(name: str, problem: str, remedy: str = "wait") -> Rejection:
+    return Rejection(name, problem, remedy, "some-code", waits=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([("a.tar", "waits")], ["a.tar: waits: wait."]),
+        ([("a.tar", "a.tar waits")], ["a.tar waits: wait."]),
+        (
+            [("a.tar", "NEW_a.tar waits"), ("b.tar", "NEW_b.tar waits")],
+            ["a.tar, b.tar: the archive waits: wait."],
+        ),
+        (
+            [("a.tar", "waits"), ("b.tar", "is bad"), ("c.tar", "waits")],
+            ["a.tar, c.tar: waits: wait.", "b.tar: is bad: wait."],
+        ),
+        ([("a.tar", "waits")] * 2, ["a.tar: waits: wait."]),
+        (
+            [(f"{n}.tar", "waits") for n in "abcde"],
+            ["a.tar, b.tar, c.tar, and 2 more: waits: wait."],
+        ),
+    ],
+)
+def test_each_cause_is_one_sentence(found: Sequence[tuple[str, str]], said: list[str]) -> None:
+    assert [str(one) for one in by_cause(rejection(*one) for one in found)] == said
+
+
+def test_other_remedies_are_other_causes() -> None:
+    found = [
+        rejection("a.tar", "a.tar waits", "allow a.tar"),
+        rejection("b.tar", "b.tar waits", "allow b.tar"),
+    ]
+    assert [str(one) for one in by_cause(found)] == [
+        "a.tar waits: allow a.tar.",
+        "b.tar waits: allow b.tar.",
+    ]
+
+
+def test_late_archives_do_not_each_say_the_names_of_all(filled: TwoSites) -> None:
+    """One sentence with all names, once for each of them, was the error of such a run."""
+    filled.complete()
+    filled.load()
+    late = []
+    for number in range(2):
+        filled.at_sender(f"UPDATE app_child SET amount = {number}, changed = now() WHERE id = 1")
+        path = filled.partial(recent_window(), since=None)
+        late.append(path.rename(path.with_name(path.name + ".on-its-way")))
+    last = filled.partial(recent_window(), since=None)
+    filled.load()
+    last.with_name(last.name.removeprefix("NEW_")).unlink()
+    for path in late:
+        path.rename(path.with_name(path.name.removesuffix(".on-its-way")))
+    report = filled.load()
+    (cause,) = by_cause(report.refused)
+    assert cause.problem.startswith("the archive came late, and a later archive")
+    assert len(cause.names) == 2
