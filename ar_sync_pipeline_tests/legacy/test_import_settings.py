@@ -567,3 +567,13 @@ def test_every_variable_of_the_table_is_one_of_its_side() -> None:
         assert rule.sender is None or rule.sender in known["sender"]
         assert rule.receiver is None or rule.receiver in known["receiver"]
     assert NEW.keys() <= known["sender"].keys() | known["receiver"].keys()
+
+
+@pytest.mark.filterwarnings("always")
+def test_line_of_a_password_with_a_backslash_is_not_shown_by_a_warning_of_python(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    file = tmp_path / "settings.py"
+    file.write_text("EMAIL_HOST = 'mail'\nEMAIL_HOST_PASSWORD = 'pa\\d.ss'\n")
+    assert import_settings([], of_sender=[file]).sides["sender"]
+    assert not recwarn.list
