@@ -32,7 +32,7 @@ def grants(side: str, file: Path | None, as_json: bool) -> None:
     grants and revokes until the rights are exactly these, and warns of grants by others. This
     command itself uses no database. The role is the one in AR_SYNC_SENDER_DATABASE_URL or
     AR_SYNC_RECEIVER_DATABASE_URL, else ar_sync_sender or ar_sync_receiver. The psql options
-    -v role=..., -v new_tables=on, -v bypassrls=on (sender) and -v suppress=off (receiver) are
+    -v role=..., -v new_tables=on, -v bypassrls=on and -v suppress=off (receiver) are
     explained by comments in the output.
 
     Exit codes: 0 printed; 2 an invalid call or catalog.

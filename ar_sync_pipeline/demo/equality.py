@@ -7,8 +7,8 @@ key, are compared in parallel, so memory does not grow with a table.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -178,13 +178,18 @@ def _compare_table(
     first: str | None = None
     # Without the table, or without its key, the receiver has no rows to compare.
     readable = bool(received) and received.keys() >= set(key)
-    received_rows = _stream(receiver, query) if readable else iter(())
-    for finding, row_key in _walk(_stream(sender, query), received_rows):
-        counts["sender"] += finding != "extra"
-        counts["receiver"] += finding != "missing"
-        if finding != "same":
-            counts[finding] += 1
-            first = first or row_key
+    with ExitStack() as streams:
+        # A stream that an error leaves open keeps its session locked, also for its end.
+        sent_rows, received_rows = (
+            streams.enter_context(closing(_stream(connection, query))) if wanted else iter(())
+            for connection, wanted in ((sender, True), (receiver, readable))
+        )
+        for finding, row_key in _walk(sent_rows, received_rows):
+            counts["sender"] += finding != "extra"
+            counts["receiver"] += finding != "missing"
+            if finding != "same":
+                counts[finding] += 1
+                first = first or row_key
     return TableComparison(
         table=table.label,
         sender_rows=counts["sender"],
@@ -261,7 +266,7 @@ def _row_digests(table: _Table, columns: Sequence[str], key: Sequence[str]) -> s
 
 def _stream(
     connection: psycopg.Connection[TupleRow], query: sql.Composed
-) -> Iterator[tuple[str, str]]:
+) -> Generator[tuple[str, str]]:
     with connection.cursor() as cursor, cursor.copy(query) as copy:
         yield from copy.rows()
 

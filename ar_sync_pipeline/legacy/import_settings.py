@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -146,22 +147,37 @@ def _values(paths: Sequence[Path]) -> PythonValues:
             schedule = found.value
             if isinstance(schedule, str):
                 schedule = " ".join(schedule.split())
-            values.put(replace(found, value=schedule), job)
+            values.put(_with_earlier(values.find(job), replace(found, value=schedule)), job)
     return values
+
+
+def _with_earlier(earlier: Found | None, found: Found) -> Found:
+    """Return one schedule, or all of a job that has several: they need one expression."""
+    if earlier is None or earlier.value == found.value:
+        return found
+    schedules = [*(earlier.value if isinstance(earlier.value, list) else [earlier.value])]
+    return replace(
+        found,
+        value=[*schedules, found.value],
+        origin=f"{earlier.origin}, {found.origin}",
+        conditional=earlier.conditional or found.conditional,
+    )
 
 
 def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
     model = SenderSettings if side == "sender" else ReceiverSettings
     other = values["receiver" if side == "sender" else "sender"]
+    in_order = {False: (values[side], other), True: (values["sender"], values["receiver"])}
     rules = {getattr(rule, side): rule for rule in old.RULES}
     interval = _interval(
         values[side].names.get(old.PARTIAL.old) or other.names.get(old.PARTIAL.old)
     )
     for variable in variables(model).values():
         rule = rules.get(variable.name)
-        found = _find(rule, values[side], other) if rule else None
+        found = _find(rule, *in_order[rule.of_sender]) if rule else None
         if rule is not None and found is not None:
-            yield _imported(side, rule, found, interval, secret=rule is old.PASSWORD)
+            imported = _imported(side, rule, found, interval, secret=rule is old.PASSWORD)
+            yield replace(imported, notes=(*imported.notes, *_unlike(rule, found, other)))
         elif variable.name in old.NEW:
             note = f"New: {old.NEW[variable.name]}."
             yield Imported(variable.name, None, secret=False, notes=(note,))
@@ -170,9 +186,15 @@ def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
             yield Imported(variable.name, None, secret=False, notes=(why,))
 
 
-def _find(rule: old.Rule, own: PythonValues, other: PythonValues) -> Found | None:
-    """Return the value of an old setting in the files of its side, or of the other one."""
-    first, second = (other, own) if rule.of_sender else (own, other)
+def _unlike(rule: old.Rule, found: Found, other: PythonValues) -> Iterator[str]:
+    """Yield a note if the other server has another value of a setting that both need alike."""
+    there = other.find(*rule.place) if rule is old.TIME else None
+    if there is not None and there.value != found.value:
+        yield f"The other server has {there.value} ({there.origin}), and both need the same."
+
+
+def _find(rule: old.Rule, first: PythonValues, second: PythonValues) -> Found | None:
+    """Return the value of an old setting in the first files, or, if it is shared, in the second."""
     found = first.find(*rule.place)
     return second.find(*rule.place) if found is None and rule.shared else found
 
@@ -256,10 +278,19 @@ def _url(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN4
 
 
 def _admins(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
-    addresses = [admin if isinstance(admin, str) else admin[1] for admin in value]
-    if not all("@" in address for address in addresses):
+    return ",".join(_address(one if isinstance(one, str) else one[1]) for one in value), ""
+
+
+def _sender_address(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
+    return _address(value), ""
+
+
+def _address(text: str) -> str:
+    """Return the address of ``Name <address>``."""
+    address = parseaddr(text)[1]
+    if "@" not in address:
         raise ValueError
-    return ",".join(addresses), ""
+    return address
 
 
 _Conversion = Callable[[Any, str, int], tuple[str, str]]
@@ -269,6 +300,7 @@ _CONVERSIONS: dict[old.Rule, _Conversion] = {
     old.PARTIAL: _partial,
     old.DATABASE_URL: _url,
     old.ADMINS: _admins,
+    old.SERVER_EMAIL: _sender_address,
 }
 
 
@@ -281,6 +313,8 @@ def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:
     known = {rule.old for rule in old.RULES}
     for side in SIDES:
         for name, found in _old_names(values[side]):
+            if name == old.SSL and found.value is False:
+                continue
             if name in old.NO_COUNTERPART:
                 yield f"{name} ({found.origin}): {old.NO_COUNTERPART[name]}"
             elif name.startswith(_OF_OLD_SYSTEM) and name not in known:

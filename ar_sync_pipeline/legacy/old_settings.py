@@ -19,7 +19,7 @@ class Rule:
         receiver: Variable at the receiver; None: not used there.
         changed: What is different now; empty if nothing.
         shared: Whether the file of one server sets it for both.
-        of_sender: Whether the receiver's value is that of the old sender, if that is known.
+        of_sender: Whether both sides take the old sender's value, if that is known.
     """
 
     old: str
@@ -86,12 +86,15 @@ _URL_OPTIONS = (
 URL_OPTIONS = frozenset(_URL_OPTIONS.split())
 """OPTIONS that a database URL has too: how libpq finds the server and trusts it."""
 ADMINS = _mail("ADMINS", "addresses only")
+SERVER_EMAIL = _mail("SERVER_EMAIL", "address only")
+SSL = "EMAIL_USE_SSL"
 COMPLETE = Rule(
     f"{JOBS}.complete_dump",
     "AR_SYNC_COMPLETE_CRON",
     "AR_SYNC_COMPLETE_CRON",
     "in AR_SYNC_TIMEZONE",
     shared=True,
+    of_sender=True,
 )
 PARTIAL = Rule(
     f"{JOBS}.partial_dump",
@@ -99,6 +102,7 @@ PARTIAL = Rule(
     "AR_SYNC_PARTIAL_INTERVAL",
     "minutes of a window; they divide an hour",
     shared=True,
+    of_sender=True,
 )
 PASSWORD = _mail("EMAIL_HOST_PASSWORD")
 
@@ -127,6 +131,7 @@ RULES = (
         "AR_SYNC_TIMEZONE",
         "old archives are named in this zone",
         shared=True,
+        of_sender=True,
     ),
     Rule(
         _backups("TMP_BKP_FLDR"),
@@ -154,7 +159,7 @@ RULES = (
         "only applied archives are deleted",
     ),
     ADMINS,
-    _mail("SERVER_EMAIL"),
+    SERVER_EMAIL,
     _mail("EMAIL_HOST"),
     _mail("EMAIL_PORT"),
     _mail("EMAIL_HOST_USER"),
@@ -164,7 +169,7 @@ RULES = (
 
 NO_COUNTERPART = {
     f"{DATABASE}['OPTIONS']['options']": "name a schema in the catalog",
-    "EMAIL_USE_SSL": "set AR_SYNC_EMAIL_PORT=465 instead",
+    SSL: "set AR_SYNC_EMAIL_PORT=465 instead",
     "EMAIL_SUBJECT_PREFIX": "subjects name the side and the incident",
     f"{JOBS}.ssh_sftp_checker": "the job of this name runs once an hour by itself",
     f"{JOBS}.complete_loaddata": "a sensor loads what arrives",

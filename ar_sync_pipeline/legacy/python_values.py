@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import os.path
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -299,7 +300,10 @@ def _parse(path: Path) -> ast.Module:
     try:
         with path.open("rb") as file:
             source = file.read(_LONGEST_BYTES)
-        return ast.parse(source, filename=path.name)
+        with warnings.catch_warnings():
+            # A warning of the parser shows the line, which may have a password.
+            warnings.simplefilter("ignore")
+            return ast.parse(source, filename=path.name)
     except OSError as error:
         raise UnreadableSourceError(
             f"{path} cannot be read ({error.strerror})", remedy="name a readable file"

@@ -125,6 +125,49 @@ def test_settings_of_the_page_are_complete_and_right(tmp_path: Path) -> None:
     load_receiver_settings({name: value or "" for name, value in receiver.items()})
 
 
+def refused_script(server: EmbeddedPostgres, sites: TwoSites, side: str, *, tables: str) -> str:
+    """Run the role script of a side again, and return what it says; it must refuse."""
+    url = getattr(sites, side)
+    done = subprocess.run(
+        [
+            server.binaries.program("psql"),
+            "--no-psqlrc",
+            f"--set=role={unquote(urlsplit(url).username or '')}",
+            f"--set=tables={tables}",
+            f"--file={SCRIPTS / f'{side}_role.sql'}",
+            superuser(url),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+@pytest.mark.parametrize(
+    "owned",
+    ["TABLE public.reports", "SEQUENCE public.numbers", "VIEW public.shown", "SCHEMA dashboards"],
+)
+def test_role_script_refuses_a_role_that_owns_anything(
+    shop: TwoSites, postgres_server: EmbeddedPostgres, side: str, owned: str
+) -> None:
+    """It would take the owner's own rights on it: the application would stand still."""
+    url = superuser(getattr(shop, side))
+    role = psycopg.sql.Identifier(unquote(urlsplit(getattr(shop, side)).username or "")).as_string()
+    what = {"TABLE": "(a int)", "VIEW": "AS SELECT 1"}.get(owned.split(maxsplit=1)[0], "")
+    execute(url, f"CREATE {owned} {what}", f"ALTER {owned} OWNER TO {role}")
+    rights = "SELECT relname, relacl::text FROM pg_class WHERE relname ~ 'shop|rep' ORDER BY 1"
+    before = rows(url, rights)
+    said = refused_script(postgres_server, shop, side, tables="shop_*")
+    kind, name = owned.split()
+    name = "schema dashboards" if kind == "SCHEMA" else name
+    assert f" owns {name}; nothing was changed" in said
+    assert "Give this side a role of its own" in said
+    assert rows(url, rights) == before
+
+
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_role_script_refuses_a_pattern_that_matches_no_table(
     shop: TwoSites, postgres_server: EmbeddedPostgres, side: str
@@ -132,22 +175,9 @@ def test_role_script_refuses_a_pattern_that_matches_no_table(
     url = superuser(getattr(shop, side))
     rights = "SELECT relname, relacl::text FROM pg_class WHERE relname LIKE 'shop%' ORDER BY 1"
     before = rows(url, rights)
-    done = subprocess.run(
-        [
-            postgres_server.binaries.program("psql"),
-            "--no-psqlrc",
-            f"--set=role={unquote(urlsplit(getattr(shop, side)).username or '')}",
-            "--set=tables=shop_*,shp_item*",
-            f"--file={SCRIPTS / f'{side}_role.sql'}",
-            url,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "no table of this database matches 'shp_item*'" in done.stderr
-    assert "nothing was changed" in done.stderr
+    said = refused_script(postgres_server, shop, side, tables="shop_*,shp_item*")
+    assert "no table of this database matches 'shp_item*'" in said
+    assert "nothing was changed" in said
     assert rows(url, rights) == before
 
 

@@ -567,3 +567,47 @@ def test_every_variable_of_the_table_is_one_of_its_side() -> None:
         assert rule.sender is None or rule.sender in known["sender"]
         assert rule.receiver is None or rule.receiver in known["receiver"]
     assert NEW.keys() <= known["sender"].keys() | known["receiver"].keys()
+
+
+@pytest.mark.filterwarnings("always")
+def test_line_of_a_password_with_a_backslash_is_not_shown_by_a_warning_of_python(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    file = tmp_path / "settings.py"
+    file.write_text("EMAIL_HOST = 'mail'\nEMAIL_HOST_PASSWORD = 'pa\\d.ss'\n")
+    assert import_settings([], of_sender=[file]).sides["sender"]
+    assert not recwarn.list
+
+
+def test_several_schedules_of_a_job_are_left_to_the_operator(tmp_path: Path) -> None:
+    job = "AndroidRequestsBackups.jobs.complete_dump"
+    source = f"CRONJOBS = [('30 3 * * *', '{job}'),\n  ('30 15 * * 0', '{job}')]\n"
+    imported = import_settings([], write(tmp_path, old=source))
+    for side in ("sender", "receiver"):
+        (cron,) = (one for one in imported.sides[side] if one.variable == "AR_SYNC_COMPLETE_CRON")
+        assert cron.value is None
+        assert "(old.py:1, old.py:2)" in cron.notes[0]
+    again = source.replace("30 15 * * 0", "30  3 * * *")
+    values = env(import_settings([], write(tmp_path, old=again)), "sender")
+    assert values["AR_SYNC_COMPLETE_CRON"] == "30 3 * * *"
+
+
+def test_a_value_that_both_sides_need_alike_is_told_where_the_old_servers_differ(
+    tmp_path: Path,
+) -> None:
+    sender = write(tmp_path / "sender", backups=SENDER_BACKUPS)
+    receiver = write(tmp_path / "receiver", backups=RECEIVER_BACKUPS.replace("= 5", "= 30"))
+    text = import_settings([], sender, receiver).env("sender", with_secrets=False)
+    assert "The other server has 30 (backups.py:4), and both need the same." in text
+
+
+def test_addresses_are_taken_out_of_names_with_addresses(tmp_path: Path) -> None:
+    source = (
+        "ADMINS = [('Ana', 'Ana <ana@example.org>'), 'bo@example.org']\n"
+        "SERVER_EMAIL = 'TranSapp <root@example.org>'\nEMAIL_USE_SSL = False\n"
+    )
+    imported = import_settings([], write(tmp_path, old=source))
+    values = env(imported, "sender")
+    assert values["AR_SYNC_ADMINS"] == "ana@example.org,bo@example.org"
+    assert values["AR_SYNC_SERVER_EMAIL"] == "root@example.org"
+    assert not any("EMAIL_USE_SSL" in line for line in imported.left_out)

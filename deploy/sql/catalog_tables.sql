@@ -77,6 +77,26 @@ DROP TABLE pg_temp.ar_sync_unmatched;
 \warn 'no table of this database matches' :unmatched 'of `tables`: if it should, run this again when it has one'
 \endif
 
+-- The caller takes away all rights but those of the catalog: an owner would lose those on what it owns.
+SELECT format('DO $owner$ BEGIN RAISE EXCEPTION %L USING HINT = %L; END $owner$',
+              format('role %I owns %s; nothing was changed', :'role',
+                     array_to_string((array_agg(name ORDER BY name))[:5], ', ')
+                     || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END),
+              'Give this side a role of its own, in the URL of its settings or by -v role=...')
+  FROM (SELECT c.oid::regclass::text
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_'
+           AND n.nspname NOT IN ('information_schema', 'ar_sync')
+           AND pg_get_userbyid(c.relowner) = :'role'
+         UNION ALL
+        SELECT format('schema %I', nspname) FROM pg_namespace
+         WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'ar_sync')
+           AND pg_get_userbyid(nspowner) = :'role'
+         UNION ALL
+        SELECT format('database %I', datname) FROM pg_database
+         WHERE datname = :'DBNAME' AND pg_get_userbyid(datdba) = :'role') AS owned (name)
+HAVING count(*) > 0 \gexec
+
 -- The role loses them if the catalog does not name them: another catalog may need them.
 CREATE TEMP TABLE ar_sync_granted AS
 SELECT c.oid

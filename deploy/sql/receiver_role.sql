@@ -21,6 +21,8 @@
 --                                    session_replication_role, so that replicated rows fire no
 --                                    triggers, rules or referential actions; loads check the
 --                                    references themselves. off: they fire
+--   bypassrls   off                  on: the role sees and writes all rows of tables with row level
+--                                    security; without it loads of such a table fail
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -33,6 +35,7 @@ SET search_path = pg_catalog, pg_temp;
 \if :{?exclude} \else \set exclude '' \endif
 \if :{?new_tables} \else \set new_tables off \endif
 \if :{?suppress} \else \set suppress on \endif
+\if :{?bypassrls} \else \set bypassrls off \endif
 
 BEGIN;
 SET LOCAL client_min_messages = warning;
@@ -163,6 +166,8 @@ SELECT CASE WHEN current_setting('server_version_num')::int >= 150000
                              ELSE 'REVOKE SET ON PARAMETER session_replication_role FROM %I' END,
                         :'role') END \gexec
 
+SELECT format('ALTER ROLE %I BYPASSRLS', :'role') WHERE :'bypassrls'::boolean \gexec
+
 -- The product makes its tables there; it becomes the owner of what another role made there before.
 SELECT format('CREATE SCHEMA ar_sync AUTHORIZATION %I', :'role')
  WHERE to_regnamespace('ar_sync') IS NULL \gexec
@@ -181,7 +186,7 @@ SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %s GRANT %s TO %I'
 COMMIT;
 
 -- What others gave it, or PUBLIC has: this file does not take that away.
-SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb
+SELECT r.rolsuper OR (r.rolbypassrls AND NOT :'bypassrls'::boolean) OR r.rolcreaterole OR r.rolcreatedb
        OR r.rolreplication
        OR has_database_privilege(r.oid, :'DBNAME', 'CREATE')
        OR EXISTS (SELECT FROM pg_namespace n

@@ -47,13 +47,6 @@ SELECT format('CREATE ROLE %I LOGIN', :'role')
 
 \ir catalog_tables.sql
 
--- An owner would lose its rights on the tables that it owns.
-SELECT format('DO $owner$ BEGIN RAISE EXCEPTION %L USING HINT = %L; END $owner$',
-              format('role %I owns tables that the sender reads; nothing was changed', :'role'),
-              'Give the sender a role of its own, in AR_SYNC_SENDER_DATABASE_URL or by -v role=...')
- WHERE EXISTS (SELECT FROM ar_sync_tables t JOIN pg_roles r ON r.oid = t.owner
-                WHERE r.rolname = :'role') \gexec
-
 -- What it had before goes first, in every schema.
 SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %1$I FROM %2$I;'
               'REVOKE ALL ON ALL SEQUENCES IN SCHEMA %1$I FROM %2$I;'

@@ -56,7 +56,7 @@ def column_findings(
     for name in rules.exclude:
         column = table.column(name)
         if column is not None and not column.generated:
-            yield from _excluded(connection, table, column)
+            yield from excluded_findings(connection, table, column)
             if was_loaded:
                 yield from values_left(connection, table, column)
     for problem, remedy in mask_conflicts(rules, table):
@@ -64,7 +64,9 @@ def column_findings(
     yield from ruled_constraint_findings(connection, rules, table, receives=True)
 
 
-def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
+def excluded_findings(
+    connection: Connection, table: TableFacts, column: ColumnFacts
+) -> Iterator[Finding]:
     """Yield what prevents new rows from being written without a value of an excluded column."""
     subject = f"column {column.name} of table {table.name}"
     if column.nullable and not column.has_default:
@@ -97,7 +99,7 @@ def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) ->
             sql=f"{text};",
         )
     unique = next((u for u in table.unique_keys if column.name in u.uses), None)
-    if column.has_default and unique is not None and column.sequence is None:
+    if column.has_default and unique is not None and column.has_constant_default:
         yield Finding(
             Level.WARNING,
             f"{subject} is in `exclude` and unique ({unique.name}), and new rows get its default",

@@ -18,15 +18,18 @@ from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.sql_parts import exists
 from ar_sync_pipeline.visible_text import names_in_words
 
-# Tables whose rows are hidden from this role are left out.
-_READABLE = """
+# Rows of the others are hidden from this role.
+_IS_READABLE = """
+has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+AND NOT row_security_active(c.oid)
+"""
+_TABLES = """
 SELECT n.nspname, c.relname
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
-   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-   AND NOT row_security_active(c.oid)
+   AND {}
  ORDER BY n.nspname, c.relname
 """
 
@@ -50,11 +53,21 @@ def tables_with_rows(
     """Return names of the wanted tables that have rows which this role may read."""
     tables = {
         label: sql.Identifier(schema, name)
-        for schema, name in connection.execute(_READABLE).fetchall()
+        for schema, name in connection.execute(_TABLES.format(_IS_READABLE)).fetchall()
         if wanted(label := label_of(schema, name, catalog.schema_name))
     }
     with default_search_path(connection):
         return [label for label, table in tables.items() if exists(connection, table)]
+
+
+def hidden_tables(connection: Connection, catalog: Catalog) -> list[str]:
+    """Return names of replicated tables that have pages, and rows which this role may not read."""
+    condition = f"NOT ({_IS_READABLE}) AND pg_table_size(c.oid) > 0"
+    return [
+        label
+        for schema, name in connection.execute(_TABLES.format(condition)).fetchall()
+        if catalog.replicates(label := label_of(schema, name, catalog.schema_name))
+    ]
 
 
 def unsent_in_words(tables: Sequence[str]) -> str:

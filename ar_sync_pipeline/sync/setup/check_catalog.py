@@ -10,6 +10,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.receiver_checks import lacking_key, missing_table
+from ar_sync_pipeline.postgres.checks.receiver_columns import excluded_findings
 from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.column_masks import other_rules
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -110,15 +111,22 @@ def _rules(url: str, catalog: Catalog, findings: list[Finding], *, alone: bool) 
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += _without_rule(catalog, tables)
         if alone:
-            findings += _values_needed(catalog, tables)
+            findings += _values_needed(connection, catalog, tables)
 
 
-def _values_needed(catalog: Catalog, tables: dict[str, TableFacts]) -> Iterator[Finding]:
+def _values_needed(
+    connection: Connection, catalog: Catalog, tables: dict[str, TableFacts]
+) -> Iterator[Finding]:
     """Yield excluded columns that need a value, which the receiver's are likely to need too."""
     for table in tables.values():
         for name in catalog.rules(table.name).exclude:
             column = table.column(name)
-            if column is None or column.nullable or column.has_default or column.generated:
+            if column is None or column.generated:
+                continue
+            if column.nullable or column.has_default:
+                for found in excluded_findings(connection, table, column):
+                    problem = f"with the sender's definition at the receiver: {found.problem}"
+                    yield Finding(Level.WARNING, problem, found.remedy)
                 continue
             yield Finding(
                 Level.WARNING,

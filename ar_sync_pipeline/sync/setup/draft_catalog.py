@@ -20,7 +20,11 @@ from ar_sync_pipeline.sync.setup.media_choice import endings
 from ar_sync_pipeline.sync.setup.personal_columns import Kind
 from ar_sync_pipeline.sync.setup.personal_rules import JoinedColumns, personal_by_table
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings, examine_sender
-from ar_sync_pipeline.sync.setup.table_choice import is_bookkeeping, why_nameless
+from ar_sync_pipeline.sync.setup.table_choice import (
+    is_bookkeeping,
+    tables_of_extensions,
+    why_nameless,
+)
 from ar_sync_pipeline.sync.watch.database_access import limit_waits
 
 
@@ -50,9 +54,12 @@ def draft_catalog(
 
 
 def _held(receiver_url: str, schema: str) -> dict[str, TableFacts]:
+    """Return the receiver's tables without those of extensions, which nobody else may write."""
     with connect(receiver_url, application="catalog draft") as connection:
         limit_waits(connection)
-        return read_tables(connection, schema, lambda _: True)
+        own = tables_of_extensions(connection)
+        tables = read_tables(connection, schema, lambda _: True)
+        return {label: table for label, table in tables.items() if table.place not in own}
 
 
 def _draft(

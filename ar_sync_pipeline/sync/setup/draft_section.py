@@ -19,6 +19,7 @@ from ar_sync_pipeline.sync.setup.personal_columns import (
 from ar_sync_pipeline.sync.setup.personal_rules import (
     JoinedColumns,
     PersonalRules,
+    needed_columns,
     propose_rules,
 )
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
@@ -52,6 +53,7 @@ def draft_section(
     there = held.get(table.name) if held is not None else None
     if there is not None:
         own += tuple(c.name for c in there.columns if table.column(c.name) is None)
+    times = {changed_at.column, changed_at.local, changed_at.made, changed_at.event}
     proposed = propose_rules(
         table,
         there,
@@ -59,7 +61,7 @@ def draft_section(
         personal,
         withheld=own,
         media=[column.name for column in media],
-        times=(changed_at.column, changed_at.local, changed_at.made, changed_at.event),
+        needed=times | needed_columns(connection, there or table, personal),
     )
     rules: dict[str, Value] = {}
     if changed_at.column is not None:

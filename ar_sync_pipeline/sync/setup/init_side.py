@@ -36,6 +36,7 @@ CATALOG, DRAFT, BUILT_IN = "AR_SYNC_CATALOG", "draft", "android_requests"
 _KEY, _TRANSFORM = "AR_SYNC_PRIVATE_KEY", "AR_SYNC_TRANSFORM"
 _PSEUDONYMS = "AR_SYNC_PSEUDONYM_KEY"
 _PSEUDONYM_KEY_BYTES = 32
+_PORT, _THIS_HOST = "5432", ("", "localhost", "127.0.0.1", "::1")
 _WRITTEN_PSEUDONYM = re.compile(r"""["']pseudonym["']""")
 
 
@@ -46,7 +47,7 @@ class FirstFiles:
     Attributes:
         side: ``sender`` or ``receiver``.
         contents: Text by path.
-        database: Name of the side's database.
+        psql: Command that runs SQL as a superuser in the side's database.
         catalog: Path of the catalog, or ``android_requests``.
         drafted: Whether the catalog is a proposal that must be read.
         new_key: Whether the settings contain a new secret for pseudonyms.
@@ -55,7 +56,7 @@ class FirstFiles:
 
     side: SideName
     contents: Mapping[Path, str]
-    database: str
+    psql: str
     catalog: str
     drafted: bool
     new_key: bool = False
@@ -65,8 +66,11 @@ class FirstFiles:
         """Return the commands to run next, in this order."""
         job = "complete_dump" if self.side == "sender" else "complete_loaddata"
         prefix = f"{self.pair}_" if self.pair else ""
+        folder = next(iter(self.contents)).parent.absolute()
+        # Every command reads the settings of the current folder.
+        there = "" if folder == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
         return (
-            f"ar-sync grants {self.side} | sudo -u postgres psql -d {shlex.quote(self.database)}",
+            f"{there}ar-sync grants {self.side} | {self.psql}",
             "ar-sync check",
             f"dagster job execute -m ar_sync_pipeline.{self.side} -j {prefix}{job}",
         )
@@ -143,10 +147,23 @@ def first_files(
         # Also for rules that are still comments: settings are not written a second time.
         values[_PSEUDONYMS] = secrets.token_hex(_PSEUDONYM_KEY_BYTES)
     url = conninfo_to_dict(values[f"AR_SYNC_{side.upper()}_DATABASE_URL"])
-    database = str(url.get("dbname") or url.get("user") or "DATABASE")
     files = {env: env_text(side, values)} | contents
     taken, is_drafted = values.get(CATALOG, BUILT_IN), bool(contents)
-    return FirstFiles(side, files, database, taken, is_drafted, new_key=new_key, pair=pair)
+    return FirstFiles(side, files, _psql(url), taken, is_drafted, new_key=new_key, pair=pair)
+
+
+def _psql(url: Mapping[str, object]) -> str:
+    """Return the command that runs SQL as a superuser in the database of a URL."""
+    host, port = str(url.get("host") or ""), str(url.get("port") or _PORT)
+    words = ["psql"]
+    if host and host not in _THIS_HOST:
+        words += ["-h", host]
+    if port != _PORT:
+        words += ["-p", port]
+    is_local = host in _THIS_HOST or host.startswith("/")
+    words = ["sudo", "-u", "postgres", *words] if is_local else [*words, "-U", "postgres"]
+    words += ["-d", str(url.get("dbname") or url.get("user") or "DATABASE")]
+    return shlex.join(words)
 
 
 def _refuse_draft_at_the_receiver(side: SideName, catalog: str) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 
 from ar_sync_pipeline.catalog.masks import Mask
 from ar_sync_pipeline.catalog.model import TableRules
+from ar_sync_pipeline.postgres.checks.receiver_columns import excluded_findings
 from ar_sync_pipeline.postgres.column_masks import Family, family_of, mask_conflicts
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.sync.setup.personal_columns import Kind, personal_columns
 
@@ -126,7 +128,7 @@ def propose_rules(
     personal: Mapping[str, Kind],
     withheld: Collection[str],
     media: Collection[str],
-    times: Collection[str | None],
+    needed: Collection[str | None],
 ) -> PersonalRules:
     """Propose a rule for each personal column.
 
@@ -137,7 +139,7 @@ def propose_rules(
         personal: The table's personal columns.
         withheld: Columns that are not sent anyway.
         media: Columns that name media files, which cannot be masked.
-        times: Columns that may become `changed_at`, which cannot be excluded.
+        needed: Columns that cannot be excluded.
     """
     kinds = {name: kind for name, kind in personal.items() if name not in withheld}
     rules = PersonalRules(kinds=kinds)
@@ -156,7 +158,7 @@ def propose_rules(
                 "is joined by a foreign key with a column that can have no rule."
                 f"{null} {_LEAVE_OUT}"
             )
-        elif (column.nullable or column.has_default) and name not in times:
+        elif (column.nullable or column.has_default) and name not in needed:
             rules.exclude.append(name)
         elif name in media:
             rules.kept[name] = f"names media files, which have no mask. {_RELAX}"
@@ -165,6 +167,16 @@ def propose_rules(
         else:
             rules.kept[name] = f"needs a value of the type {column.type}. {_RELAX}"
     return rules
+
+
+def needed_columns(connection: Connection, table: TableFacts, names: Collection[str]) -> set[str]:
+    """Return those of some columns without whose values a table would refuse rows."""
+    return {
+        name
+        for name in names
+        if (column := table.column(name)) is not None
+        and any(excluded_findings(connection, table, column))
+    }
 
 
 def _neighbours(tables: Mapping[str, TableFacts]) -> dict[Place, set[Place]]:

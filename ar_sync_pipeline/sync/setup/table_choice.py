@@ -86,8 +86,7 @@ def choose_tables(
         for label, table in tables.items()
     }
     unsendable = {label: names for label, names in unsendable.items() if names}
-    own = {(schema, name): extension for schema, name, extension in
-           connection.execute(_OF_EXTENSIONS)}  # fmt: skip
+    own = tables_of_extensions(connection)
     excluded: dict[str, str] = {}
     nameless: dict[str, str] = {}
     for label, table in tables.items():
@@ -110,6 +109,12 @@ def choose_tables(
         {label: names for label, names in unsendable.items() if label in replicated},
         frozenset(label for label, table in tables.items() if table.place in own),
     )
+
+
+def tables_of_extensions(connection: Connection) -> dict[tuple[str, str], str]:
+    """Return the extension of each table that one owns, by schema and name."""
+    found = connection.execute(_OF_EXTENSIONS).fetchall()
+    return {(schema, name): extension for schema, name, extension in found}
 
 
 def why_nameless(label: str, table: TableFacts, schema: str) -> str:
@@ -164,23 +169,32 @@ def _reason(schema: str, table: TableFacts, unsendable: tuple[str, ...]) -> str:
 
 
 def _keep_for_oneself(replicated: dict[str, TableFacts], excluded: dict[str, str]) -> None:
-    """Exclude bookkeeping, sessions and tokens, unless a replicated table refers to them."""
-    for label, table in list(replicated.items()):
-        reason = ""
-        if is_bookkeeping(table.relname):
-            reason = "each side's own migrations keep it"
-        elif _SESSIONS.fullmatch(table.relname) and _SESSION_COLUMNS & {
-            column.name for column in table.columns
-        }:
-            reason = "sessions of people who are logged in"
-        elif (key := secret_key(table)) is not None:
-            reason = f"its key {key} looks like a secret, and a key can have no rule"
-        referred = any(
-            key.referenced_table == label
-            for name, other in replicated.items()
-            if name != label
+    """Exclude bookkeeping, sessions and tokens, unless a replicated table refers to them.
+
+    Such tables that only refer to each other are all excluded.
+    """
+    reasons = {label: why for label, table in replicated.items() if (why := _own_reason(table))}
+    while (
+        referred := {
+            key.referenced_table
+            for label, other in replicated.items()
+            if label not in reasons
             for key in other.foreign_keys
-        )
-        if reason and not referred:
-            excluded[label] = reason
-            del replicated[label]
+        }
+        & reasons.keys()
+    ):
+        reasons = {label: why for label, why in reasons.items() if label not in referred}
+    excluded |= reasons
+    for label in reasons:
+        del replicated[label]
+
+
+def _own_reason(table: TableFacts) -> str:
+    """Return why each side keeps a table for itself; empty if it does not."""
+    if is_bookkeeping(table.relname):
+        return "each side's own migrations keep it"
+    names = {column.name for column in table.columns}
+    if _SESSIONS.fullmatch(table.relname) and _SESSION_COLUMNS & names:
+        return "sessions of people who are logged in"
+    key = secret_key(table)
+    return f"its key {key} looks like a secret, and a key can have no rule" if key else ""

@@ -6,7 +6,7 @@ database that it is compared with.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -258,7 +258,7 @@ def _rows(
     masked: Mapping[str, sql.Composable] | None = None,
     *,
     within: sql.Composable | None = None,
-) -> Iterator[Row]:
+) -> Generator[Row]:
     """Return the rows of a table with the sender's values.
 
     Values that the transform has changed in place are read from their copy.

@@ -16,7 +16,6 @@ from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, Sende
 from ar_sync_pipeline.spool.errors import SpoolAccessError, access_to
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.load.intakes import other_archives
-from ar_sync_pipeline.visible_text import visible
 
 _OLD_JOB = re.compile(
     r"AndroidRequestsBackups|android_request_bkps|visualization_backup_(dump|loaddata)"
@@ -32,6 +31,8 @@ _OF_DATABASE = {
     "sslkey": "PGSSLKEY",
     "sslcrl": "PGSSLCRL",
 }
+# The certificates of the machine instead of a file (libpq 16 and newer).
+_OF_THE_MACHINE = "system"
 _WITHOUT_PGPASS = {"PGPASSFILE", "PGPASSWORD"}
 # Folders that systemd's ProtectHome and PrivateTmp hide from a service (systemd.exec(5)).
 _HIDDEN = ("home", "root", "run/user", "tmp", "var/tmp")
@@ -72,7 +73,8 @@ def _files(settings: SenderSettings | ReceiverSettings) -> Iterator[tuple[str, P
     given = conninfo_to_dict(settings.database_url)
     for option, variable in _OF_DATABASE.items():
         file = given.get(option) or os.environ.get(variable)
-        files.append((f"{option} of the database", str(file) if file else None))
+        if file != _OF_THE_MACHINE:
+            files.append((f"{option} of the database", str(file) if file else None))
     files.append(("password file", _default_passfile(given)))
     yield from ((what, Path(file)) for what, file in files if file)
 
@@ -99,7 +101,7 @@ def _cron_lines(root: Path) -> Iterator[Finding]:
         except OSError:
             closed.append(path)
             continue
-        yield from _old_jobs(path, [line for line in lines if not line.lstrip().startswith("#")])
+        yield from _old_jobs(path, lines)
     if closed:
         yield Finding(
             Level.NOTE,
@@ -109,7 +111,8 @@ def _cron_lines(root: Path) -> Iterator[Finding]:
 
 
 def _old_jobs(path: Path, lines: list[str]) -> Iterator[Finding]:
-    old = [line for line in lines if _OLD_JOB.search(line)]
+    jobs = {n: line for n, line in enumerate(lines, 1) if not line.lstrip().startswith("#")}
+    old = {n: found[0] for n, line in jobs.items() if (found := _OLD_JOB.search(line))}
     if old:
         yield Finding(
             Level.WARNING,
@@ -117,7 +120,11 @@ def _old_jobs(path: Path, lines: list[str]) -> Iterator[Finding]:
             "remove the lines, by `manage.py crontab remove` or `crontab -e` of that account,"
             " when this side takes over",
         )
-    unclear = [line for line in lines if line not in old and _DJANGO_JOB.search(line)]
+    unclear = {
+        n: found[0]
+        for n, line in jobs.items()
+        if n not in old and (found := _DJANGO_JOB.search(line))
+    }
     if unclear:
         yield Finding(
             Level.WARNING,
@@ -127,9 +134,11 @@ def _old_jobs(path: Path, lines: list[str]) -> Iterator[Finding]:
         )
 
 
-def _first_of(lines: list[str]) -> str:
-    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
-    return f"{visible(lines[0].strip(), 100)}{more}"
+def _first_of(found: Mapping[int, str]) -> str:
+    """Return where the first line is; the rest of a line may have a password."""
+    number, words = next(iter(found.items()))
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"line {number}: {words}{more}"
 
 
 def _hidden(paths: dict[str, Path], root: Path) -> Iterator[Finding]:

@@ -7,7 +7,8 @@ network. This code is independent of the digests by which loads decide.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -103,7 +104,7 @@ def row_query(
     ).format(row(key or columns), row(columns), source)
 
 
-def read_rows(connection: Connection, query: sql.Composed) -> Iterator[Row]:
+def read_rows(connection: Connection, query: sql.Composed) -> Generator[Row]:
     """Yield the rows of a query of `row_query`, streamed."""
     with connection.cursor() as cursor, cursor.copy(query) as copy:
         for key, digest in copy.rows():
@@ -112,19 +113,24 @@ def read_rows(connection: Connection, query: sql.Composed) -> Iterator[Row]:
 
 def difference(
     table: str,
-    first: Iterator[Row],
-    second: Iterator[Row],
+    first: Generator[Row],
+    second: Generator[Row],
     *,
     columns: tuple[str, ...] = (),
     partial: bool = False,
 ) -> TableDifference:
-    """Compare two sorted streams of rows."""
+    """Compare two sorted streams of rows, and close both.
+
+    A stream that an error of the other left open would keep its session locked: psycopg's end of
+    the transaction would wait for it without end.
+    """
     counts = Counter[Kind]()
     keys: dict[Kind, list[str]] = {kind: [] for kind in _WRONG}
-    for kind, key in _walk(first, second):
-        counts[kind] += 1
-        if kind is not Kind.EQUAL and len(keys[kind]) < MOST_KEYS:
-            keys[kind].append(key.decode("utf-8", "replace")[1:-1])
+    with closing(first), closing(second):
+        for kind, key in _walk(first, second):
+            counts[kind] += 1
+            if kind is not Kind.EQUAL and len(keys[kind]) < MOST_KEYS:
+                keys[kind].append(key.decode("utf-8", "replace")[1:-1])
     named = {kind: tuple(found) for kind, found in keys.items()}
     if partial:
         named[Kind.MORE] = ()

@@ -8,7 +8,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger_tables import nothing_applied
-from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows
+from ar_sync_pipeline.sync.load.unsent_tables import hidden_tables, tables_with_rows
 from ar_sync_pipeline.visible_text import names_in_words
 
 
@@ -26,4 +26,12 @@ def rows_before_first_load(connection: Connection, catalog: Catalog) -> Iterator
             "a copy of the sender's rows needs nothing. Where they are the receiver's own, such as"
             " its users, leave the table out at both sides: remove its section and its name from"
             " `tables`, or, where a pattern matches it, add it to `exclude`",
+        )
+    if hidden := hidden_tables(connection, catalog):
+        yield Finding(
+            Level.WARNING,
+            f"no archive was applied yet, and this role may not read {names_in_words(hidden)}:"
+            " whether the receiver has rows there is not known, and the first complete would change"
+            " or delete those that differ",
+            "check the catalog once with a role that may read these tables",
         )

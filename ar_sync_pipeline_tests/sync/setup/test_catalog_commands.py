@@ -422,3 +422,46 @@ def check(file: Path, sender: str) -> list[str]:
     shown = call("catalog", "check", str(file), AR_SYNC_SENDER_DATABASE_URL=sender)
     assert shown.exit_code == 0
     return shown.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        ("filled", "its type public.filled takes no NULL"),
+        ("text UNIQUE NULLS NOT DISTINCT", "rows without its value may be equal"),
+        ("text UNIQUE DEFAULT 'x'", "new rows get its default"),
+        ("uuid UNIQUE DEFAULT gen_random_uuid()", ""),
+        ("text UNIQUE", ""),
+    ],
+)
+@pytest.mark.parametrize("both", [True, False])
+def test_excluded_column_without_whose_value_rows_are_refused_is_found_at_either_side(
+    database_factory: DatabaseFactory, tmp_path: Path, both: bool, column: str, found: str
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE DOMAIN filled AS text NOT NULL")
+        execute(url, f"CREATE TABLE t (id int PRIMARY KEY, message {column})")
+    (tmp_path / "c.toml").write_text(
+        'name = "x"\ntables = ["t"]\n[table.t]\nexclude = ["message"]\n'
+    )
+    given = {"AR_SYNC_SENDER_DATABASE_URL": sender}
+    given |= {"AR_SYNC_RECEIVER_DATABASE_URL": receiver} if both else {}
+    shown = call("catalog", "check", "c.toml", **given).stdout
+    assert found in shown
+    assert ("exclude" in shown) == bool(found)
+
+
+def test_rows_that_this_role_may_not_read_before_the_first_load_are_said(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE e (id int PRIMARY KEY)")
+    execute(receiver, "INSERT INTO t VALUES (1)")
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t", "e"]\n')
+    # A role that exists everywhere and may read nothing of the application.
+    url = make_conninfo(receiver, options="-c role=pg_signal_backend")
+    given = {"AR_SYNC_SENDER_DATABASE_URL": sender, "AR_SYNC_RECEIVER_DATABASE_URL": url}
+    shown = call("catalog", "check", "c.toml", **given)
+    assert "no archive was applied yet, and this role may not read t:" in shown.stdout

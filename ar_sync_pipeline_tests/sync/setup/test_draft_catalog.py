@@ -519,3 +519,60 @@ def test_draft_needs_no_right_in_the_schemas_of_others(empty_database: str, tmp_
     (section,) = (one for one in draft.sections if one.label == "audit.log")
     assert section.rules["changed_at"] == "updated_at"
     assert "updated_at (index" in section.notes[0]
+
+
+@pytest.mark.parametrize("names", [("access", "refresh"), ("refresh", "access")])
+def test_tables_of_tokens_that_refer_only_to_each_other_are_all_excluded(
+    empty_database: str, names: tuple[str, str]
+) -> None:
+    first, second = (f"{name}_token" for name in names)
+    execute(
+        empty_database,
+        "CREATE TABLE shop_order (id int PRIMARY KEY)",
+        f"CREATE TABLE {first} (token text PRIMARY KEY)",
+        f"CREATE TABLE {second} (token text PRIMARY KEY, origin text REFERENCES {first})",
+    )
+    draft = draft_catalog(empty_database)
+    assert {table.label for table in draft.exclude} == {first, second}
+    execute(empty_database, f"ALTER TABLE shop_order ADD made_by text REFERENCES {first}")
+    assert {table.label for table in draft_catalog(empty_database).exclude} == {second}
+
+
+def test_tables_of_the_receivers_extensions_are_not_for_a_load_to_write(
+    database_factory: DatabaseFactory,
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE TABLE shop_order (id int PRIMARY KEY)")
+    execute(
+        receiver,
+        "CREATE TABLE dashboard (id int PRIMARY KEY)",
+        "CREATE SCHEMA cron",
+        "CREATE TABLE cron.job (id int PRIMARY KEY)",
+        "ALTER EXTENSION plpgsql ADD TABLE cron.job",
+    )
+    draft = draft_catalog(sender, receiver)
+    assert [table.label for table in draft.receiver_tables] == ["dashboard"]
+
+
+UNIQUE = """
+CREATE DOMAIN filled AS text NOT NULL;
+CREATE TABLE customer (id int PRIMARY KEY, phone text, email filled,
+  password varchar(40) UNIQUE NOT NULL DEFAULT '',
+  address text, CONSTRAINT one UNIQUE NULLS NOT DISTINCT (address));
+"""
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_column_without_whose_value_rows_are_refused_is_not_proposed_for_exclusion(
+    database_factory: DatabaseFactory, tmp_path: Path, both: bool
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, UNIQUE)
+    draft = draft_catalog(sender, receiver if both else None)
+    text = uncommented(as_toml(draft), "[table.customer]")
+    rules = load_text(text, tmp_path).rules("customer")
+    assert list(rules.exclude) == ["phone"]
+    assert rules.mask.keys() == {"password", "address"}
+    assert "email: looks personal (contact) and needs a value of the type public.filled" in text

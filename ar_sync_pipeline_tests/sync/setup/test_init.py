@@ -299,3 +299,31 @@ def test_a_sender_without_pseudonyms_gets_no_secret(
     words = ("init", "sender", "--no-input", "--catalog", "../catalog.toml")
     assert call(*words, *flags(sender_values)).exit_code == 0
     assert "AR_SYNC_PSEUDONYM_KEY" not in settings_of(tmp_path / "new")
+
+
+def test_next_commands_run_where_the_settings_are_and_in_the_database_of_the_url(
+    sender_values: dict[str, str], tmp_path: Path
+) -> None:
+    words = ("--no-input", "--catalog", "android_requests", "--json")
+    folder = tmp_path / "else where"
+    folder.mkdir()
+    far = {"AR_SYNC_SENDER_DATABASE_URL": "postgresql://me@db.example.org:5433/shop"}
+    shown = call("init", "sender", *words, "--folder", str(folder), *flags(sender_values | far))
+    first, *_ = json.loads(shown.stdout)["next"]
+    assert first == (
+        f"cd '{folder}' && ar-sync grants sender |"
+        " psql -h db.example.org -p 5433 -U postgres -d shop"
+    )
+    for url, psql in (
+        ("postgresql://me@localhost/shop", "sudo -u postgres psql -d shop"),
+        (
+            "postgresql:///shop?host=/run/pg&port=5434",
+            "sudo -u postgres psql -h /run/pg -p 5434 -d shop",
+        ),
+    ):
+        (folder / ".env").unlink()
+        here = {"AR_SYNC_SENDER_DATABASE_URL": url}
+        shown = call(
+            "init", "sender", *words, "--folder", str(folder), *flags(sender_values | here)
+        )
+        assert json.loads(shown.stdout)["next"][0].endswith(f"| {psql}")

@@ -243,3 +243,15 @@ def test_missing_database_or_file_is_an_error_in_the_call(tmp_path: Path) -> Non
     away = {"AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"}
     shown = CliRunner().invoke(main, ["compare", str(tmp_path / "no.tar")], env=away)
     assert shown.exit_code == 2
+
+
+def test_database_that_fails_while_rows_are_read_is_an_error_at_once(filled: TwoSites) -> None:
+    """And no session is left, which would hold back production's vacuum."""
+    filled.complete()
+    filled.load()
+    # A role that exists everywhere and may read nothing of the application.
+    filled.receiver = make_conninfo(filled.receiver, options="-c role=pg_signal_backend")
+    shown = compare(filled)
+    assert shown.exit_code == 2
+    assert "permission denied" in shown.stderr
+    assert "Traceback" not in shown.output

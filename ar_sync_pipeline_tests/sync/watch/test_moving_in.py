@@ -219,3 +219,27 @@ def test_command_adds_its_findings_to_those_of_the_check(environ: dict[str, str]
         shown = CliRunner().invoke(main, ["check", "--json", *words], env=environ)
         areas[len(words)] = {one["area"] for one in json.loads(shown.stdout)["findings"]}
     assert "moving in" in areas[1] - areas[0]
+
+
+def test_certificates_of_the_machine_are_no_file(
+    sender: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "machine/root"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    url = f"{sender['AR_SYNC_SENDER_DATABASE_URL']}?sslrootcert=system"
+    assert [*of_sender(sender | {"AR_SYNC_SENDER_DATABASE_URL": url}, tmp_path)] == []
+
+
+@pytest.mark.parametrize("job", ["manage.py crontab run 2ee", "run.sh # AndroidRequestsBackups"])
+def test_passwords_in_a_cron_line_are_not_shown(
+    environ: dict[str, str], tmp_path: Path, job: str
+) -> None:
+    crontab = tmp_path / "machine/etc/crontab"
+    crontab.parent.mkdir(parents=True)
+    crontab.write_text(
+        f"# a comment\n*/5 * * * * viz PGPASSWORD=hunter2 /srv/{job} --key=hunter2\n"
+    )
+    (line,) = found(environ)
+    assert "(line 2: " in line
+    assert "hunter2" not in line
