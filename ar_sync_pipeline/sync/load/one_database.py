@@ -9,6 +9,7 @@ receiver has the state of one of them at any time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from ar_sync_pipeline.archive.converted import comes_from_old_system
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -17,6 +18,13 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.chain import Source
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
 from ar_sync_pipeline.sync.load.applied_chain import source_of
+
+ONE_OF_TWO = (
+    "two senders publish into this spool: stop the one that should not (`SELECT system_identifier"
+    " FROM pg_control_system()` in its database tells which one it is), then launch `complete_dump`"
+    " at the other"
+)
+"""Remedy, as the end of a sentence, if two senders have the name that the receiver accepts."""
 
 
 def check_database(manifest: Manifest, ledger: Sequence[AppliedArchive]) -> None:
@@ -55,9 +63,7 @@ def check_source(manifest: Manifest, source: Source | None, archive: str) -> Non
         f"{manifest.name.applied} comes from database {own[1]} of cluster {own[0]}, and {archive},"
         f" whose data the receiver has, from database {source[1]} of cluster {source[0]}",
         remedy="if the sender has moved, launch `complete_dump` there: the complete replaces the"
-        " data of the database before. If not, two senders publish into this spool: stop the one"
-        " that should not (`SELECT system_identifier FROM pg_control_system()` in its database"
-        " tells which one it is), then launch `complete_dump` at the other",
+        f" data of the database before; if not, {ONE_OF_TWO}",
     )
 
 
@@ -75,3 +81,12 @@ def followed_archive(ledger: Sequence[AppliedArchive]) -> AppliedArchive | None:
     if completes:
         return max(completes, key=lambda line: line.snapshot_at)
     return max(applied, key=lambda line: line.applied_at, default=None)
+
+
+def databases_of_completes(ledger: Sequence[AppliedArchive]) -> list[Source]:
+    """Return the databases of the applied completes by snapshot, equal neighbors once."""
+    completes = (
+        line for line in ledger if line.kind is ArchiveKind.COMPLETE and not line.superseded
+    )
+    sources = map(source_of, sorted(completes, key=lambda line: line.snapshot_at))
+    return [source for source, _ in groupby(source for source in sources if source is not None)]

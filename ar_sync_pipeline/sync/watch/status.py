@@ -12,7 +12,9 @@ from ar_sync_pipeline.sync.watch.open_incidents import NO_INCIDENTS, OpenInciden
 
 # State of a quarantined archive whose content came with later archives.
 REPLACED = "quarantined, replaced"
-_BAD = frozenset({"parked", "quarantined", "not acknowledged", "not believed"})
+# Archives that the receiver has of another sender, or of this one before it was restored.
+NEVER_SENT = "never sent"
+_BAD = frozenset({"parked", "quarantined", "not acknowledged", "not believed", NEVER_SENT})
 
 
 @dataclass(frozen=True)
