@@ -40,6 +40,7 @@ class AppliedArchive:
             or replaced; None in the first history.
         unverified_chunks: Chunks that the archive could not verify, as in a receipt; None: there
             are none.
+        cluster, database: Sender's database: system identifier of its cluster, and its name.
     """
 
     archive_id: UUID
@@ -58,6 +59,8 @@ class AppliedArchive:
     manifest_sha256: str | None = None
     history: UUID | None = None
     unverified_chunks: dict[str, Any] | None = None
+    cluster: str | None = None
+    database: str | None = None
 
 
 def read_ledger(connection: Connection) -> list[AppliedArchive]:
@@ -206,7 +209,7 @@ _LINE = """
     (watermark ->> 'timeline')::bigint AS timeline,
     split_part(watermark ->> 'snapshot', ':', 2)::bigint AS xmax,
     (watermark ->> 'lsn')::numeric::bigint AS lsn, manifest_sha256, history,
-    unverified_chunks
+    unverified_chunks, sender ->> 'system_identifier' AS cluster, sender ->> 'database' AS database
 """
 _RECORD = (
     """

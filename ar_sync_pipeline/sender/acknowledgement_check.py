@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, REMEDY
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.standing_check import LOAD_MAY_TAKE
@@ -16,6 +16,7 @@ from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 
 _PAUSE_WINDOWS = 3
+_STOP_ONE = "stop the sender that should not publish here, if there is one; start a complete_dump"
 
 
 def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
@@ -24,10 +25,11 @@ def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
         "acknowledged",
         archive_key(ArchiveKind.PARTIAL, names),
         meaning="The receiver has acknowledged every archive within"
-        " AR_SYNC_ACKNOWLEDGE_WITHIN minutes",
+        " AR_SYNC_ACKNOWLEDGE_WITHIN minutes, and has no archive of another sender",
         remedy="look whether its Dagster daemon runs and whether its loads fail; what the"
         " archives carried is sent again until it answers. It fails too where a"
-        " receipt or the receiver's checkpoint is not believed",
+        " receipt or the receiver's checkpoint is not believed, and where another sender"
+        " publishes into the spool",
         page="not_acknowledged",
     )
 
@@ -42,7 +44,8 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
     )
     if late and start.is_loading:
         found.append("The receiver says that a load is at work.")
-    found += [f"{problem[:1].upper()}{problem[1:]}." for problem in problems]
+    others = [start.never_sent] if start.never_sent else []
+    found += [f"{problem[:1].upper()}{problem[1:]}." for problem in (*problems, *others)]
     return result_for(
         acknowledgement_check_spec(site.names),
         passed=not found,
@@ -51,6 +54,8 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
         metadata={
             "not_acknowledged": len(late),
             "not_believed": len(problems),
+            "never_sent": len(others),
+            **({REMEDY: _STOP_ONE} if others and not late else {}),
             # What is not believed is not heard either: one cause, which other checks find, too.
             **({ERROR: ReceiptError.code} if problems else _mailed_later(start, site)),
         },
@@ -65,7 +70,7 @@ def _mailed_later(start: StartingPoint, site: SenderSite) -> dict[str, Any]:
     archives are sent without a pause, it has hardly passed the limit.
     """
     sent = [archive.sent_at for archive in start.unacknowledged]
-    if not sent:
+    if not sent or start.never_sent:
         return {}
     now, within = site.clock(), timedelta(minutes=site.settings.acknowledge_within)
     pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)

@@ -4,6 +4,7 @@ A partial covers the span from its watermark to its snapshot. Spans that join, s
 base, form the chain. If a span begins after the end of the chain, there is a gap between the two.
 The first archive that covers the gap closes it. Only a complete closes a gap in which the sender's
 database was restored or replaced, since no partial of one history tells what another has changed.
+A partial of another database than the base's is no part of the chain.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 
+Source = tuple[str, str]
+"""The database that an archive comes from: system identifier of its cluster, and its name."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -24,6 +28,7 @@ class Span:
         covers_from: Time from which a partial contains every change; None: unknown, because the
             sender had no watermark to start from (its first run, or a failover).
         new_history: Whether the sender's database was restored or replaced before the archive.
+        source: Database that it comes from; None: the old system's, whatever that is.
     """
 
     archive_id: UUID
@@ -31,6 +36,7 @@ class Span:
     snapshot_at: datetime
     covers_from: datetime | None = None
     new_history: bool = False
+    source: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -122,11 +128,12 @@ def joined(ledger: Iterable[Span]) -> frozenset[UUID]:
 
 def _base_and_later(ledger: Iterable[Span]) -> tuple[Span | None, list[Span]]:
     spans = list(ledger)
-    base = newest(span for span in spans if span.kind is ArchiveKind.COMPLETE)
+    base = newest_complete(spans)
     later = (
         span
         for span in spans
         if span.kind is ArchiveKind.PARTIAL and base and span.snapshot_at > base.snapshot_at
+        if same_source(span.source, base.source)
     )
     return base, sorted(later, key=lambda span: (span.snapshot_at, span.archive_id))
 
@@ -135,6 +142,12 @@ def _joins(span: Span, end: Span) -> bool:
     return span.covers_from is not None and span.covers_from <= end.snapshot_at
 
 
-def newest(spans: Iterable[Span]) -> Span | None:
-    """Return the span with the latest snapshot."""
-    return max(spans, key=lambda span: span.snapshot_at, default=None)
+def same_source(one: Source | None, other: Source | None) -> bool:
+    """Return whether two archives come from one database, as far as known."""
+    return None in (one, other) or one == other
+
+
+def newest_complete(spans: Iterable[Span]) -> Span | None:
+    """Return the complete with the latest snapshot."""
+    completes = (span for span in spans if span.kind is ArchiveKind.COMPLETE)
+    return max(completes, key=lambda span: span.snapshot_at, default=None)

@@ -6,6 +6,8 @@ archives arrive.
 
 A late partial is skipped if the unbroken chain already ends after it: the receiver has all its
 rows, in the same or a newer version, and rows that the sender deleted since would only come back.
+
+Applied partials of another database than the base's are not applied again after it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,14 @@ from datetime import datetime
 from uuid import UUID
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.spool.chain import Span, chain_of, joined, newest
+from ar_sync_pipeline.spool.chain import (
+    Source,
+    Span,
+    chain_of,
+    joined,
+    newest_complete,
+    same_source,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class Candidate:
         waiting: Whether the archive has a waiting name. The ledger may not know an archive with
             an applied name, if the database was restored from a backup.
         covers_from: Time from which a partial contains every change; None: unknown.
+        source: As in `Span`.
     """
 
     archive_id: UUID
@@ -34,6 +44,14 @@ class Candidate:
     snapshot_at: datetime
     waiting: bool = True
     covers_from: datetime | None = None
+    source: Source | None = None
+
+    @property
+    def span(self) -> Span:
+        """The archive as if the ledger recorded it as applied."""
+        return Span(
+            self.archive_id, self.kind, self.snapshot_at, self.covers_from, source=self.source
+        )
 
 
 @dataclass(frozen=True)
@@ -75,8 +93,11 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
     new = tuple(c for c in unknown if c not in covered)
     held_back: list[Candidate] = []
     while True:
-        plan = _restore(new, retained, ledger)
-        back = _goes_back(plan.apply, ledger)
+        base = newest_complete([*ledger, *(c.span for c in new)])
+        source = base.source if base else None
+        again = [c for c in retained if same_source(c.source, source)]
+        plan = _restore(new, again, ledger)
+        back = _goes_back(plan.apply, [s for s in ledger if same_source(s.source, source)])
         if not back:
             return LoadPlan(
                 plan.apply,
@@ -94,7 +115,7 @@ def _restore(
     new: Sequence[Candidate], retained: Sequence[Candidate], ledger: Sequence[Span]
 ) -> LoadPlan:
     """Return the archives that restore the state of the new and the applied archives."""
-    base = newest(span for span in ledger if span.kind is ArchiveKind.COMPLETE)
+    base = newest_complete(ledger)
     base_at = base.snapshot_at if base else None
     new_base = max(
         (c for c in new if c.kind is ArchiveKind.COMPLETE and _later(c, base_at)),
@@ -141,7 +162,7 @@ def _is_covered(candidate: Candidate, whole_until: datetime) -> bool:
 def _after_gap(apply: Sequence[Candidate], ledger: Sequence[Span]) -> frozenset[UUID]:
     spans = {span.archive_id: span for span in ledger}
     for c in apply:
-        spans[c.archive_id] = Span(c.archive_id, c.kind, c.snapshot_at, c.covers_from)
+        spans[c.archive_id] = c.span
     return frozenset(spans) - joined(spans.values())
 
 

@@ -66,8 +66,9 @@ class UnknownArchivesError(TransientError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"{host} has archives of this sender that its journal does not know: the sender was"
-            " restored together with its scratch folder, and the link was down when the dump began",
+            f"{host} has archives of this sender that its journal does not know, and the link was"
+            " down when the dump began: another sender publishes into this spool, or this one was"
+            " restored together with its scratch folder",
             remedy="the archive is not sent; start a complete_dump, which reads the receiver first",
         )
 

@@ -95,8 +95,9 @@ class ReceiverFiles:
             return checkpoint
         self.claimed = point
         self.problems.append(
-            f"the receiver's checkpoint is not believed, because it {problem}: delete"
-            f" {RECEIPTS}/{Checkpoint.FILE} at the receiver, whose next run writes it again, and"
+            f"the receiver's checkpoint is not believed, because it {problem}: if another sender"
+            " publishes into this spool, stop it; if none does, delete"
+            f" {RECEIPTS}/{Checkpoint.FILE} at the receiver, whose next run writes it again; then"
             " start a complete_dump"
         )
         return None

@@ -217,10 +217,18 @@ def own_points(scratch: Path, since: Watermark | None, until: datetime) -> tuple
 def has_unknown(
     scratch: Path, dates: Iterable[datetime], since: Watermark | None, until: datetime
 ) -> bool:
-    """Return whether the receiver has archives that this journal should know and does not.
+    """Return whether the receiver has archives that this journal should know and does not."""
+    return bool(unknown_dates(scratch, dates, since, until))
 
-    This side was then restored, together with its journal. It knows every archive from the oldest
-    one of the last days on; up to ``since`` the receiver's checkpoint tells.
+
+def unknown_dates(
+    scratch: Path, dates: Iterable[datetime], since: Watermark | None, until: datetime
+) -> tuple[datetime, ...]:
+    """Return the receiver's archives that this journal should know and does not, oldest first.
+
+    This side was then restored, together with its journal, or another sender publishes into the
+    spool. The journal knows every archive from the oldest one of the last days on; up to ``since``
+    the receiver's checkpoint tells.
 
     Args:
         dates: Snapshots of the archives that the receiver has.
@@ -229,10 +237,10 @@ def has_unknown(
     journal = read_journal(scratch)
     sent = {archive.watermark.snapshot_at for archive in journal.archives}
     if not sent:
-        return False
+        return ()
     own = sent | {point.snapshot_at for point in journal.announced}
     after = min(sent) if since is None else max(min(sent), since.snapshot_at)
-    return any(after < at <= until and at not in own for at in dates)
+    return tuple(sorted(at for at in dates if after < at <= until and at not in own))
 
 
 def _is_from(point: Watermark, reached: datetime | None) -> bool:

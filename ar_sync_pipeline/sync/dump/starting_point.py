@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
@@ -18,6 +19,7 @@ from ar_sync_pipeline.sync.dump.sender_journal import (
     read_begun,
     read_points,
     read_sent,
+    unknown_dates,
 )
 from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
 from ar_sync_pipeline.sync.dump.table_dump import Reported
@@ -34,6 +36,7 @@ class StartingPoint:
         after: Time of the newest snapshot that was sent, is being dumped, or that the receiver has.
         unacknowledged: Archives that the receiver should have acknowledged by now.
         problems: What the receiver reports and is not accepted, one sentence each.
+        never_sent: What the receiver has and this sender never sent, as a clause; empty: nothing.
         reported: What else it reports, to be compared with the database.
         base: Complete that the next one is compared with; None: it carries everything.
         is_loading: Whether the receiver says that a load is at work.
@@ -44,6 +47,7 @@ class StartingPoint:
     after: datetime | None
     unacknowledged: tuple[SentArchive, ...]
     problems: tuple[str, ...] = ()
+    never_sent: str = ""
     reported: Reported = field(default_factory=Reported)
     base: Base | None = None
     is_loading: bool = False
@@ -75,6 +79,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
         problems=view.problems,
+        never_sent=never_sent_in_words(unknown_archives(settings.tmp_bkp_fldr, view, now)),
         reported=Reported(
             claimed=view.claimed,
             has_unknown=has_unknown(
@@ -86,6 +91,28 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
         if settings.complete_carries is CompleteCarries.CHANGES
         else None,
         is_loading=view.is_loading,
+    )
+
+
+def unknown_archives(scratch: Path, view: ReceiverView, now: datetime) -> tuple[datetime, ...]:
+    """Return the snapshots of the receiver's archives that this sender should know.
+
+    They count until the receiver's checkpoint is later, which a complete ensures, and not only
+    until a partial waits that starts from it.
+    """
+    since = (view.checkpoint.watermark if view.checkpoint else None) or view.held_before
+    return unknown_dates(scratch, view.dates, since, latest_date(view.checkpoint, now))
+
+
+def never_sent_in_words(unknown: Sequence[datetime]) -> str:
+    """Return what the receiver has and this sender never sent, as a clause; empty: nothing."""
+    if not unknown:
+        return ""
+    many = f"{len(unknown)} archives" if len(unknown) > 1 else "an archive"
+    return (
+        f"the receiver has {many} that this sender never sent (the newest is of"
+        f" {unknown[-1]:%Y-%m-%d %H:%M:%S} UTC): another sender publishes into this spool, or this"
+        " one was restored from a backup"
     )
 
 

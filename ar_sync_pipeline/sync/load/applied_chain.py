@@ -10,11 +10,17 @@ from uuid import UUID
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
-from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
+from ar_sync_pipeline.spool.chain import Chain, Source, Span, chain_of
 from ar_sync_pipeline.spool.states import SpooledArchive
 
 # Cron starts the old sender some seconds after the minute, not always the same, and names say them.
 _OLD_SENDER_STARTS_LATE = timedelta(minutes=1)
+
+
+def source_of(line: AppliedArchive) -> Source | None:
+    """Return the database that an applied archive comes from; None: the old system's."""
+    is_old = line.cluster == OLD_SYSTEM.system_identifier
+    return None if is_old else (line.cluster or "", line.database or "")
 
 
 def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
@@ -26,6 +32,7 @@ def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
             line.snapshot_at,
             line.covers_from,
             new_history=line.history == line.archive_id,
+            source=source_of(line),
         )
         for line in ledger
         if not line.superseded

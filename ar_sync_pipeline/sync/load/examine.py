@@ -39,6 +39,7 @@ from ar_sync_pipeline.sync.intake import check_old_system
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until, is_brought
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
+from ar_sync_pipeline.sync.load.one_database import check_database
 
 _MIGRATE_RECEIVER = (
     "migrate the receiver, or the sender if the receiver is ahead of it; the archive is then loaded"
@@ -136,7 +137,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
         ForeignArchiveError: Another sender made it.
         OtherPairError: It is for another pair of servers.
         ArchiveParkedError: It does not match the receiver's schema yet, or comes from the database
-            into which it would be loaded.
+            into which it would be loaded, or from another one than the receiver follows.
         FutureArchiveError: It is dated in the future.
     """
     reader.check_signature(receiver.signing_keys)
@@ -144,6 +145,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     _check_identity(manifest, receiver)
     _check_applied(reader, receiver.ledger)
     check_date(manifest, receiver.histories, receiver.now, reader.written_at)
+    check_database(manifest, receiver.ledger)
     return [] if receiver.has_content_of(manifest.name) else check_schema(manifest, receiver)
 
 

@@ -27,6 +27,7 @@ from ar_sync_pipeline.sync.errors import ArchiveParkedError, ArchiveRefusedError
 from ar_sync_pipeline.sync.load.applied_chain import spans
 from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
 from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
+from ar_sync_pipeline.sync.load.one_database import check_source, source_in
 from ar_sync_pipeline.sync.load.replaced_archives import replaced_archives
 from ar_sync_pipeline.sync.rejection import Rejection
 
@@ -138,7 +139,9 @@ def plan_for(
     histories = Histories(receiver.ledger, opening.manifests, opening.arrived)
     plan, replaced = _plan(histories, opening.candidates, held)
     known = frozenset(span.archive_id for span in held)
-    opening.check_schema_of(c.archive_id for c in plan.apply if c.archive_id not in known)
+    new = [c.archive_id for c in plan.apply if c.archive_id not in known]
+    opening.check_sources_of(new)
+    opening.check_schema_of(new)
     return ArchivesAtHand(
         opening.archives,
         opening.manifests,
@@ -249,6 +252,19 @@ class _Opening:
             # The others are compared with the first one, as if they had come later.
             self.receiver = replace(self.receiver, sender=reader.manifest.sender)
 
+    def check_sources_of(self, archive_ids: Sequence[UUID]) -> None:
+        """Check that new archives come from the database of the first one.
+
+        Raises:
+            ArchiveRefusedError: A partial comes from another one.
+        """
+        for archive_id in archive_ids[1:]:
+            first = self.manifests[archive_ids[0]]
+            try:
+                check_source(self.manifests[archive_id], source_in(first), first.name.applied)
+            except ArchiveParkedError as error:
+                raise ArchiveRefusedError(self.archives[archive_id], error) from error
+
     def check_schema_of(self, archive_ids: Iterable[UUID]) -> None:
         """Check archives that were superseded until another archive was replaced.
 
@@ -300,6 +316,7 @@ class _Opening:
                 manifest.snapshot_at,
                 waiting=archive.state is not SpoolState.APPLIED,
                 covers_from=covers_from(manifest),
+                source=source_in(manifest),
             )
         )
 

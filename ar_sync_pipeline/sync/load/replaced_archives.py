@@ -31,8 +31,7 @@ def replaced_archives(
     overtaken_by = _overtaken_by(histories, held, new)
     overtaken = frozenset[UUID]().union(*overtaken_by.values())
     others = [span for span in held if span.archive_id not in overtaken]
-    spans = [Span(c.archive_id, c.kind, c.snapshot_at, c.covers_from) for c in new]
-    without_gap = joined([*others, *spans])
+    without_gap = joined([*others, *(c.span for c in new)])
     found = (ids for archive_id, ids in overtaken_by.items() if archive_id in without_gap)
     return frozenset[UUID]().union(*found)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import UnsignedArchiveError
-from ar_sync_pipeline.archive.manifest import SenderIdentity
+from ar_sync_pipeline.archive.manifest import SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
@@ -22,6 +22,8 @@ from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem, is_of_old_system
+from ar_sync_pipeline.sync.load.one_database import ONE_OF_TWO, databases_of_completes
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool, newest_manifest
 from ar_sync_pipeline.visible_text import visible
 
@@ -81,14 +83,38 @@ def receiver_as_written(
         return
     known_by_name = agreed is not None and settings.sender_name == agreed.sender_name != ""
     yield Finding(
-        Level.NOTE if known_by_name else Level.ERROR,
+        Level.WARNING if known_by_name else Level.ERROR,
         f"the receiver holds data of the database cluster {visible(point.system_identifier, 40)},"
         f" and this sender's is {own_cluster}",
-        "nothing is to be done, the next complete carries the whole state"
+        "if this sender has moved, launch `complete_dump`, which the receiver needs before it takes"
+        f" a partial; if not, {ONE_OF_TWO}"
         if known_by_name
         else "check AR_SYNC_SENDER_DATABASE_URL; if the sender moved to another cluster, set the"
         " same AR_SYNC_SENDER_NAME on both sides",
     )
+
+
+def checkpoint_as_written(
+    checkpoint: Checkpoint | None, known: Sequence[Watermark], now: datetime
+) -> Iterator[Finding]:
+    """Compare, at the sender, the receiver's checkpoint with the archives that this side sent.
+
+    Args:
+        checkpoint: Checkpoint of the receiver; None if it could not be read.
+        known: Points of the sender's archives.
+        now: The current time.
+    """
+    point = checkpoint.watermark if checkpoint else None
+    if point is None or is_of_old_system(point):
+        return
+    problem = checkpoint_problem(point, known, now)
+    if problem is not None:
+        yield Finding(
+            Level.WARNING,
+            f"the receiver's checkpoint {problem}",
+            "see the runbook, 'Archives are sent and not acknowledged': another sender may publish"
+            " into this spool",
+        )
 
 
 def sender_as_written(
@@ -99,6 +125,7 @@ def sender_as_written(
     ledger = read_ledger(connection) if has_ledger else []
     applied = read_sender(connection) if has_ledger else None
     yield from _own_database(settings.remote_bkp_fldr, connection, applied, ledger)
+    yield from _alternation(ledger)
     yield from _interval(settings, ledger)
     yield from _identity(settings, applied)
     yield from _signature(settings, now)
@@ -201,6 +228,20 @@ def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Ite
         f" {visible(sender.system_identifier, 40)}, database {visible(sender.database, 63)}), and"
         f" this receiver accepts {settings.sender_name or 'the sender that it knows'} only",
         f"set AR_SYNC_SENDER_NAME={name or settings.sender_name or 'production'} on both sides",
+    )
+
+
+def _alternation(ledger: Sequence[AppliedArchive]) -> Iterator[Finding]:
+    """Check whether the receiver went back to a database that it had left."""
+    *before, newest = databases_of_completes(ledger) or [("", "")]
+    if newest not in before:
+        return
+    one, other = (f"{database} of cluster {cluster}" for cluster, database in (newest, before[-1]))
+    yield Finding(
+        Level.WARNING,
+        f"complete archives of the databases {visible(one, 110)} and {visible(other, 110)} were"
+        " applied in turn",
+        f"if the sender has moved back, nothing is to be done; if not, {ONE_OF_TWO}",
     )
 
 

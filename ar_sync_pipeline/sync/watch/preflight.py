@@ -22,6 +22,7 @@ from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
+from ar_sync_pipeline.sync.dump.sender_journal import read_points
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
@@ -40,6 +41,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import (
 from ar_sync_pipeline.sync.watch.media_columns import sent_file_findings
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
 from ar_sync_pipeline.sync.watch.other_side import (
+    checkpoint_as_written,
     clock_findings,
     receiver_as_written,
     sender_as_written,
@@ -105,7 +107,9 @@ def _sender_areas(
         checked.append(check_endpoint(settings, clock))
         unexamined: list[Finding] = []
         own = _ask(url, lambda connection: scalar(connection, _CLUSTER), unexamined)
-        yield from receiver_as_written(settings, checked[0].checkpoint, checked[0].agreed, own)
+        checkpoint = checked[0].checkpoint
+        yield from receiver_as_written(settings, checkpoint, checked[0].agreed, own)
+        yield from checkpoint_as_written(checkpoint, read_points(settings.tmp_bkp_fldr), clock())
         yield from unexamined
 
     def named(connection: Connection) -> Iterator[Finding]:

@@ -12,7 +12,12 @@ from ar_sync_pipeline.spool.receipts import REMEMBERED
 from ar_sync_pipeline.sync.dump.receiver_view import FINAL, ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sender_journal import read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import SentArchive
-from ar_sync_pipeline.sync.dump.starting_point import believable, unacknowledged
+from ar_sync_pipeline.sync.dump.starting_point import (
+    believable,
+    never_sent_in_words,
+    unacknowledged,
+    unknown_archives,
+)
 from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
@@ -24,7 +29,7 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
 from ar_sync_pipeline.sync.watch.lag import A_WINDOW_NEEDS, Backlog, count_newer, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import StateCount, Status, count, each_once
+from ar_sync_pipeline.sync.watch.status import NEVER_SENT, StateCount, Status, count, each_once
 
 
 def sender_status(settings: SenderSettings, now: datetime) -> Status:
@@ -41,9 +46,11 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     dated = believable(sent, view, now)
     arrived = [_arrived(one) for one in dated]
     remembered = now - REMEMBERED
+    unknown = unknown_archives(settings.tmp_bkp_fldr, view, now)
     overdue = overdue_since(arrived, complete_due_within(settings, now), remembered)
     low = low_disks(settings)
-    faults = [*overdue_in_words(overdue), *low, *incidents.faults]
+    others = never_sent_in_words(unknown)
+    faults = [*([others] if others else []), *overdue_in_words(overdue), *low, *incidents.faults]
     until = reported.reached_at
     waiting = _waiting(view, sent, until)
     lag = explain_lag(until, now, interval, _backlog(view, reported, waiting, dated, late, faults))
@@ -56,6 +63,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             ),
             count("not acknowledged", [a.name for a in late]),
             *([_not_believed(view.problems)] if view.problems else []),
+            *([StateCount(NEVER_SENT, len(unknown), note=others)] if others else []),
             count("waiting", waiting),
             count(
                 "parked",

@@ -14,7 +14,11 @@ from ar_sync_pipeline.sync.watch.open_incidents import NO_INCIDENTS, OpenInciden
 REPLACED = "quarantined, replaced"
 # State of an archive that is gone from the spool and was not applied.
 VANISHED = "vanished"
-_BAD = frozenset({VANISHED, "parked", "quarantined", "not acknowledged", "not believed"})
+# Archives that the receiver has of another sender, or of this one before it was restored.
+NEVER_SENT = "never sent"
+_BAD = frozenset(
+    {VANISHED, NEVER_SENT, "parked", "quarantined", "not acknowledged", "not believed"}
+)
 
 
 @dataclass(frozen=True)
