@@ -32,6 +32,7 @@ from ar_sync_pipeline.sync.watch.database_findings import (
     check_sender,
     sorted_by_level,
 )
+from ar_sync_pipeline.sync.watch.rows_before_first_load import hidden_before_first_load
 from ar_sync_pipeline.visible_text import listed, visible_name
 
 
@@ -60,6 +61,12 @@ def check_catalog(
         _rules(sender_url, catalog, of_sender, alone=receiver_url is None)
     if receiver_url is not None:
         of_receiver += check_receiver(receiver_url, catalog)
+        with (
+            as_findings(receiver_url, of_receiver),
+            connect(receiver_url, application="check") as connection,
+        ):
+            limit_waits(connection)
+            of_receiver += hidden_before_first_load(connection, catalog)
     if sender_url is not None and receiver_url is not None:
         sender = _read(sender_url, catalog, of_sender)
         receiver = _read(receiver_url, catalog, of_receiver)

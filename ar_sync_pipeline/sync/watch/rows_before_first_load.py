@@ -27,7 +27,14 @@ def rows_before_first_load(connection: Connection, catalog: Catalog) -> Iterator
             " its users, leave the table out at both sides: remove its section and its name from"
             " `tables`, or, where a pattern matches it, add it to `exclude`",
         )
-    if hidden := hidden_tables(connection, catalog):
+
+
+def hidden_before_first_load(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
+    """Yield a warning about replicated tables of which this role cannot see whether they have rows.
+
+    It is for a check with any role, which does not report missing rights.
+    """
+    if nothing_applied(connection) and (hidden := hidden_tables(connection, catalog)):
         yield Finding(
             Level.WARNING,
             f"no archive was applied yet, and this role may not read {names_in_words(hidden)}:"
