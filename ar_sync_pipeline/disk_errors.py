@@ -18,6 +18,7 @@ _BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR})
 # A folder that is missing or that this account may not write to, too.
 _CLOSED_SQLITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _DAMAGED_SQLITE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BUSY_SQLITE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _LOW_BYTE = 0xFF
 
 
@@ -91,6 +92,11 @@ def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
 def is_damaged(error: sqlite3.Error) -> bool:
     """Return whether the content of an SQLite file is damaged, as after a power failure."""
     return _primary_code(error) in _DAMAGED_SQLITE
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Return whether another process held the lock of an SQLite file for too long."""
+    return _primary_code(error) in _BUSY_SQLITE
 
 
 def _primary_code(error: sqlite3.Error) -> int:
