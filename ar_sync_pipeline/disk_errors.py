@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR})
 _CLOSED_SQLITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _DAMAGED_SQLITE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BUSY_SQLITE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108
 _LOW_BYTE = 0xFF
 
 
@@ -77,9 +79,15 @@ def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
         return None
     code = _primary_code(error)
     if code in _FULL_SQLITE:
-        return _full(f"the disk of a journal or store is full ({error})")
+        return _full(
+            "the disk of a journal or store, or of temporary files in"
+            f" {temporary_folder()}, is full ({error})"
+        )
     if code in _BROKEN_SQLITE:
-        return _failed(f"the disk of a journal or store fails ({error})")
+        return _failed(
+            "the disk of a journal or store, or of temporary files in"
+            f" {temporary_folder()}, fails ({error})"
+        )
     if code in _CLOSED_SQLITE:
         return DiskFailedError(
             f"a journal or store cannot be opened or written ({error})",
@@ -87,6 +95,17 @@ def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
             " them and to the files in them, and that their file systems are not mounted read-only",
         )
     return None
+
+
+def temporary_folder() -> str:
+    """Return the folder into which SQLite writes what its memory does not hold.
+
+    It is the first one that this account may write to (SQLite manual, "Temporary Files Used By
+    SQLite", section 5).
+    """
+    names = (os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), *_TEMPORARY)
+    usable = (n for n in names if n and Path(n).is_dir() and os.access(n, os.W_OK | os.X_OK))
+    return next(usable, ".")
 
 
 def is_damaged(error: sqlite3.Error) -> bool:

@@ -22,8 +22,8 @@ TRANSLATED = (
     ("el valor «{}» está fuera de rango para el tipo integer", None),
     ("valor de hora/fecha fuera de rango: «{}»", None),
     ("ungültige Eingabesyntax für Typ integer: »{}«", None),
-    ("Datum/Zeit-Feldwert ist außerhalb des gültigen Bereichs: „{}“", None),
-    ("syntaxe en entrée invalide pour le type integer : « {} »", None),
+    ("Datum/Zeit-Feldwert außerhalb des gültigen Bereichs: „{}“", None),
+    ("valeur du champ date/time en dehors des limites : « {} »", None),
     ("la valeur « {} » est en dehors des limites pour le type integer", None),
     (
         'valore "{}" fuori dall\'intervallo consentito per il tipo integer',

@@ -21,7 +21,7 @@ from ar_sync_pipeline.archive.manifest import BaseArchive, Manifest, Watermark
 from ar_sync_pipeline.archive.member_names import folders_of, range_below
 from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.disk_errors import is_busy, is_damaged
+from ar_sync_pipeline.disk_errors import is_busy, is_damaged, temporary_folder
 from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.sync.dump.held_media import HeldMedia
@@ -245,8 +245,9 @@ def open_journal(scratch: Path) -> Iterator[MediaJournal]:
             ) from error
         raise MediaJournalError(
             f"the journal of media files {path} cannot be used ({error})",
-            remedy="check the rights and the free space there, or remove the file: the next partial"
-            " then carries every file that its rows name",
+            remedy="check the rights and the free space there, and the free space in"
+            f" {temporary_folder()} for temporary files, or remove the file: the next partial then"
+            " carries every file that its rows name",
         ) from error
 
 
