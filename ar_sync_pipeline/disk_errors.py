@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -18,6 +19,8 @@ _BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR})
 # A folder that is missing or that this account may not write to, too.
 _CLOSED_SQLITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _DAMAGED_SQLITE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BUSY_SQLITE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108
 _LOW_BYTE = 0xFF
 
 
@@ -76,9 +79,15 @@ def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
         return None
     code = _primary_code(error)
     if code in _FULL_SQLITE:
-        return _full(f"the disk of a journal or store is full ({error})")
+        return _full(
+            "the disk of a journal or store, or of temporary files in"
+            f" {temporary_folder()}, is full ({error})"
+        )
     if code in _BROKEN_SQLITE:
-        return _failed(f"the disk of a journal or store fails ({error})")
+        return _failed(
+            "the disk of a journal or store, or of temporary files in"
+            f" {temporary_folder()}, fails ({error})"
+        )
     if code in _CLOSED_SQLITE:
         return DiskFailedError(
             f"a journal or store cannot be opened or written ({error})",
@@ -88,9 +97,25 @@ def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
     return None
 
 
+def temporary_folder() -> str:
+    """Return the folder into which SQLite writes what its memory does not hold.
+
+    It is the first one that this account may write to (SQLite manual, "Temporary Files Used By
+    SQLite", section 5).
+    """
+    names = (os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), *_TEMPORARY)
+    usable = (n for n in names if n and Path(n).is_dir() and os.access(n, os.W_OK | os.X_OK))
+    return next(usable, ".")
+
+
 def is_damaged(error: sqlite3.Error) -> bool:
     """Return whether the content of an SQLite file is damaged, as after a power failure."""
     return _primary_code(error) in _DAMAGED_SQLITE
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Return whether another process held the lock of an SQLite file for too long."""
+    return _primary_code(error) in _BUSY_SQLITE
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -70,6 +70,20 @@ def test_full_journal_is_recognized(tmp_path: Path) -> None:
     assert disk_error(sqlite3.OperationalError("no such table")) is None
 
 
+def test_full_disk_of_temporary_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path / "missing"))
+    with closing(sqlite3.connect("")) as lists:  # a temporary database
+        lists.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            lists.execute("CREATE TABLE a (b)")
+    assert f"or of temporary files in {tmp_path}, is full" in str(disk_error(caught.value))
+    monkeypatch.delenv("TMPDIR")
+    assert "temporary files in /var/tmp, is full" in str(disk_error(caught.value))
+
+
 @pytest.mark.parametrize("mode", [0o500, 0])
 def test_store_that_this_account_may_not_write_blames_no_disk(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "state"

@@ -47,6 +47,7 @@ from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, LockWaitError
 from ar_sync_pipeline.postgres.exported_table import read_sequences
 from ar_sync_pipeline.postgres.migrations import migrations_table
 from ar_sync_pipeline.postgres.other_sessions import exclusive_lock
+from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -174,7 +175,7 @@ class DumpStart:
         except _CHANGED_ERRORS as error:
             if lacks_name(error):
                 raise
-            raise _changing(error.diag.message_primary or "") from error
+            raise _changing(shown(error)) from error
         return DumpSession(snapshot, tables, (connection, *workers), keys, sequences)
 
     def _connect(self, stack: ExitStack) -> Connection:
@@ -241,11 +242,10 @@ def _prepare_keys(
     except psycopg.Error as error:
         if not names_function(error.diag.context) or is_of_the_server(error, connection):
             raise
-        message = printable(error.diag.message_primary or "")
         where = printable((error.diag.context or "").splitlines()[-1])
         raise DatabaseRefusedError(
-            f"an event trigger of the sender fails for the temporary tables of a dump ({message};"
-            f" {where})",
+            f"an event trigger of the sender fails for the temporary tables of a dump"
+            f" ({shown(error)}; {where})",
             remedy=EXEMPT.format(connection.info.user),
         ) from error
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import psycopg
 
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.server_message import shown
 
 
 @contextmanager
@@ -35,16 +36,15 @@ def readable(table: str) -> Iterator[None]:
         psycopg.errors.NumericValueOutOfRange,
     ) as error:
         # Only what a rule computes can leave the range of its type.
-        words = (error.diag.message_primary or type(error).__name__).partition(":")[0]
         raise SchemaError(
-            f"a column rule of table {table} cannot be computed for one of its values ({words})",
+            f"a column rule of table {table} cannot be computed for one of its values"
+            f" ({shown(error)})",
             remedy="correct the value at the end of its type's range, such as a date before"
             ' 4700 BC, or give the column the mask "null" or { constant = VALUE }, or name it in'
             " `exclude`",
         ) from error
     except (psycopg.DataError, psycopg.InternalError) as error:
-        words = (error.diag.message_primary or type(error).__name__).partition(":")[0]
         raise SchemaError(
-            f"table {table} cannot be read ({words})",
+            f"table {table} cannot be read ({shown(error)})",
             remedy="read the table with psql to find the row, and restore or correct it",
         ) from error

@@ -12,7 +12,6 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Chunk, Column
 from ar_sync_pipeline.export.table_export import (
     chunk_selected_rows,
@@ -22,6 +21,7 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable
+from ar_sync_pipeline.postgres.server_message import shown, shown_place
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -132,9 +132,7 @@ def _field(value: str | bool | None) -> str:
 
 def _words(error: psycopg.Error) -> str:
     """Return the server's message and the line, without the value, which may be personal data."""
-    message = (error.diag.message_primary or "").partition(': "')[0]
-    where = (error.diag.context or "").partition(": ")[0]
-    return ", ".join(printable(part) for part in (message, where) if part)
+    return ", ".join(part for part in (shown(error), shown_place(error)) if part)
 
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

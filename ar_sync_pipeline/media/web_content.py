@@ -3,6 +3,9 @@
 A web server usually serves the media folder. Somebody who can write files at the sender must not
 be able to run code at the receiver or in the browsers of its visitors.
 
+A file system that ignores case may ignore invisible characters, too (ext4 with ``casefold``): a
+file whose name has such a character in its ending is then opened, and run, by the plain name.
+
 The name alone decides, since a receiver also has to know it of files that an archive only lists.
 Against a page under a name without a known extension the web server sends ``nosniff``
 (docs/settings.md, "Media").
@@ -11,6 +14,7 @@ Against a page under a name without a known extension the web server sends ``nos
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -18,6 +22,12 @@ from functools import lru_cache
 # Apache's mod_mime takes every extension of a name into account (manual, "Files with Multiple
 # Extensions"); IIS stops at a semicolon, NTFS at a colon.
 _SEPARATORS = re.compile(r"[.;:]")
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt).
+_IGNORED = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 # Configuration of Apache, IIS and PHP; type maps and whole HTTP responses of Apache's
 # mod_negotiation and mod_asis.
 _OBEYED = "htaccess htpasswd config ini var asis"
@@ -49,9 +59,10 @@ def exclusion_reason(path: str, allowed: Sequence[str]) -> str | None:
             of a hidden name, and each refused extension. ``*`` allows nothing.
     """
     hidden = []
-    if path.startswith(".") or "/." in path:
-        hidden = [component for component in path.split("/") if component.startswith(".")]
-    name = path.rpartition("/")[2]
+    plain = path if path.isascii() else _IGNORED.sub("", path)
+    if plain.startswith(".") or "/." in plain:
+        hidden = [component for component in plain.split("/") if component.startswith(".")]
+    name = plain.rpartition("/")[2]
     separator = _SEPARATORS.search(name)
     active = _active_endings(name[separator.start() :]) if separator else ()
     if not hidden and not active:
@@ -69,7 +80,10 @@ def _active_endings(endings: str) -> tuple[str, ...]:
 
 
 def _endings(name: str) -> list[str]:
-    return [ending.strip().casefold() for ending in _SEPARATORS.split(name)[1:]]
+    return [
+        unicodedata.normalize("NFKC", ending).strip().casefold()
+        for ending in _SEPARATORS.split(name)[1:]
+    ]
 
 
 def _is_active(ending: str) -> bool:

@@ -11,9 +11,9 @@ import psycopg
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import SET_THE_PATH, lacks_name, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.server_message import shown, shown_place
 
 _MOST_NAMES = 5
-_QUOTED = re.compile(r'".*"')
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -75,18 +75,11 @@ def refusal(
     where = _where(error, table)
     if fired:
         where += f"; these fire for replicated rows: {', '.join(fired[:_MOST_NAMES])}"
-    primary = printable(_without_values(error))
     return LoadRefusedError(
-        f"the receiver refuses the archive's rows ({primary}{where})",
+        f"the receiver refuses the archive's rows ({shown(error)}{where})",
         remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),
         between=between,
     )
-
-
-def _without_values(error: psycopg.Error) -> str:
-    """Return the server's message; one about a value quotes it, others quote only names."""
-    text = (error.diag.message_primary or str(error)).partition(': "')[0]
-    return _QUOTED.sub('"..."', text) if isinstance(error, psycopg.DataError) else text
 
 
 def _where(error: psycopg.Error, table: str | None) -> str:
@@ -99,13 +92,13 @@ def _where(error: psycopg.Error, table: str | None) -> str:
             ("constraint", diag.constraint_name),
             ("type", diag.datatype_name),
         )
-        if name and name not in (diag.message_primary or "")
+        if name and name not in shown(error)
     ]
     context = (diag.context or "").partition("\n")[0]
     if "PL/pgSQL" in context:
         # "PL/pgSQL function f() line 1 at RAISE", in the language of the server.
         name = re.search(r"\S+\(.*?\)", context)
-        parts.append(f"PL/pgSQL function {printable(name[0])}" if name else printable(context))
+        parts.append(f"PL/pgSQL function {printable(name[0])}" if name else shown_place(error))
     return f"; {', '.join(parts)}" if parts else ""
 
 
@@ -121,7 +114,7 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
         action = _remedy_of_right(error, or_grant)
     elif isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState) and hint:
         # Such as a table of a publication that has no replica identity.
-        action = f"do what the server says ({printable(hint.rstrip('.'))})"
+        action = f"do what the server says ({shown(error, hint.rstrip('.'))})"
     elif names_function(error.diag.context):
         action = _CORRECT + or_grant
     else:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.merge.differences import TableDifference, is_empty
 from ar_sync_pipeline.merge.droppable_parts import DroppablePart, droppable_parts
@@ -31,6 +30,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.errors import BlockingEndedError
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.postgres.session_settings import application_texts, built_in_search_path
 
 _WORTH_A_LOCK_ROWS = 100_000
@@ -176,7 +176,7 @@ def slow_because(ended: BlockingEndedError) -> str:
 
 
 def _obstacle(error: psycopg.Error, remedy: str) -> str:
-    return _slower(printable(error.diag.message_primary or str(error)), remedy)
+    return _slower(shown(error), remedy)
 
 
 def _slower(reason: str, remedy: str) -> str:

@@ -25,6 +25,7 @@ from ar_sync_pipeline.postgres.digest import (
 )
 from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.postgres.session_settings import application_settings
 from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 
@@ -293,8 +294,7 @@ def _copy_member(
         raise refusal(error, table=staged.target.name, suppressed=True) from error
     except (psycopg.DataError, psycopg.errors.ProtocolViolation) as error:
         raise SchemaError(
-            f"{chunk.member} does not hold rows of {staged.target.name}"
-            f" ({error.diag.message_primary})",
+            f"{chunk.member} does not hold rows of {staged.target.name} ({shown(error)})",
             remedy=VERIFY,
         ) from error
     if rows != chunk.member_rows:

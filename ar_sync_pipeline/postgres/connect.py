@@ -20,6 +20,7 @@ from ar_sync_pipeline.postgres.errors import (
     DatabaseUnreachableError,
 )
 from ar_sync_pipeline.postgres.pooler import refuse_transaction_pooling
+from ar_sync_pipeline.postgres.server_message import RAISE, shown
 from ar_sync_pipeline.postgres.session_settings import set_up_session
 
 __all__ = [
@@ -80,8 +81,6 @@ _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
 _SERVER_STATES = frozenset({"53100", "53200", "53300", "53400", "55P03", "25P03", "25P04"})
 # The server's C functions that end a statement wherever it is: a cancel, a timeout, a deadlock.
 _INTERRUPTS = frozenset({"ProcessInterrupts", "DeadLockReport"})
-# The C function of RAISE in PL/pgSQL.
-_RAISE = "exec_stmt_raise"
 # An error at connecting has no SQLSTATE, only the text: libpq's own is English, the server's in the
 # language of its `lc_messages`.
 _REFUSED = re.compile(
@@ -210,7 +209,7 @@ def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> boo
     state = error.sqlstate or ""
     source = error.diag.source_function
     own_code = names_function(error.diag.context) and source not in _INTERRUPTS
-    lacks_space = state.startswith("53") and source != _RAISE
+    lacks_space = state.startswith("53") and source != RAISE
     if own_code and not lacks_space and not _is_closed(connection):
         # The application's own code, such as a trigger, may raise any state.
         return False
@@ -248,7 +247,7 @@ def lacks_name(error: psycopg.Error) -> bool:
 def lacking_name(error: psycopg.Error) -> str:
     """Return the message of such an error with the function, without values."""
     lines = [line for line in (error.diag.context or "").splitlines() if names_function(line)]
-    return "; ".join([error.diag.message_primary or "", *lines[:1]])
+    return "; ".join([shown(error), *lines[:1]])
 
 
 def _is_closed(connection: Connection | None) -> bool:
@@ -256,12 +255,13 @@ def _is_closed(connection: Connection | None) -> bool:
 
 
 def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSyncError:
+    # The text of a whole answer has its context, too, such as a line of COPY.
+    message = shown(error) if error.diag.message_primary else _first_line(error)
     if connection.closed or connection.broken:
         return DatabaseUnreachableError(
-            f"the connection to the database {label} broke ({_first_line(error)})",
+            f"the connection to the database {label} broke ({message})",
             remedy="it is tried again; look at the server's log if it repeats",
         )
-    message = error.diag.message_primary or _first_line(error)
     if lacks_name(error):
         return DatabaseRefusedError(
             f"a function of the database {label} does not find a name ({lacking_name(error)})",
@@ -283,7 +283,7 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
     return DatabaseFailedError(
         f"the database {label} gave up a statement ({message})",
         remedy="it is tried again; look at the server's log if it repeats"
-        + (f" (its hint: {hint.rstrip('.')})" if hint else ""),
+        + (f" (its hint: {shown(error, hint.rstrip('.'))})" if hint else ""),
     )
 
 

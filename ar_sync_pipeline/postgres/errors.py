@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import psycopg
 
 from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
+from ar_sync_pipeline.postgres.server_message import shown
 
 
 class DatabaseUnreachableError(TransientError):
@@ -24,13 +25,12 @@ class DatabaseFailedError(TransientError):
 class StatementFailedError(TerminalError):
     """The server answered a statement with an error that has no code of its own.
 
-    Of the answer only the kind and the message are shown, without values of rows.
+    Of the answer only the kind and the message are shown, without values of rows (`shown`).
     """
 
     def __init__(self, error: psycopg.Error) -> None:
-        message = (error.diag.message_primary or str(error)).partition(': "')[0]
         super().__init__(
-            f"the database answered a statement with {type(error).__name__} ({message})",
+            f"the database answered a statement with {type(error).__name__} ({shown(error)})",
             remedy="undo the last change of the tables, the role or the catalog if it explains"
             " this; else report it with the entry in the database server's log",
         )

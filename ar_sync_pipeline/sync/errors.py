@@ -57,6 +57,10 @@ class MediaJournalError(ParkedError):
     """The sender's journal of media files cannot be read or written."""
 
 
+class MediaJournalBusyError(TransientError):
+    """Another process holds the sender's journal of media files."""
+
+
 class MediaJournalDamagedError(TransientError):
     """The sender's journal of media files was damaged and moved away; a new one is begun."""
 

@@ -9,6 +9,7 @@ from ar_sync_pipeline.media.web_content import exclusion_reason
 ORDINARY = (
     *("a.jpeg", "2017/ñandú grande.JPG", "photo.12.30.png", "no_ending", "php", "html/a.jpeg"),
     *("a.mp4", "report.pdf", "x.phpx", "archive.com.jpeg", "a.b/c.jpeg", "图片.webp"),
+    *("família 👨\u200d👩\u200d👧.jpeg", "a\u200b/b.jpeg", "x…js.jpeg"),
 )
 ACTIVE = (
     *("x.php", "x.PHP", "x.php5", "x.pHp7", "x.phtml", "x.phar", "x.phtml3", "x.php.jpeg"),
@@ -25,7 +26,15 @@ def test_ordinary_names_are_installed(path: str) -> None:
     assert exclusion_reason(path, ()) is None
 
 
-@pytest.mark.parametrize("path", [*ACTIVE, *HIDDEN])
+# Characters that a file system ignores, or another form of a letter.
+DISGUISED = (
+    *("x.ph\u200bp", "x.ph\u00adp", "x.\u2060php", "x.php\ufeff", "x.ht\u034fml", "x.sv\ufe0fg"),
+    *("x.p\U000e0001hp.jpeg", "x.ph\u3164p", "x.\uff50\uff48\uff50", "x.j\u017f", "x.php\uff17"),
+    *("\u200b.htaccess", "a/\u00ad.b/c.jpeg", "a/\ufeff\u200d.user.ini"),
+)
+
+
+@pytest.mark.parametrize("path", [*ACTIVE, *HIDDEN, *DISGUISED])
 @pytest.mark.parametrize("allowed", [(), ("*", "*.jpeg", "**/*", "*.*", "?htaccess", "*.ph*")])
 def test_active_and_hidden_files_are_left_out_in_spite_of_wildcards(
     path: str, allowed: tuple[str, ...]

@@ -17,6 +17,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import LONGEST_PROBLEM, ArSyncError
 from ar_sync_pipeline.export.change_probe import any_row_changed
 from ar_sync_pipeline.export.selection import Selection
+from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.announce import replace_small_file
 from ar_sync_pipeline.sftp.limits import SessionLimits
@@ -59,8 +60,10 @@ def announce_when_changed(
                 _announce(settings, end, clock)
                 return None
             wait_for_end(end, clock, before=next_probe)
-    except (ArSyncError, psycopg.Error) as error:
+    except ArSyncError as error:
         return visible(f"{error}", LONGEST_PROBLEM)
+    except psycopg.Error as error:
+        return shown(error)
     return None
 
 

@@ -111,6 +111,7 @@ def bundle_media(
     Raises:
         MediaFolderError: The folder itself cannot be read.
         MediaJournalError: The journal in the scratch folder cannot be used.
+        MediaJournalBusyError: Another process holds it.
         MediaJournalDamagedError: It was damaged; another attempt does without it.
     """
     watch = Stopwatch()

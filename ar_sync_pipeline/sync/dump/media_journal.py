@@ -21,12 +21,16 @@ from ar_sync_pipeline.archive.manifest import BaseArchive, Manifest, Watermark
 from ar_sync_pipeline.archive.member_names import folders_of, range_below
 from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.disk_errors import is_damaged
+from ar_sync_pipeline.disk_errors import is_busy, is_damaged, temporary_folder
 from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.sync.dump.held_media import HeldMedia
 from ar_sync_pipeline.sync.dump.sender_journal import KEPT_COMPLETES
-from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
+from ar_sync_pipeline.sync.errors import (
+    MediaJournalBusyError,
+    MediaJournalDamagedError,
+    MediaJournalError,
+)
 
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _WAIT_SECONDS = 60
@@ -219,6 +223,7 @@ def open_journal(scratch: Path) -> Iterator[MediaJournal]:
 
     Raises:
         MediaJournalError: It cannot be written.
+        MediaJournalBusyError: Another process held it for too long.
         MediaJournalDamagedError: The block found it damaged; the next one has a new journal.
     """
     path = scratch / MEDIA_JOURNAL
@@ -232,10 +237,17 @@ def open_journal(scratch: Path) -> Iterator[MediaJournal]:
                 remedy=f"nothing to do: it is moved to {_move_away(path)}, and the next archive"
                 " carries every file that its rows name, or a complete everything",
             ) from error
+        if is_busy(error):
+            raise MediaJournalBusyError(
+                f"another process holds the journal of media files {path} ({error})",
+                remedy="it is tried again; if it repeats, `fuser` with this path names the process:"
+                " exclude the scratch folder from backups, and do not remove the file",
+            ) from error
         raise MediaJournalError(
             f"the journal of media files {path} cannot be used ({error})",
-            remedy="check the rights and the free space there, or remove the file: the next partial"
-            " then carries every file that its rows name",
+            remedy="check the rights and the free space there, and the free space in"
+            f" {temporary_folder()} for temporary files, or remove the file: the next partial then"
+            " carries every file that its rows name",
         ) from error
 
 

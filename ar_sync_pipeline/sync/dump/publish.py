@@ -40,6 +40,7 @@ from ar_sync_pipeline.sync.dump.sender_journal import (
 )
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import (
+    MediaJournalBusyError,
     MediaJournalDamagedError,
     MediaJournalError,
     UnknownArchivesError,
@@ -233,6 +234,6 @@ def _remember_media(
                 return None
             with bundle_files(build) as files:
                 journal.remember(manifest, files.versions)
-    except (MediaJournalError, MediaJournalDamagedError) as error:
+    except (MediaJournalError, MediaJournalBusyError, MediaJournalDamagedError) as error:
         return str(error)
     return None

@@ -182,7 +182,9 @@ class _Loader:
         recovered = recovered_archives(self.connection, at_hand)
         loaded = (*recovered, *outcome.loaded)
         applied = [archive.manifest for archive in loaded]
-        media = remove_absent_media(self.connection, self.settings, applied)
+        media = remove_absent_media(
+            self.connection, self.settings, applied, unrecorded=outcome.unrecorded_media
+        )
         # As late as possible: the next load reports what still waits if this one is killed.
         for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])

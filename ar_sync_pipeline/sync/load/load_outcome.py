@@ -83,6 +83,7 @@ class LoadOutcome:
         seconds: Seconds by phase: stage, media, merge, verify, commit.
         obstacle: Why empty tables were filled slowly and what would change that; None: they were
             not.
+        unrecorded_media: A media file that is not recorded for its removal; None: there is none.
     """
 
     loaded: tuple[LoadedArchive, ...]
@@ -91,3 +92,4 @@ class LoadOutcome:
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
     obstacle: str | None = None
+    unrecorded_media: str | None = None

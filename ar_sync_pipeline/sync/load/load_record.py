@@ -41,24 +41,29 @@ class LoadRecord:
         to_carry: Mapping[UUID, Lacking],
         *,
         remembers_media: bool,
-    ) -> None:
+    ) -> str | None:
         """Record the applied archives and those that need not be applied any more.
 
         Args:
             to_carry: Chunks that archives could not verify, for the next complete to carry.
+
+        Returns:
+            The first media file that cannot be recorded; None: there is none.
         """
+        unrecorded: str | None = None
         for loaded in outcome.loaded:
             archive_id = loaded.manifest.archive_id
             with self._blaming(archive_id):
                 plan = [table.as_dict() for table in loaded.tables]
                 self._record(loaded.manifest, clock(), plan, to_carry.get(archive_id))
                 if remembers_media:
-                    self._remember_media(loaded.manifest)
+                    unrecorded = self._remember_media(loaded.manifest) or unrecorded
         for candidate in self._at_hand.plan.superseded:
             manifest = self._at_hand.manifests[candidate.archive_id]
             with self._blaming(candidate.archive_id):
                 self._record(manifest, clock(), None)
         supersede(self._connection, self._at_hand.replaced)
+        return unrecorded
 
     def _record(
         self,
@@ -77,7 +82,9 @@ class LoadRecord:
             unverified_chunks=to_carry.model_dump(mode="json") if to_carry else None,
         )
 
-    def _remember_media(self, manifest: Manifest) -> None:
+    def _remember_media(self, manifest: Manifest) -> str | None:
         media = self._at_hand.media(manifest.archive_id)
         allowed = self._media.allowed
-        remember_media(self._connection, manifest, media, lambda entry: is_left_out(entry, allowed))
+        return remember_media(
+            self._connection, manifest, media, lambda entry: is_left_out(entry, allowed)
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -136,7 +137,9 @@ class LoadSession:
                 with built_in_search_path(self._connection):
                     self._advance_sequences(staged)
                     record = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
-                    record.record_all(outcome, clock, to_carry, remembers_media=remembers_media)
+                    unrecorded = record.record_all(
+                        outcome, clock, to_carry, remembers_media=remembers_media
+                    )
                 self._record_definitions(staged, outcome, clock())
                 if self._media.stage is not None:
                     # The files get their names before the rows that name them are committed. Only
@@ -145,7 +148,7 @@ class LoadSession:
                     rename_into_place(self._media.stage, self._blaming, self._check_lock)
                     self._watch.lap("media")
             self._watch.lap("commit")
-            return outcome
+            return replace(outcome, unrecorded_media=unrecorded)
 
     def preview(self) -> LoadOutcome:
         """Execute the plan and roll it back: what `run` would do, to the row.

@@ -10,7 +10,7 @@ interrupted removal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -45,12 +45,17 @@ class MediaRemoval:
 
 
 def remove_absent_media(
-    connection: Connection, settings: ReceiverSettings, applied: Sequence[Manifest]
+    connection: Connection,
+    settings: ReceiverSettings,
+    applied: Sequence[Manifest],
+    *,
+    unrecorded: str | None = None,
 ) -> MediaRemoval:
     """Remove what the newest complete among the archives just applied no longer lists.
 
     Args:
         applied: Archives in the order of their application.
+        unrecorded: A file that they list and the database cannot record; None: there is none.
     """
     completes = [m.snapshot_at for m in applied if m.kind is ArchiveKind.COMPLETE]
     if not settings.media_delete or not completes:
@@ -66,7 +71,11 @@ def remove_absent_media(
     kept = _suspicion(connection, settings.delete_guard, newest)
     if kept is not None:
         return MediaRemoval(warning=kept)
-    return _remove(connection, settings, newest)
+    done = _remove(connection, settings, newest)
+    if unrecorded is None:
+        return done
+    warnings = filter(None, (done.warning, _never_removed(unrecorded)))
+    return replace(done, warning=" ".join(warnings))
 
 
 def _suspicion(connection: Connection, percent: int, newest: datetime) -> str | None:
@@ -79,6 +88,14 @@ def _suspicion(connection: Connection, percent: int, newest: datetime) -> str | 
         " look whether its media folder is mounted and AR_SYNC_MEDIA_PATTERNS unchanged; if they"
         " are really gone, set AR_SYNC_DELETE_GUARD=100 for the load of the next complete, which"
         " may then delete any number of rows, too."
+    )
+
+
+def _never_removed(path: str) -> str:
+    return (
+        "Media files with a path that the receiver's database cannot record, as too long or not in"
+        f" its encoding, are never removed, such as {quoted(path)}: rename them at the sender, or"
+        " remove them at the receiver by hand once the sender has removed them."
     )
 
 

@@ -15,6 +15,7 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.connect import NAME_THE_PRIMARY, Connection, database_label
 from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.server_message import shown
 
 _LONGEST_STATEMENT, _LONGEST_LOCK_WAIT = "20s", "5s"
 _NO_CONNECT = "permission denied for database"
@@ -52,12 +53,11 @@ def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
     except ArSyncError as error:
         findings.append(_refusal(url, error))
     except psycopg.Error as error:
-        message = error.diag.message_primary or type(error).__name__
         findings.append(
             Finding(
                 Level.ERROR,
                 f"the database {database_label(url)} answered a query of the check with an error"
-                f" ({message})",
+                f" ({shown(error)})",
                 "run the check again; if it repeats, read the server's log",
             )
         )

@@ -12,6 +12,7 @@ import psycopg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import HIDDEN_ROWS, Connection, connect
+from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
@@ -146,17 +147,17 @@ def _own_errors(timer: StepTimer) -> Iterator[None]:
     except psycopg.errors.QueryCanceled as error:
         if timer.stopwatch() < timer.deadline:
             raise  # an administrator has canceled it
-        raise too_slow(f"in a statement ({_message(error)})") from error
+        raise too_slow(f"in a statement ({shown(error)})") from error
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise TransformInterruptedError(
-            f"another session locks rows or tables that the transform needs ({_message(error)})",
+            f"another session locks rows or tables that the transform needs ({shown(error)})",
             remedy="it is tried again and continues where it stopped",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        if HIDDEN_ROWS in _message(error):
+        if HIDDEN_ROWS in shown(error):
             raise
         raise TransformNotAllowedError(
-            f"the receiver's role may not do what the transform needs ({_message(error)})",
+            f"the receiver's role may not do what the transform needs ({shown(error)})",
             remedy="let it read and update the AndroidRequests tables, write reportinfo, and "
             "create the schema ar_sync",
         ) from error
@@ -165,7 +166,7 @@ def _own_errors(timer: StepTimer) -> Iterator[None]:
     except psycopg.Error as error:
         raise TransformRefusedError(
             "the receiver's database refuses a statement of the transform "
-            f"({_message(error)}, SQLSTATE {error.sqlstate})",
+            f"({shown(error)}, SQLSTATE {error.sqlstate})",
             remedy="check the triggers and columns of the AndroidRequests tables there",
         ) from error
 
@@ -179,7 +180,3 @@ def _record_unreadable_zones(connection: Connection, zones: Zones, progress: Pro
     with connection.transaction():
         record_rejections(connection, tables.ZONE, keys, rejections, now=progress.clock())
     progress.rejected.update((one.step, one.severity, one.reason) for one in rejections)
-
-
-def _message(error: psycopg.Error) -> str:
-    return error.diag.message_primary or type(error).__name__

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.errors import RetryPolicy
 from ar_sync_pipeline.sync.dump.build_folder import BuildDamagedError, BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
-from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
+from ar_sync_pipeline.sync.errors import (
+    MediaJournalBusyError,
+    MediaJournalDamagedError,
+)
 from ar_sync_pipeline_tests.sync.dump.test_media_of_partials import put, touch_rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
@@ -97,10 +101,12 @@ def test_journal_that_another_process_holds_stays(sender: MediaSender) -> None:
         patch.setattr("ar_sync_pipeline.sync.dump.media_journal._WAIT_SECONDS", 0)
         other.execute("BEGIN EXCLUSIVE")
         with (
-            pytest.raises(MediaJournalError, match="locked"),
+            pytest.raises(MediaJournalBusyError, match="locked") as caught,
             open_journal(sender.scratch) as opened,
         ):
             opened.owed()
+    assert caught.value.policy is RetryPolicy.RETRY
+    assert "do not remove the file" in caught.value.remedy
     assert (sender.scratch / MEDIA_JOURNAL).exists()
 
 

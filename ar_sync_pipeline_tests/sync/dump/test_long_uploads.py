@@ -16,7 +16,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
 from ar_sync_pipeline.sync.dump.publish import publish_archive
 from ar_sync_pipeline.sync.dump.renew_media import renew_bundle
-from ar_sync_pipeline.sync.errors import MediaJournalError
+from ar_sync_pipeline.sync.errors import MediaJournalBusyError
 from ar_sync_pipeline_tests.sync.fix_differential import carried_files, put
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
@@ -162,7 +162,7 @@ def test_journal_that_stays_locked_loses_no_file(
     put(sender, "2.jpeg", b"the third version")
     with closing(sqlite3.connect(sender.scratch / MEDIA_JOURNAL)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(MediaJournalError):
+        with pytest.raises(MediaJournalBusyError):
             renew_bundle(build, sender.media, "media/2.jpeg")
     manifest = upload(sender, build)
     assert manifest.media_omitted == ("2.jpeg",)

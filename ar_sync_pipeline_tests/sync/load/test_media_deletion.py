@@ -8,6 +8,7 @@ import pytest
 
 from ar_sync_pipeline.sync.watch.folder_findings import media_findings
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, rows
+from ar_sync_pipeline_tests.long_paths import long_path
 from ar_sync_pipeline_tests.media.fix_folding import fold_names
 
 
@@ -198,3 +199,23 @@ def test_nothing_is_removed_unless_it_is_asked_for(sites: TwoSites) -> None:
     sites.complete()
     assert sites.load().media.removed == 0
     assert present(sites) == {"a.jpeg", "b.jpeg", "2017/c.jpeg"}
+
+
+def test_file_whose_path_cannot_be_recorded_parks_no_archive_and_is_never_removed(
+    sites: TwoSites,
+) -> None:
+    name = long_path()
+    path = sites.sender_media / name
+    path.parent.mkdir(parents=True)
+    path.write_text("long")
+    sites.complete()
+    report = sites.load()
+    assert report.refused == ()
+    assert "are never removed, such as" in str(report.media.warning)
+    assert (sites.receiver_media / name).read_text() == "long"
+    path.unlink()
+    (sites.sender_media / "b.jpeg").unlink()
+    sites.complete()
+    report = sites.load()
+    assert (report.media.removed, report.media.warning) == (1, None)
+    assert present(sites) == {"a.jpeg", "2017/c.jpeg", name}
