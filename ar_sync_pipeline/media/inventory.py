@@ -123,19 +123,19 @@ class _Walk:
 
     def files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the regular files below a subfolder, ``""`` or a path that ends with ``/``."""
-        later = list[str]()
-        for name, entry in self._listed(prefix):
-            relative = prefix + name
-            if relative.endswith("/"):
-                # A folder is reported if it matches "*.jpeg", not if it matches "*".
-                if matches_any(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
-                    self._report(relative, IS_A_FOLDER, entry)
-                later.append(relative)
-            elif (facts := self._file(relative, entry)) is not None:
-                yield relative, facts
-        # Only now, so that a deep tree needs one open folder and not one for each level.
-        for relative in later:
-            yield from self.files(relative)
+        # Not by recursion: a tree may have more levels than Python's stack.
+        prefixes = [prefix]
+        while prefixes:
+            prefix = prefixes.pop()
+            for name, entry in self._listed(prefix):
+                relative = prefix + name
+                if relative.endswith("/"):
+                    # A folder is reported if it matches "*.jpeg", not if it matches "*".
+                    if matches_any(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
+                        self._report(relative, IS_A_FOLDER, entry)
+                    prefixes.append(relative)
+                elif (facts := self._file(relative, entry)) is not None:
+                    yield relative, facts
 
     def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
         """Return the metadata of a matching regular file; report anything else that matches."""

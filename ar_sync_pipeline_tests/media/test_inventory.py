@@ -19,6 +19,7 @@ from ar_sync_pipeline.media.inventory import resolve_references, scan_media
 from ar_sync_pipeline.media.media_file import MediaFile, OmittedMedia, RefusedName
 from ar_sync_pipeline.media.safe_paths import open_parent
 from ar_sync_pipeline_tests.fix_rights import permissions_count
+from ar_sync_pipeline_tests.media.fix_limits import LEVELS, small_limits
 from ar_sync_pipeline_tests.missing_parts import require_root
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -244,3 +245,12 @@ def test_a_file_that_goes_away_before_it_is_hashed_is_tried_again(tmp_path: Path
     for file in (gone, replaced):
         with pytest.raises(MediaChangedError, match=file.path):
             list(hash_media([file]))
+
+
+def test_a_tree_deeper_than_the_stack_is_scanned(tmp_path: Path) -> None:
+    found = ["a.jpeg", "d/a.jpeg", f"{'d/' * LEVELS}a.jpeg"]
+    for name in found:
+        put(tmp_path, name)
+
+    with small_limits():
+        assert names(tmp_path, "*.jpeg") == found
