@@ -140,7 +140,7 @@ def clean_leftovers(folder: Path, owner: str) -> int:
 
 
 def _clean(held: HeldFolder, leftover: re.Pattern[str]) -> tuple[int, list[str]]:
-    """Remove leftovers of a folder, of which no list is made; return their number and subfolders."""
+    """Remove leftovers of a folder without a list of them; return their number and subfolders."""
     removed, subfolders = 0, list[str]()
     with os.scandir(held.fd) as entries:
         for entry in entries:

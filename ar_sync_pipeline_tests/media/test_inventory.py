@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,12 @@ def put(folder: Path, name: str, content: bytes = b"x", at: datetime = NOON) -> 
 
 def names(folder: Path, *patterns: str) -> list[str]:
     return sorted(file.path for file in scan_media(folder, patterns or ("*",)))
+
+
+def told_of(folder: Path, *patterns: str) -> list[str]:
+    omitted: list[OmittedMedia] = []
+    list(scan_media(folder, patterns, on_omitted=omitted.append))
+    return sorted(item.path for item in omitted)
 
 
 def test_files_of_all_subfolders_are_found(tmp_path: Path) -> None:
@@ -204,6 +211,68 @@ def test_lost_and_found_of_a_disk_is_no_folder_to_tell_of(
         with permissions_count():
             list(scan_media(tmp_path, ["*"], on_omitted=told.append, below=below))
         assert [item.path for item in told] == omitted
+
+
+def test_link_to_a_folder_is_told_also_while_its_disk_is_not_mounted(tmp_path: Path) -> None:
+    """It omits what the receiver has below it, whose files are not deleted ones."""
+    folder, disk = tmp_path / "media", tmp_path / "disk"
+    put(disk, "2017/a.jpeg")
+    put(disk, "a file")
+    folder.mkdir()
+    (folder / "2017").symlink_to(disk / "2017")
+    (folder / "a file").symlink_to(disk / "a file")
+    (folder / "loop").symlink_to("loop")
+
+    assert told_of(folder, "*.jpeg") == ["2017/", "loop/"]
+    (disk / "2017").chmod(0)
+    disk.chmod(0)
+    with permissions_count():
+        assert told_of(folder, "*.jpeg") == ["2017/", "a file/", "loop/"]
+    disk.chmod(0o755)
+    disk.rename(tmp_path / "away")
+    assert told_of(folder, "*.jpeg") == ["2017/", "a file/", "loop/"]
+    assert told_of(folder, "2*") == ["2017", "2017/", "a file/", "loop/"]
+
+
+def test_subfolder_that_cannot_be_looked_up_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems do not tell the type of an entry, and may fail."""
+    for name in ("2017/a.jpeg", "a.jpeg", "b.txt"):
+        put(tmp_path, name)
+
+    monkeypatch.setattr("ar_sync_pipeline.media.inventory.os.scandir", UntypedListing)
+
+    assert told_of(tmp_path, "*.jpeg") == ["2017/", "a.jpeg", "a.jpeg/", "b.txt/"]
+
+
+class UntypedListing:
+    """Entries of a folder that cannot be looked up."""
+
+    def __init__(self, path: Path) -> None:
+        self._names = sorted(entry.name for entry in path.iterdir())
+
+    def __enter__(self) -> list[UntypedEntry]:
+        return [UntypedEntry(name) for name in self._names]
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class UntypedEntry:
+    """Stands for `os.DirEntry`, which cannot be subclassed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def stat(self, **_: bool) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def is_file(self, **_: bool) -> bool:
+        self.stat()
+        return False
+
+    is_dir = is_file
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

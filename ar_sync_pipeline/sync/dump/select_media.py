@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.media.inventory import resolve_references, scan_media
 from ar_sync_pipeline.media.media_file import OmittedMedia, RefusedName
 from ar_sync_pipeline.media.safe_paths import open_parent
@@ -118,6 +119,12 @@ class MediaSelection:
                 self.omit(OmittedMedia(name.name, name.reason, temporary=True))
             else:
                 self._refuse(name)
+                if name.omits is not None and not self._is_omitted(name.omits):
+                    self.omit(OmittedMedia(name.omits, name.reason))
+
+    def _is_omitted(self, path: str) -> bool:
+        folders = (f"{folder}/" for folder in folders_of(path))
+        return path in self.omitted or any(folder in self.omitted for folder in folders)
 
     def _refuse(self, name: RefusedName) -> None:
         self.refused_count += 1

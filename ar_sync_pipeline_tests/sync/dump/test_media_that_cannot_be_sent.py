@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -20,7 +21,10 @@ from ar_sync_pipeline.media.errors import MediaUnreadableError
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.media.safe_paths import open_parent
+from ar_sync_pipeline.sync.dump.build_folder import open_build
+from ar_sync_pipeline.sync.dump.bundle_files import new_bundle_files
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.select_media import MediaSelection
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
@@ -205,6 +209,7 @@ def test_what_is_not_a_file_is_named(sender: MediaSender, tmp_path: Path) -> Non
         manifest = sender.complete()
     assert omitted(sender) == {
         "dangling.jpeg": "it is a symbolic link, not a regular file",
+        "dangling.jpeg/": "it is a symbolic link that leads to no readable file or folder",
         "folder.jpeg/": "it is a folder, and only files are sent",
         "link.jpeg": "it is a symbolic link, not a regular file",
         "linked/": "it is a symbolic link to a folder",
@@ -312,6 +317,42 @@ def test_omitted_file_is_not_removed_at_the_receiver(sender: MediaSender) -> Non
     kept = {"17.jpeg", "2017/a.jpeg", UNPRINTABLE, f"{UNPRINTABLE} d/c.jpeg"}
     assert kept <= left.keys()
     assert not {"18.jpeg", "2018/b.jpeg"} & left.keys()
+
+
+def test_file_behind_a_link_is_not_removed_at_the_receiver(
+    sender: MediaSender, tmp_path: Path
+) -> None:
+    """Whether its disk is mounted or not, and whether a pattern or only a row names the file."""
+    sites = sender.sites
+    sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
+    moved = ("2017/a.jpeg", "a.pdf", "2018/11/b.pdf")
+    for number, name in enumerate(moved):
+        (sender.media / name).parent.mkdir(parents=True, exist_ok=True)
+        put(sender.media / name, name)
+        sites.at_sender(f"UPDATE app_child SET picture = '{name}' WHERE id = {900 + number}")
+    sender.complete()
+    sites.load()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("2017", "a.pdf", "2018"):
+        (sender.media / name).rename(disk / name)
+        (sender.media / name).symlink_to(disk / name)
+    for now in (disk, tmp_path / "not mounted"):
+        disk.rename(now)
+        sender.complete()
+        assert sites.load().media.removed == 0
+        assert all((sites.receiver_media / name).exists() for name in moved)
+
+
+def test_only_the_folder_of_many_named_files_behind_a_link_is_omitted(tmp_path: Path) -> None:
+    """A catalog that excludes a media column has no scan of the folder."""
+    (tmp_path / "linked").symlink_to(tmp_path)
+    named = [f"linked/{sub}/{number}.jpeg" for number in range(50) for sub in "ab"]
+    with new_bundle_files(open_build(tmp_path, uuid4().hex)) as files:
+        chosen = MediaSelection(tmp_path, ["*.jpeg"], files, named_only=True)
+        chosen.add_referenced(named)
+    assert chosen.refused_count == len(named)
+    assert sorted(chosen.omitted) == ["linked/a/", "linked/b/"]
 
 
 def test_manifest_without_omissions_is_as_before(sender: MediaSender) -> None:
