@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.files import create_file
-from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
+from ar_sync_pipeline.media.errors import (
+    MediaChangedError,
+    MediaFolderError,
+    MediaUnreadableError,
+)
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.inventory import resolve_references, scan_media
 from ar_sync_pipeline.media.media_file import MediaFile, OmittedMedia, RefusedName
@@ -323,3 +327,23 @@ def test_a_tree_deeper_than_the_stack_is_scanned(tmp_path: Path) -> None:
 
     with small_limits():
         assert names(tmp_path, "*.jpeg") == found
+
+
+@pytest.mark.parametrize("size_bytes", [2**30, 2**43], ids=["1 GB", "8 TB"])
+def test_file_without_content_is_not_read(tmp_path: Path, size_bytes: int) -> None:
+    (tmp_path / "a.jpeg").touch()
+    os.truncate(tmp_path / "a.jpeg", size_bytes)
+
+    with pytest.raises(MediaUnreadableError, match="never written"):
+        list(hash_media(scan_media(tmp_path, ["*"])))
+
+
+def test_file_larger_than_an_entry_can_tell_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few file systems take such a file, and some of these tell no holes."""
+    put(tmp_path, "a.jpeg", b"x" * 11)
+    monkeypatch.setattr("ar_sync_pipeline.media.hash_media.MOST_BYTES", 10)
+
+    with pytest.raises(MediaUnreadableError, match="more than 10 bytes"):
+        list(hash_media(scan_media(tmp_path, ["*"])))

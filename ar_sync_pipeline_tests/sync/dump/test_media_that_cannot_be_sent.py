@@ -252,6 +252,23 @@ def test_fault_of_the_disk_is_told_from_a_change() -> None:
         list(hash_media([file]))
 
 
+def test_file_that_was_hardly_written_is_named_and_comes_later(sender: MediaSender) -> None:
+    """A file of 10 TB that takes no space would be read for hours, and would fill the receiver."""
+    huge = sender.media / "huge.jpeg"
+    huge.touch()
+    os.truncate(huge, 10 * 2**40)
+    started = time.monotonic()
+    assert len(names(sender.complete())) == PICTURES
+    assert omitted(sender) == {
+        "huge.jpeg": "it cannot be read (most of its 10,995,116,277,760 bytes were never written)"
+    }
+    sender.sites.load()
+    sender.partial()
+    assert time.monotonic() - started < 60
+    huge.write_text("downloaded")
+    assert names(sender.partial()) == ["huge.jpeg"]
+
+
 def test_file_that_becomes_unreadable_before_it_is_sent(sender: MediaSender) -> None:
     build = sender.bundled_complete()
     (sender.media / "3.jpeg").chmod(0)
