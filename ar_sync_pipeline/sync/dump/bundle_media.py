@@ -230,9 +230,10 @@ def _covered(dump: TableDump, window: Window) -> tuple[datetime, datetime]:
     """Return the interval of modification times whose files a partial contains.
 
     It looks back as far as for rows: a file may become visible after the time that it has (a move,
-    a cache of NFS, a file server with another clock). What the receiver has is left out.
+    a cache of NFS, a file server with another clock), and the archive that carried it then may be
+    lost. What the receiver has is left out.
     """
-    since = dump.since.snapshot_at if dump.since else None
+    since = dump.since.snapshot_at - dump.look_back if dump.since else None
     starts = (window.start, dump.changed_since, since)
     # A media file of the snapshot's last instant may get its mtime shortly afterwards.
     end = dump.watermark.snapshot_at + timedelta(minutes=1)

@@ -88,6 +88,7 @@ class TableDump(BaseModel):
         window: Window of a partial; None in a complete.
         changed_since: Time of a change from which a partial contains it, if no watermark shows an
             earlier one.
+        look_back: TIME of a partial.
         since: Starting point of a partial. In a complete: the receiver's checkpoint.
         uncovered: As in `Manifest`.
         new_history: As in `Manifest`.
@@ -111,6 +112,7 @@ class TableDump(BaseModel):
 
     window: Window | None
     changed_since: AwareDatetime | None = None
+    look_back: timedelta = timedelta(0)
     since: Watermark | None
     uncovered: tuple[str, ...] | None = None
     new_history: bool = False
