@@ -153,6 +153,7 @@ def _choose_complete(
         if dump.lacking != Lacking():
             lacking = (f.path for f in files.listed() if dump.lacking.has_file(f.entry))
             files.mark(lacking, Status.CARRIED)
+    chosen.omit_larger(dump.receiver_free_bytes)
     with open_journal(scratch) as journal:
         journal.owe(chosen.omitted.values())
         _keep_unresolved(journal, unresolved, files)
@@ -181,6 +182,7 @@ def _choose_partial(
     with open_journal(scratch) as journal:
         held = journal.held(dump.since)
         files.mark((f.path for f in files.all() if held.has_stamp(f.path, f.stamp)), Status.HELD)
+    chosen.omit_larger(dump.receiver_free_bytes)  # before each partial reads them for minutes
     describe_all(chosen)
     with open_journal(scratch) as journal:
         now_held = journal.held(dump.since)

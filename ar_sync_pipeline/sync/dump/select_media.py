@@ -16,6 +16,10 @@ from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles
 from ar_sync_pipeline.visible_text import visible
 
 WENT_AWAY = "it went away, or became something else, while it was read"
+_TOO_LARGE = "it is larger than the free space of the receiver's spool"
+# The archive has rows besides, and an upload needs a twentieth more than its bytes.
+_SHARE_OF_FREE_SPACE = 0.9
+_SMALLEST_OMITTED_BYTES = 10**9
 _NAMES_AT_ONCE = 1_000
 _MOST_REFUSED = 1_000
 
@@ -101,6 +105,15 @@ class MediaSelection:
             self.files.lose([item.path], missing=True)
         else:
             self.omitted[item.path] = item
+
+    def omit_larger(self, free_bytes: int | None) -> None:
+        """Omit files with which no archive fits into the receiver's free space: no row would."""
+        if free_bytes is None:
+            return
+        # Of smaller files there may be many, and a disk that is as full as that takes nothing.
+        most_bytes = max(int(free_bytes * _SHARE_OF_FREE_SPACE), _SMALLEST_OMITTED_BYTES)
+        for path in self.files.carried_above(most_bytes):
+            self.omit(OmittedMedia(path, _TOO_LARGE, temporary=True))
 
     def _scan_owed(self, path: str) -> None:
         try:

@@ -29,11 +29,13 @@ class Reported:
         claimed: Point that it claims to have and that is not accepted.
         has_unknown: Whether it has archives that this sender's journal does not know.
         unread: Whether it could not be read, so that nothing of this is known.
+        free_bytes: Free space of its spool in bytes; None: it is not known.
     """
 
     claimed: Watermark | None = None
     has_unknown: bool = False
     unread: bool = False
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class TableDump(BaseModel):
         uncovered: As in `Manifest`.
         new_history: As in `Manifest`.
         receiver_unread: Whether the receiver could not be read when the dump began.
+        receiver_free_bytes: Free space of its spool then, in bytes; None: it is not known.
         media_references: Names of media files in the dumped rows of a partial.
         untracked_tables: Tables whose changes a partial may miss until the next complete.
         types: Types of these columns.
@@ -117,6 +120,7 @@ class TableDump(BaseModel):
     uncovered: tuple[str, ...] | None = None
     new_history: bool = False
     receiver_unread: bool = False
+    receiver_free_bytes: int | None = None
     watermark: Watermark
     database: str
     digest_probe: str

@@ -87,6 +87,7 @@ def test_file_that_becomes_visible_after_its_time_is_sent(sender: MediaSender) -
     assert received(sender.sites)["moved.jpeg"] == "an upload"
 
 
+@pytest.mark.long
 def test_file_that_became_visible_late_is_sent_again_after_its_archive_was_lost(
     sender: MediaSender,
 ) -> None:

@@ -16,11 +16,12 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.reader import verify_archive
-from ar_sync_pipeline.files import create_file
+from ar_sync_pipeline.files import FreeSpace, create_file
 from ar_sync_pipeline.media.errors import MediaUnreadableError
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.media.safe_paths import open_parent
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_files import new_bundle_files
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
@@ -252,6 +253,7 @@ def test_fault_of_the_disk_is_told_from_a_change() -> None:
         list(hash_media([file]))
 
 
+@pytest.mark.long
 def test_file_that_was_hardly_written_is_named_and_comes_later(sender: MediaSender) -> None:
     """A file of 10 TB that takes no space would be read for hours, and would fill the receiver."""
     huge = sender.media / "huge.jpeg"
@@ -267,6 +269,40 @@ def test_file_that_was_hardly_written_is_named_and_comes_later(sender: MediaSend
     assert time.monotonic() - started < 60
     huge.write_text("downloaded")
     assert names(sender.partial()) == ["huge.jpeg"]
+
+
+@pytest.mark.long
+def test_file_larger_than_the_receivers_free_space_is_named_and_comes_later(
+    sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive with it would not arrive, nor would any row."""
+    space = [FreeSpace(2_000_000, 10**12)]
+    monkeypatch.setattr(SftpSession, "space", lambda *_: space[-1])
+    least = "ar_sync_pipeline.sync.dump.select_media._SMALLEST_OMITTED_BYTES"
+    monkeypatch.setattr(least, 1_000_000)
+    put(sender.media / "large.jpeg", "x" * 1_900_000)
+    for dump in (sender.complete, sender.partial):
+        assert dump().media_omitted == ("large.jpeg",)
+        assert omitted(sender)["large.jpeg"].startswith("it is larger than the free space")
+        sender.sites.load()
+    space.append(FreeSpace(10**9, 10**12))
+    assert names(sender.partial()) == ["large.jpeg"]
+    sender.sites.load()
+    assert same_media(sender.sites)
+    # The receiver has it now: it is listed, and takes no space.
+    space.append(FreeSpace(1_500_000, 10**12))
+    for dump in (sender.complete, sender.partial):
+        assert dump().media_omitted == ()
+
+
+def test_small_files_are_not_omitted_one_by_one_for_a_full_disk(sender: MediaSender) -> None:
+    """They may be a million, and the error of the upload tells it."""
+    with new_bundle_files(open_build(sender.scratch, uuid4().hex)) as files:
+        chosen = MediaSelection(sender.media, ["*.jpeg"], files)
+        chosen.scan(None)
+        chosen.omit_larger(0)
+        chosen.omit_larger(None)
+        assert chosen.omitted == {}
 
 
 def test_file_that_becomes_unreadable_before_it_is_sent(sender: MediaSender) -> None:
@@ -336,6 +372,7 @@ def test_omitted_file_is_not_removed_at_the_receiver(sender: MediaSender) -> Non
     assert not {"18.jpeg", "2018/b.jpeg"} & left.keys()
 
 
+@pytest.mark.long
 def test_file_behind_a_link_is_not_removed_at_the_receiver(
     sender: MediaSender, tmp_path: Path
 ) -> None:
