@@ -1,10 +1,9 @@
 """Check that the receiver has a media file that an archive lists and does not carry.
 
 A file with the installed size and mtime, or what the file system keeps of it, counts as unchanged.
-In addition, each daily complete
-compares a share of the files by content: each file once in `CONTENT_CHECK_DAYS`. A file that has
-the content and another time gets the time of the archive, so that it is not read again with each
-complete after the sender's files were copied or touched.
+In addition, each daily complete compares a share of the files by content: each file once in
+`CONTENT_CHECK_DAYS`. A file that has the content and another time gets the time of the archive, so
+that it is not read again with each complete after the sender's files were copied or touched.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ from ar_sync_pipeline.visible_text import visible
 
 _MOST_MISSING = 1_000
 _WAS_MISSING = "its file was missing"
+_NOT_MOUNTED = "the media folder is empty, and its disk may not be mounted"
 _WAS_LEFT_OUT = "a complete without it was sent"
 
 
@@ -139,6 +140,8 @@ def _choose_complete(
         chosen.scan(None)
     with open_journal(scratch) as journal:
         unresolved = journal.unresolved()
+        if journal.has_files() and is_empty(chosen.folder):
+            chosen.omit(OmittedMedia("./", _NOT_MOUNTED))
     chosen.add_referenced(_all_references(database))
     snapshot_at = dump.watermark.snapshot_at
     with open_journal(scratch):
