@@ -460,7 +460,12 @@ def test_name_longer_than_a_path_may_be_prevents_nothing(sender: MediaSender) ->
         f"UPDATE app_child SET picture = '{absent}' WHERE id = 3",
         f"UPDATE app_child SET picture = '{present}' WHERE id = 4",
     )
+    told = dict[str, str]()
     for dump in (sender.complete, sender.partial):
         assert set(names(dump())).isdisjoint({absent, present})
+        # It is known before the upload, which it would interrupt.
+        assert sender.failures == []
+        told |= omitted(sender)
         sender.sites.load()
         assert equal(sender.sites)
+    assert "too long" in told[present]
