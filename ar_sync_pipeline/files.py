@@ -24,6 +24,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a named pipe must not wait for its other end; for files it does nothing.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# A smaller file is read quickly, and may be a media file that a crash left full of zeros.
+_SMALLEST_HOLES_BYTES = 16 * 1024 * 1024
+_LEAST_SHARE_WRITTEN = 4
 
 
 class FileEntry(NamedTuple):
@@ -271,6 +274,31 @@ def create_file(path: str | Path, mode: int, parent: int | None = None) -> int:
 def open_file(folder_fd: int, name: str) -> int:
     """Open a file in a folder for reading, never through a link; return its descriptor."""
     return os.open(name, _FILE, dir_fd=folder_fd)
+
+
+def is_mostly_holes(fd: int, size_bytes: int) -> bool:
+    """Return whether a file has large holes and less than a quarter of it was ever written.
+
+    A sparse file of a terabyte takes no disk space and hours to read. An archive contains
+    compressed rows and media files, hence few zeros, and its writer and SFTP write every byte; a
+    program that downloads a picture may reserve its space before.
+    ``SEEK_DATA`` finds holes. It includes data that is not on the disk yet. The block count does
+    not (delayed allocation), and it is too small on a compressing file system. A file system
+    without support for holes reports everything as data.
+    """
+    least = min(size_bytes // _LEAST_SHARE_WRITTEN, size_bytes - _SMALLEST_HOLES_BYTES)
+    written_bytes = end = 0
+    try:
+        while written_bytes < least:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+            written_bytes += end - start
+    except OSError as error:
+        # ENXIO: there is no data after this offset.
+        return error.errno == errno.ENXIO
+    finally:
+        os.lseek(fd, 0, os.SEEK_SET)
+    return False
 
 
 def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:

@@ -28,7 +28,9 @@ MigrationName = Annotated[
     str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
 ]
 MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
-ByteCount = Annotated[int, Field(ge=0, le=2**50)]
+MOST_BYTES = 2**50
+"""Size of the largest member or file in bytes that a manifest can tell."""
+ByteCount = Annotated[int, Field(ge=0, le=MOST_BYTES)]
 RowCount = Annotated[int, Field(ge=0, lt=2**63)]
 BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Instant = Annotated[AwareDatetime, Field(ge=EARLIEST_INSTANT, lt=END_OF_INSTANTS)]

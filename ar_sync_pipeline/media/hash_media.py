@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
+from ar_sync_pipeline.archive.manifest_fields import MOST_BYTES
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
-from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.files import is_mostly_holes, open_file
 from ar_sync_pipeline.media.errors import (
     GONE,
     MediaChangedError,
@@ -28,7 +30,7 @@ def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
 
     Raises:
         MediaGoneError: A file was deleted.
-        MediaUnreadableError: A file cannot be opened or read.
+        MediaUnreadableError: A file cannot be opened or read, or hardly any of it was written.
         MediaChangedError: A file changed while it was read.
     """
     with closing(OpenParent()) as parents:
@@ -47,6 +49,7 @@ def _hash_file(file: MediaFile, parent: int, name: str) -> MediaEntry:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise _changed(file, "it is no longer a regular file", MediaGoneError)
+        _check_size(fd, before.st_size)
         digest, size_bytes = hashlib.sha256(), 0
         # One byte more shows a file that grows, perhaps faster than it can be read.
         while block := os.read(fd, min(_READ_BYTES, before.st_size - size_bytes + 1)):
@@ -65,6 +68,14 @@ def _hash_file(file: MediaFile, parent: int, name: str) -> MediaEntry:
         sha256=digest.hexdigest(),
         modified_at=modified_at(after),
     )
+
+
+def _check_size(fd: int, size_bytes: int) -> None:
+    """Refuse a file that would take hours to read and fill the receiver's disk, with its zeros."""
+    if size_bytes > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES:,} bytes")
+    if is_mostly_holes(fd, size_bytes):
+        raise OSError(errno.EFBIG, f"most of its {size_bytes:,} bytes were never written")
 
 
 def _changed(

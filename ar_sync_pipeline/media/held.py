@@ -1,9 +1,9 @@
 """Check that the receiver has a media file that an archive lists and does not carry.
 
-A file with the installed size and mtime counts as unchanged. In addition, each daily complete
-compares a share of the files by content: each file once in `CONTENT_CHECK_DAYS`. A file that has
-the content and another time gets the time of the archive, so that it is not read again with each
-complete after the sender's files were copied or touched.
+A file with the installed size and mtime, or what the file system keeps of it, counts as unchanged.
+In addition, each daily complete compares a share of the files by content: each file once in
+`CONTENT_CHECK_DAYS`. A file that has the content and another time gets the time of the archive, so
+that it is not read again with each complete after the sender's files were copied or touched.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ar_sync_pipeline.media.stage import explained, has_content, modified_ns
 from ar_sync_pipeline.media.web_content import exclusion_reason
 
 CONTENT_CHECK_DAYS = 30
+_SECOND_NS = 1_000_000_000
 
 
 class HeldFiles:
@@ -59,7 +60,7 @@ class HeldFiles:
         facts = status_of(parent, name) if depth == entry.path.count("/") else None
         if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_size != entry.size_bytes:
             return False
-        as_installed = facts.st_mtime_ns == modified_ns(entry)
+        as_installed = facts.st_mtime_ns in _kept_times(modified_ns(entry))
         if as_installed and not is_checked_by_content(entry.path, snapshot_at):
             return True
         with os.fdopen(open_file(parent, name), "rb") as file:
@@ -68,6 +69,11 @@ class HeldFiles:
             if self._dates and not as_installed:
                 _date(file.fileno(), facts, entry)
         return True
+
+
+def _kept_times(time_ns: int) -> set[int]:
+    """Return what a file system may have kept of a time: some keep seconds, FAT even ones."""
+    return {time_ns, *(time_ns - time_ns % unit for unit in (_SECOND_NS, 2 * _SECOND_NS))}
 
 
 def _date(fd: int, before: os.stat_result, entry: ListedMedia) -> None:

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from uuid import UUID
 
+from ar_sync_pipeline.archive.member_names import MAX_NAME_CHARS
 from ar_sync_pipeline.files import HeldFolder, create_file, open_file, status_of
 from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
 from ar_sync_pipeline.media.folded_names import PROBE
@@ -121,16 +122,25 @@ def clean_leftovers(folder: Path, owner: str) -> int:
         re.escape(TEMPORARY_PREFIX)
         + rf"({_LEFTOVER_BEFORE}|{PROBE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
     )
-    with explained(folder, action="cleaned in"), HeldFolder.open(folder, follow=True) as held:
-        return _clean(held, leftover)
+    removed, paths = 0, [""]
+    with explained(folder, action="cleaned in"), closing(OpenParent()) as parents:
+        while paths:
+            path = paths.pop()
+            try:
+                # Component by component: no descriptor per level, however deep the tree is.
+                fd, _ = parents.of(folder, f"{path}_")
+            except (*_NOT_THERE, PermissionError):
+                if not path:
+                    raise
+                continue  # no file is staged in a folder that cannot be opened, as lost+found
+            count, subfolders = _clean(HeldFolder(folder / path, fd), leftover)
+            removed += count
+            paths += [f"{path}{name}/" for name in subfolders if len(path + name) < MAX_NAME_CHARS]
+    return removed
 
 
-def _clean(held: HeldFolder, leftover: re.Pattern[str]) -> int:
-    """Remove leftovers of a folder and its subfolders; a list of all names is never made.
-
-    A subfolder that this account cannot open has none, such as ``lost+found``: only files in
-    folders that it can open are staged.
-    """
+def _clean(held: HeldFolder, leftover: re.Pattern[str]) -> tuple[int, list[str]]:
+    """Remove leftovers of a folder without a list of them; return their number and subfolders."""
     removed, subfolders = 0, list[str]()
     with os.scandir(held.fd) as entries:
         for entry in entries:
@@ -138,14 +148,7 @@ def _clean(held: HeldFolder, leftover: re.Pattern[str]) -> int:
                 subfolders.append(entry.name)
             elif leftover.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 removed += held.remove(entry.name)
-    for name in subfolders:
-        try:
-            child = held.subfolder(name)
-        except (*_NOT_THERE, PermissionError):
-            continue
-        with child:
-            removed += _clean(child, leftover)
-    return removed
+    return removed, subfolders
 
 
 class _Folders:

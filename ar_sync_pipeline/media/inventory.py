@@ -34,6 +34,8 @@ _Match = Callable[[str], re.Match[str] | None]
 
 _NOTHING = "(?!)"
 IS_A_FOLDER = "it is a folder, and only files are sent"
+_LINKED = "it is a symbolic link to a folder"
+_DANGLING = "it is a symbolic link that leads to no readable file or folder"
 
 
 def scan_media(
@@ -57,7 +59,7 @@ def scan_media(
         modified_within: Half-open interval that the mtime of a file must be in.
         on_refused: Called for each matching file whose name cannot be sent (not UTF-8, a newline).
         on_omitted: Called for each link, folder or special file that matches, for each link to a
-            folder, and for each unreadable entry except ``lost+found``.
+            folder or to nothing, as a folder, and for each unreadable entry except ``lost+found``.
         below: Subfolder to scan, such as ``2017/``.
 
     Raises:
@@ -101,14 +103,16 @@ def _resolved(nearest: NearestFolder, folder: Path, name: str) -> MediaFile | Re
     except FileNotFoundError as error:
         raise _folder_error(folder, error) from error
     except NotADirectoryError:
-        return RefusedName(name, "a folder in its path is a link or special file")
+        problem = "a folder in its path is a link or special file"
+        return RefusedName(name, problem, omits=f"{name.rpartition('/')[0]}/")
     except OSError as error:
         problem = f"it cannot be opened ({error.strerror})"
         return RefusedName(name, problem, temporary=error.errno not in GONE)
     if facts is None:
         return None
     if not stat.S_ISREG(facts.st_mode):
-        return RefusedName(name, "it is not a regular file")
+        omits = None if stat.S_ISDIR(facts.st_mode) else name
+        return RefusedName(name, "it is not a regular file", omits=omits)
     return MediaFile.of(name, folder, facts)
 
 
@@ -123,19 +127,19 @@ class _Walk:
 
     def files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the regular files below a subfolder, ``""`` or a path that ends with ``/``."""
-        later = list[str]()
-        for name, entry in self._listed(prefix):
-            relative = prefix + name
-            if relative.endswith("/"):
-                # A folder is reported if it matches "*.jpeg", not if it matches "*".
-                if matches_any(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
-                    self._report(relative, IS_A_FOLDER, entry)
-                later.append(relative)
-            elif (facts := self._file(relative, entry)) is not None:
-                yield relative, facts
-        # Only now, so that a deep tree needs one open folder and not one for each level.
-        for relative in later:
-            yield from self.files(relative)
+        # Not by recursion: a tree may have more levels than Python's stack.
+        prefixes = [prefix]
+        while prefixes:
+            prefix = prefixes.pop()
+            for name, entry in self._listed(prefix):
+                relative = prefix + name
+                if relative.endswith("/"):
+                    # A folder is reported if it matches "*.jpeg", not if it matches "*".
+                    if matches_any(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
+                        self._report(relative, IS_A_FOLDER, entry)
+                    prefixes.append(relative)
+                elif (facts := self._file(relative, entry)) is not None:
+                    yield relative, facts
 
     def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
         """Return the metadata of a matching regular file; report anything else that matches."""
@@ -147,12 +151,16 @@ class _Walk:
         except OSError as error:
             if matches:
                 self._fail(relative, error)
+            if _may_be_folder(entry):
+                self._fail(f"{relative}/", error)
             return None
         if stat.S_ISREG(facts.st_mode):
             return facts if matches and self._in_time(facts) else None
-        if _leads_to_folder(entry):
-            self._report(f"{relative}/", "it is a symbolic link to a folder", entry)
-        elif matches:
+        if stat.S_ISLNK(facts.st_mode) and _may_be_folder(entry):
+            is_folder = _leads_to_folder(entry)
+            self._report(f"{relative}/", _LINKED if is_folder else _DANGLING, entry)
+            matches = matches and not is_folder
+        if matches:
             self._report(relative, _kind_of(facts.st_mode), entry)
         return None
 
@@ -223,9 +231,17 @@ def _listed_name(entry: os.DirEntry[str]) -> str:
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_symlink() and entry.is_dir()
+        return entry.is_dir()
     except OSError:
         return False
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is no file, as far as can be seen: its disk may not be mounted."""
+    try:
+        return not entry.is_file()
+    except OSError:
+        return True
 
 
 def _kind_of(mode: int) -> str:

@@ -49,11 +49,14 @@ class RefusedName:
         name: The name as it is; it may contain invisible characters.
         reason: The reason, as a clause.
         temporary: Whether the file can be sent later, when it is readable.
+        omits: Path of the link or special file, or of the folder reached by one, so that a file at
+            the receiver does not count as deleted; None: there is none.
     """
 
     name: str
     reason: str
     temporary: bool = False
+    omits: str | None = None
 
 
 @dataclass(frozen=True)

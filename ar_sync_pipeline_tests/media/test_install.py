@@ -19,6 +19,7 @@ from ar_sync_pipeline.media.inventory import scan_media
 from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline_tests.archive.building import make_entry, make_source, write_archive
 from ar_sync_pipeline_tests.fix_rights import permissions_count
+from ar_sync_pipeline_tests.media.fix_limits import LEVELS, small_limits
 from ar_sync_pipeline_tests.media.loading import ARCHIVE, OWNER, install, new_stage, put_in_place
 
 
@@ -205,6 +206,16 @@ def test_a_folder_that_the_account_cannot_open_does_not_stop_the_cleaning(
 
     with permissions_count():
         assert clean_leftovers(folder, OWNER) == 1
+
+
+def test_a_tree_deeper_than_the_stack_is_cleaned(folder: Path) -> None:
+    leftover = f".ar-sync-{OWNER}-0123abcd-17"
+    (folder / ("d/" * LEVELS)).mkdir(parents=True)
+    for level in (0, LEVELS):
+        (folder / ("d/" * level) / leftover).touch()
+
+    with small_limits():
+        assert clean_leftovers(folder, OWNER) == 2
 
 
 def test_a_leftover_that_cannot_be_removed_is_an_error(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,17 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.files import create_file
-from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
+from ar_sync_pipeline.media.errors import (
+    MediaChangedError,
+    MediaFolderError,
+    MediaUnreadableError,
+)
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.inventory import resolve_references, scan_media
 from ar_sync_pipeline.media.media_file import MediaFile, OmittedMedia, RefusedName
 from ar_sync_pipeline.media.safe_paths import open_parent
 from ar_sync_pipeline_tests.fix_rights import permissions_count
+from ar_sync_pipeline_tests.media.fix_limits import LEVELS, small_limits
 from ar_sync_pipeline_tests.missing_parts import require_root
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -33,6 +39,12 @@ def put(folder: Path, name: str, content: bytes = b"x", at: datetime = NOON) -> 
 
 def names(folder: Path, *patterns: str) -> list[str]:
     return sorted(file.path for file in scan_media(folder, patterns or ("*",)))
+
+
+def told_of(folder: Path, *patterns: str) -> list[str]:
+    omitted: list[OmittedMedia] = []
+    list(scan_media(folder, patterns, on_omitted=omitted.append))
+    return sorted(item.path for item in omitted)
 
 
 def test_files_of_all_subfolders_are_found(tmp_path: Path) -> None:
@@ -205,6 +217,68 @@ def test_lost_and_found_of_a_disk_is_no_folder_to_tell_of(
         assert [item.path for item in told] == omitted
 
 
+def test_link_to_a_folder_is_told_also_while_its_disk_is_not_mounted(tmp_path: Path) -> None:
+    """It omits what the receiver has below it, whose files are not deleted ones."""
+    folder, disk = tmp_path / "media", tmp_path / "disk"
+    put(disk, "2017/a.jpeg")
+    put(disk, "a file")
+    folder.mkdir()
+    (folder / "2017").symlink_to(disk / "2017")
+    (folder / "a file").symlink_to(disk / "a file")
+    (folder / "loop").symlink_to("loop")
+
+    assert told_of(folder, "*.jpeg") == ["2017/", "loop/"]
+    (disk / "2017").chmod(0)
+    disk.chmod(0)
+    with permissions_count():
+        assert told_of(folder, "*.jpeg") == ["2017/", "a file/", "loop/"]
+    disk.chmod(0o755)
+    disk.rename(tmp_path / "away")
+    assert told_of(folder, "*.jpeg") == ["2017/", "a file/", "loop/"]
+    assert told_of(folder, "2*") == ["2017", "2017/", "a file/", "loop/"]
+
+
+def test_subfolder_that_cannot_be_looked_up_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems do not tell the type of an entry, and may fail."""
+    for name in ("2017/a.jpeg", "a.jpeg", "b.txt"):
+        put(tmp_path, name)
+
+    monkeypatch.setattr("ar_sync_pipeline.media.inventory.os.scandir", UntypedListing)
+
+    assert told_of(tmp_path, "*.jpeg") == ["2017/", "a.jpeg", "a.jpeg/", "b.txt/"]
+
+
+class UntypedListing:
+    """Entries of a folder that cannot be looked up."""
+
+    def __init__(self, path: Path) -> None:
+        self._names = sorted(entry.name for entry in path.iterdir())
+
+    def __enter__(self) -> list[UntypedEntry]:
+        return [UntypedEntry(name) for name in self._names]
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class UntypedEntry:
+    """Stands for `os.DirEntry`, which cannot be subclassed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def stat(self, **_: bool) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def is_file(self, **_: bool) -> bool:
+        self.stat()
+        return False
+
+    is_dir = is_file
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=st.sets(st.text(max_size=30)))
 def test_every_name_is_found_missing_or_refused(tmp_path: Path, wanted: set[str]) -> None:
@@ -244,3 +318,32 @@ def test_a_file_that_goes_away_before_it_is_hashed_is_tried_again(tmp_path: Path
     for file in (gone, replaced):
         with pytest.raises(MediaChangedError, match=file.path):
             list(hash_media([file]))
+
+
+def test_a_tree_deeper_than_the_stack_is_scanned(tmp_path: Path) -> None:
+    found = ["a.jpeg", "d/a.jpeg", f"{'d/' * LEVELS}a.jpeg"]
+    for name in found:
+        put(tmp_path, name)
+
+    with small_limits():
+        assert names(tmp_path, "*.jpeg") == found
+
+
+@pytest.mark.parametrize("size_bytes", [2**30, 2**43], ids=["1 GB", "8 TB"])
+def test_file_without_content_is_not_read(tmp_path: Path, size_bytes: int) -> None:
+    (tmp_path / "a.jpeg").touch()
+    os.truncate(tmp_path / "a.jpeg", size_bytes)
+
+    with pytest.raises(MediaUnreadableError, match="never written"):
+        list(hash_media(scan_media(tmp_path, ["*"])))
+
+
+def test_file_larger_than_an_entry_can_tell_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few file systems take such a file, and some of these tell no holes."""
+    put(tmp_path, "a.jpeg", b"x" * 11)
+    monkeypatch.setattr("ar_sync_pipeline.media.hash_media.MOST_BYTES", 10)
+
+    with pytest.raises(MediaUnreadableError, match="more than 10 bytes"):
+        list(hash_media(scan_media(tmp_path, ["*"])))

@@ -70,15 +70,17 @@ class MediaSender:
         )
         return self._bundled(build)
 
-    def bundled_partial(self) -> BuildFolder:
+    def bundled_partial(self, later: timedelta = timedelta(0)) -> BuildFolder:
         build = open_build(self.scratch, uuid4().hex)
         sites = self.sites
         start = starting_point(self.settings, sites.clock())
         # A window of an hour ago, so that only the starting point decides which changes are
         # exported.
         window = recent_window()
-        hour = timedelta(hours=1)
-        window = window.model_copy(update={"start": window.start - hour, "end": window.end - hour})
+        shift = later - timedelta(hours=1)
+        window = window.model_copy(
+            update={"start": window.start + shift, "end": window.end + shift}
+        )
         request = PartialRequest(
             window, timedelta(minutes=15), start.since, start.after, start.reported
         )

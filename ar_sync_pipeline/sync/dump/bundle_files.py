@@ -195,6 +195,11 @@ class BundleFiles:
         """Yield the files that the archive lists."""
         return self._rows(_IS_LISTED)
 
+    def carried_above(self, size_bytes: int) -> list[str]:
+        """Return the files to carry that are larger than this."""
+        condition = f"status = {Status.CARRIED:d} AND size_bytes > {size_bytes:d}"
+        return [file.path for file in self._rows(condition)]
+
     def held(self) -> Iterator[BundledFile]:
         """Yield the files that the receiver is known to have."""
         return self._rows(f"status = {Status.HELD:d}")

@@ -47,6 +47,7 @@ from ar_sync_pipeline.visible_text import visible
 
 _MOST_MISSING = 1_000
 _WAS_MISSING = "its file was missing"
+_NOT_MOUNTED = "the media folder is empty, and its disk may not be mounted"
 _WAS_LEFT_OUT = "a complete without it was sent"
 
 
@@ -140,6 +141,8 @@ def _choose_complete(
         chosen.scan(None)
     with open_journal(scratch) as journal:
         unresolved = journal.unresolved()
+        if journal.has_files() and is_empty(chosen.folder):
+            chosen.omit(OmittedMedia("./", _NOT_MOUNTED))
     chosen.add_referenced(_all_references(database))
     snapshot_at = dump.watermark.snapshot_at
     with open_journal(scratch):
@@ -154,6 +157,7 @@ def _choose_complete(
         if dump.lacking != Lacking():
             lacking = (f.path for f in files.listed() if dump.lacking.has_file(f.entry))
             files.mark(lacking, Status.CARRIED)
+    chosen.omit_larger(dump.receiver_free_bytes)
     with open_journal(scratch) as journal:
         journal.owe(chosen.omitted.values())
         _keep_unresolved(journal, unresolved, files)
@@ -182,6 +186,7 @@ def _choose_partial(
     with open_journal(scratch) as journal:
         held = journal.held(dump.since)
         files.mark((f.path for f in files.all() if held.has_stamp(f.path, f.stamp)), Status.HELD)
+    chosen.omit_larger(dump.receiver_free_bytes)  # before each partial reads them for minutes
     describe_all(chosen)
     with open_journal(scratch) as journal:
         now_held = journal.held(dump.since)
@@ -231,9 +236,10 @@ def _covered(dump: TableDump, window: Window) -> tuple[datetime, datetime]:
     """Return the interval of modification times whose files a partial contains.
 
     It looks back as far as for rows: a file may become visible after the time that it has (a move,
-    a cache of NFS, a file server with another clock). What the receiver has is left out.
+    a cache of NFS, a file server with another clock), and the archive that carried it then may be
+    lost. What the receiver has is left out.
     """
-    since = dump.since.snapshot_at if dump.since else None
+    since = dump.since.snapshot_at - dump.look_back if dump.since else None
     starts = (window.start, dump.changed_since, since)
     # A media file of the snapshot's last instant may get its mtime shortly afterwards.
     end = dump.watermark.snapshot_at + timedelta(minutes=1)

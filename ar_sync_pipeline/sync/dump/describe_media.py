@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _WRITTEN = "it was being written"
+_TOO_LONG = "its path, with that of the media folder, is too long to be opened"
+_PATH_MAX_BYTES = 4096  # of Linux, with the byte that ends it
 
 _Described = list[tuple[MediaEntry, FileStamp | None]]
 
@@ -72,9 +75,15 @@ def _hash(files: Iterable[MediaFile], *, is_retried: bool) -> tuple[_Described, 
         is_retried: Whether the files may have changed since they were found.
     """
     described, problems = _Described(), list[OmittedMedia]()
+    fitting = list[MediaFile]()
+    for file in files:
+        if len(os.fsencode(file.location)) < _PATH_MAX_BYTES:
+            fitting.append(file)
+        else:  # An upload opens a file by its whole path, unlike the hash.
+            problems.append(OmittedMedia(file.path, _TOO_LONG))
     # Before the hash, so that an equal stamp later proves that the file is unchanged.
     left = deque(
-        (file, (not is_retried and file.stamp) or steady_stamp(file.location)) for file in files
+        (file, (not is_retried and file.stamp) or steady_stamp(file.location)) for file in fitting
     )
     while left:
         try:

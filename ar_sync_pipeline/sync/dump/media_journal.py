@@ -95,12 +95,22 @@ class MediaJournal:
         row = self._connection.execute("SELECT 1 FROM carried WHERE path = ? LIMIT 1", [path])
         return row.fetchone() is not None
 
+    def has_files(self) -> bool:
+        """Return whether an archive of the journal lists a file."""
+        return self._connection.execute("SELECT 1 FROM carried LIMIT 1").fetchone() is not None
+
     def remember(self, manifest: Manifest, versions: Callable[[], Iterable[Version]]) -> None:
         """Record the files of an archive that was published.
+
+        A complete without files is not recorded if there were some: the disk of the media folder
+        may not have been mounted. The receiver then keeps its files, and the next complete lists
+        them as held instead of carrying all of them again.
 
         Args:
             versions: Function that returns all files of the archive.
         """
+        if manifest.kind is ArchiveKind.COMPLETE and self.has_files() and not any(versions()):
+            return
         archive = to_microseconds(manifest.snapshot_at)
         since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
         self._connection.execute(

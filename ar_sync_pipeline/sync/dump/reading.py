@@ -34,7 +34,7 @@ class Reading:
         since: Requested starting point; None if transaction ids cannot be compared with it.
         new_history: Whether that point, or a later one that the receiver has or may have, is not in
             the current history of the database.
-        receiver_unread: Whether the receiver could not be read.
+        reported: What else the receiver reports.
     """
 
     session: DumpSession
@@ -43,7 +43,7 @@ class Reading:
     objects: ObjectIds
     since: Watermark | None
     new_history: bool
-    receiver_unread: bool
+    reported: Reported
 
     @classmethod
     def begin(
@@ -72,7 +72,7 @@ class Reading:
             objects,
             since=None if is_foreign else comparable(since, now),
             new_history=is_foreign or reported.has_unknown or not history.has(later),
-            receiver_unread=reported.unread,
+            reported=reported,
         )
 
     def redefined(self) -> frozenset[str]:

@@ -61,6 +61,7 @@ class ReceiverView:
         capabilities: What it can read; None: it is of an earlier version, or unknown.
         failure: Why the spool could not be read; None: it was.
         is_loading: Whether it says that a load is at work on what waits.
+        free_bytes: Free space of the spool in bytes; None: it is not known.
     """
 
     checkpoint: Checkpoint | None
@@ -73,6 +74,7 @@ class ReceiverView:
     capabilities: Capabilities | None = None
     failure: TransientError | None = None
     is_loading: bool = False
+    free_bytes: int | None = None
 
 
 def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
@@ -99,6 +101,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
             # After the checkpoint, before which the receiver writes it.
             can_read = files.capabilities(session)
             checkpoint = files.believed(content, known, clock()) if content is not None else None
+            space = session.space(settings.remote_bkp_fldr)
             is_loading = bool(waiting) and files.is_loading(session, clock())
             new = files.receipts(session, unsettled(sent, checkpoint))
             reached = checkpoint.watermark if checkpoint is not None else None
@@ -126,6 +129,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
         dates=files.dates,
         capabilities=current(can_read, checkpoint or before),
         is_loading=is_loading,
+        free_bytes=space.free_bytes if space is not None else None,
     )
 
 

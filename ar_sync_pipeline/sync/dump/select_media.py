@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.media.inventory import resolve_references, scan_media
 from ar_sync_pipeline.media.media_file import OmittedMedia, RefusedName
 from ar_sync_pipeline.media.safe_paths import open_parent
@@ -15,6 +16,10 @@ from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles
 from ar_sync_pipeline.visible_text import visible
 
 WENT_AWAY = "it went away, or became something else, while it was read"
+_TOO_LARGE = "it is larger than the free space of the receiver's spool"
+# The archive has rows besides, and an upload needs a twentieth more than its bytes.
+_SHARE_OF_FREE_SPACE = 0.9
+_SMALLEST_OMITTED_BYTES = 10**9
 _NAMES_AT_ONCE = 1_000
 _MOST_REFUSED = 1_000
 
@@ -101,6 +106,15 @@ class MediaSelection:
         else:
             self.omitted[item.path] = item
 
+    def omit_larger(self, free_bytes: int | None) -> None:
+        """Omit files with which no archive fits into the receiver's free space: no row would."""
+        if free_bytes is None:
+            return
+        # Of smaller files there may be many, and a disk that is as full as that takes nothing.
+        most_bytes = max(int(free_bytes * _SHARE_OF_FREE_SPACE), _SMALLEST_OMITTED_BYTES)
+        for path in self.files.carried_above(most_bytes):
+            self.omit(OmittedMedia(path, _TOO_LARGE, temporary=True))
+
     def _scan_owed(self, path: str) -> None:
         try:
             with open_parent(self.folder, f"{path}_"):
@@ -118,6 +132,12 @@ class MediaSelection:
                 self.omit(OmittedMedia(name.name, name.reason, temporary=True))
             else:
                 self._refuse(name)
+                if name.omits is not None and not self._is_omitted(name.omits):
+                    self.omit(OmittedMedia(name.omits, name.reason))
+
+    def _is_omitted(self, path: str) -> bool:
+        folders = (f"{folder}/" for folder in folders_of(path))
+        return path in self.omitted or any(folder in self.omitted for folder in folders)
 
     def _refuse(self, name: RefusedName) -> None:
         self.refused_count += 1

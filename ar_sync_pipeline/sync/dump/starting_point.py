@@ -86,6 +86,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
                 settings.tmp_bkp_fldr, view.dates, since, latest_date(checkpoint, now)
             ),
             unread=view.failure is not None,
+            free_bytes=view.free_bytes,
         ),
         base=choose_base(settings.tmp_bkp_fldr, view)
         if settings.complete_carries is CompleteCarries.CHANGES

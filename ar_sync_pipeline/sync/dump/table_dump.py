@@ -29,11 +29,13 @@ class Reported:
         claimed: Point that it claims to have and that is not accepted.
         has_unknown: Whether it has archives that this sender's journal does not know.
         unread: Whether it could not be read, so that nothing of this is known.
+        free_bytes: Free space of its spool in bytes; None: it is not known.
     """
 
     claimed: Watermark | None = None
     has_unknown: bool = False
     unread: bool = False
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,12 @@ class TableDump(BaseModel):
         window: Window of a partial; None in a complete.
         changed_since: Time of a change from which a partial contains it, if no watermark shows an
             earlier one.
+        look_back: TIME of a partial.
         since: Starting point of a partial. In a complete: the receiver's checkpoint.
         uncovered: As in `Manifest`.
         new_history: As in `Manifest`.
         receiver_unread: Whether the receiver could not be read when the dump began.
+        receiver_free_bytes: Free space of its spool then, in bytes; None: it is not known.
         media_references: Names of media files in the dumped rows of a partial.
         untracked_tables: Tables whose changes a partial may miss until the next complete.
         types: Types of these columns.
@@ -111,10 +115,12 @@ class TableDump(BaseModel):
 
     window: Window | None
     changed_since: AwareDatetime | None = None
+    look_back: timedelta = timedelta(0)
     since: Watermark | None
     uncovered: tuple[str, ...] | None = None
     new_history: bool = False
     receiver_unread: bool = False
+    receiver_free_bytes: int | None = None
     watermark: Watermark
     database: str
     digest_probe: str

@@ -118,6 +118,7 @@ class PartialRows:
         return {
             "window": self._request.window,
             "changed_since": self._request.changed_at.start,
+            "look_back": self._request.look_back,
             "media_references": tuple(sorted(self._references)),
             "uncovered": self.uncovered,
             "untracked_tables": untracked_tables(

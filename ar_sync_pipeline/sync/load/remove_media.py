@@ -3,8 +3,8 @@
 Only files that an applied archive once listed are removed, and only if they still have the
 described bytes and neither the newest complete nor a later archive lists them. On a file system
 that takes two names for one, none is removed: a file that the sender renamed from ``Foto.JPG`` to
-``foto.jpg`` is one file there. The removal runs after the commit; the next complete finishes an
-interrupted removal.
+``foto.jpg`` is one file there. A subfolder may be on such a file system, too. The removal runs
+after the commit; the next complete finishes an interrupted removal.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -42,6 +43,18 @@ class MediaRemoval:
 
     removed: int = 0
     warning: str | None = None
+
+
+@dataclass
+class _Kept:
+    """Files that are not removed for one reason: their number, and the first one."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, file: str) -> None:
+        self.count += 1
+        self.first = self.first or file
 
 
 def remove_absent_media(
@@ -112,7 +125,7 @@ def _is_suspicious(known: int, absent: int, percent: int) -> bool:
 
 def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime) -> MediaRemoval:
     folder, removed = settings.receiver_media_fldr, 0
-    refused, first = 0, ""
+    refused, renamed = _Kept(), _Kept()
     after = ""
     while files := media_listed_before(connection, newest, after=after, limit=_FILES_AT_ONCE):
         forgotten = list[str]()
@@ -122,17 +135,31 @@ def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime
                     folder, file.path, size_bytes=file.size_bytes, sha256=file.sha256
                 )
             except OSError as error:
-                refused += 1
-                first = first or f"{quoted(file.path)} ({error.strerror or error})"
+                refused.add(f"{quoted(file.path)} ({error.strerror or error})")
+                continue
+            if outcome is Removal.RENAMED:
+                renamed.add(quoted(file.path))
                 continue
             removed += outcome is Removal.REMOVED
             forgotten.append(file.path)
         forget_media(connection, forgotten)
         after = files[-1].path
-    if not refused:
-        return MediaRemoval(removed)
-    return MediaRemoval(
-        removed,
-        f"{refused:,} media files that the sender no longer has cannot be removed, such as"
-        f" {first}: give this account the right to change {folder}; the next complete tries again.",
-    )
+    return MediaRemoval(removed, _why_kept(folder, refused, renamed))
+
+
+def _why_kept(folder: Path, refused: _Kept, renamed: _Kept) -> str | None:
+    texts = list[str]()
+    if refused.count:
+        texts.append(
+            f"{refused.count:,} media files that the sender no longer has cannot be removed, such"
+            f" as {refused.first}: give this account the right to change {folder}; the next"
+            " complete tries again."
+        )
+    if renamed.count:
+        texts.append(
+            f"{renamed.count:,} media files are not removed, such as {renamed.first}: their file"
+            " system ignores case or normalizes Unicode in names, and the sender may have them"
+            " under another name; move them to a file system that keeps the names apart, or set"
+            " AR_SYNC_MEDIA_DELETE=false."
+        )
+    return " ".join(texts) or None

@@ -87,6 +87,22 @@ def test_file_that_becomes_visible_after_its_time_is_sent(sender: MediaSender) -
     assert received(sender.sites)["moved.jpeg"] == "an upload"
 
 
+@pytest.mark.long
+def test_file_that_became_visible_late_is_sent_again_after_its_archive_was_lost(
+    sender: MediaSender,
+) -> None:
+    """No row names it, and the link is down until its time is long over."""
+    put(sender, "moved.jpeg", "an upload", at=time.time() - 600)
+    for minutes in (60, 90, 120):
+        lost = sender.publish(sender.bundled_partial(timedelta(minutes=minutes)))
+        assert names(lost) == ["moved.jpeg"]
+        sender.waiting(lost).unlink()
+    sender.partial()
+    sender.sites.load()
+    assert received(sender.sites)["moved.jpeg"] == "an upload"
+    assert names(sender.publish(sender.bundled_partial(timedelta(minutes=150)))) == []
+
+
 def test_changed_picture_is_sent_though_its_time_is_old(sender: MediaSender) -> None:
     put(sender, "5.jpeg", "PICTURE 5")
     touch_rows(sender.sites)

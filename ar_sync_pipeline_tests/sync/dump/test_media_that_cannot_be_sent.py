@@ -10,17 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.reader import verify_archive
-from ar_sync_pipeline.files import create_file
+from ar_sync_pipeline.files import FreeSpace, create_file
 from ar_sync_pipeline.media.errors import MediaUnreadableError
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.media.safe_paths import open_parent
+from ar_sync_pipeline.sftp.session import SftpSession
+from ar_sync_pipeline.sync.dump.build_folder import open_build
+from ar_sync_pipeline.sync.dump.bundle_files import new_bundle_files
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.select_media import MediaSelection
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
@@ -205,6 +210,7 @@ def test_what_is_not_a_file_is_named(sender: MediaSender, tmp_path: Path) -> Non
         manifest = sender.complete()
     assert omitted(sender) == {
         "dangling.jpeg": "it is a symbolic link, not a regular file",
+        "dangling.jpeg/": "it is a symbolic link that leads to no readable file or folder",
         "folder.jpeg/": "it is a folder, and only files are sent",
         "link.jpeg": "it is a symbolic link, not a regular file",
         "linked/": "it is a symbolic link to a folder",
@@ -245,6 +251,58 @@ def test_fault_of_the_disk_is_told_from_a_change() -> None:
     file = MediaFile("mem", Path("/proc/self"), 0, datetime.now(UTC))
     with pytest.raises(MediaUnreadableError, match="Input/output error"):
         list(hash_media([file]))
+
+
+@pytest.mark.long
+def test_file_that_was_hardly_written_is_named_and_comes_later(sender: MediaSender) -> None:
+    """A file of 10 TB that takes no space would be read for hours, and would fill the receiver."""
+    huge = sender.media / "huge.jpeg"
+    huge.touch()
+    os.truncate(huge, 10 * 2**40)
+    started = time.monotonic()
+    assert len(names(sender.complete())) == PICTURES
+    assert omitted(sender) == {
+        "huge.jpeg": "it cannot be read (most of its 10,995,116,277,760 bytes were never written)"
+    }
+    sender.sites.load()
+    sender.partial()
+    assert time.monotonic() - started < 60
+    huge.write_text("downloaded")
+    assert names(sender.partial()) == ["huge.jpeg"]
+
+
+@pytest.mark.long
+def test_file_larger_than_the_receivers_free_space_is_named_and_comes_later(
+    sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive with it would not arrive, nor would any row."""
+    space = [FreeSpace(2_000_000, 10**12)]
+    monkeypatch.setattr(SftpSession, "space", lambda *_: space[-1])
+    least = "ar_sync_pipeline.sync.dump.select_media._SMALLEST_OMITTED_BYTES"
+    monkeypatch.setattr(least, 1_000_000)
+    put(sender.media / "large.jpeg", "x" * 1_900_000)
+    for dump in (sender.complete, sender.partial):
+        assert dump().media_omitted == ("large.jpeg",)
+        assert omitted(sender)["large.jpeg"].startswith("it is larger than the free space")
+        sender.sites.load()
+    space.append(FreeSpace(10**9, 10**12))
+    assert names(sender.partial()) == ["large.jpeg"]
+    sender.sites.load()
+    assert same_media(sender.sites)
+    # The receiver has it now: it is listed, and takes no space.
+    space.append(FreeSpace(1_500_000, 10**12))
+    for dump in (sender.complete, sender.partial):
+        assert dump().media_omitted == ()
+
+
+def test_small_files_are_not_omitted_one_by_one_for_a_full_disk(sender: MediaSender) -> None:
+    """They may be a million, and the error of the upload tells it."""
+    with new_bundle_files(open_build(sender.scratch, uuid4().hex)) as files:
+        chosen = MediaSelection(sender.media, ["*.jpeg"], files)
+        chosen.scan(None)
+        chosen.omit_larger(0)
+        chosen.omit_larger(None)
+        assert chosen.omitted == {}
 
 
 def test_file_that_becomes_unreadable_before_it_is_sent(sender: MediaSender) -> None:
@@ -314,6 +372,43 @@ def test_omitted_file_is_not_removed_at_the_receiver(sender: MediaSender) -> Non
     assert not {"18.jpeg", "2018/b.jpeg"} & left.keys()
 
 
+@pytest.mark.long
+def test_file_behind_a_link_is_not_removed_at_the_receiver(
+    sender: MediaSender, tmp_path: Path
+) -> None:
+    """Whether its disk is mounted or not, and whether a pattern or only a row names the file."""
+    sites = sender.sites
+    sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
+    moved = ("2017/a.jpeg", "a.pdf", "2018/11/b.pdf")
+    for number, name in enumerate(moved):
+        (sender.media / name).parent.mkdir(parents=True, exist_ok=True)
+        put(sender.media / name, name)
+        sites.at_sender(f"UPDATE app_child SET picture = '{name}' WHERE id = {900 + number}")
+    sender.complete()
+    sites.load()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("2017", "a.pdf", "2018"):
+        (sender.media / name).rename(disk / name)
+        (sender.media / name).symlink_to(disk / name)
+    for now in (disk, tmp_path / "not mounted"):
+        disk.rename(now)
+        sender.complete()
+        assert sites.load().media.removed == 0
+        assert all((sites.receiver_media / name).exists() for name in moved)
+
+
+def test_only_the_folder_of_many_named_files_behind_a_link_is_omitted(tmp_path: Path) -> None:
+    """A catalog that excludes a media column has no scan of the folder."""
+    (tmp_path / "linked").symlink_to(tmp_path)
+    named = [f"linked/{sub}/{number}.jpeg" for number in range(50) for sub in "ab"]
+    with new_bundle_files(open_build(tmp_path, uuid4().hex)) as files:
+        chosen = MediaSelection(tmp_path, ["*.jpeg"], files, named_only=True)
+        chosen.add_referenced(named)
+    assert chosen.refused_count == len(named)
+    assert sorted(chosen.omitted) == ["linked/a/", "linked/b/"]
+
+
 def test_manifest_without_omissions_is_as_before(sender: MediaSender) -> None:
     manifest = sender.complete()
     assert b"media_omitted" not in manifest.to_json()
@@ -365,7 +460,12 @@ def test_name_longer_than_a_path_may_be_prevents_nothing(sender: MediaSender) ->
         f"UPDATE app_child SET picture = '{absent}' WHERE id = 3",
         f"UPDATE app_child SET picture = '{present}' WHERE id = 4",
     )
+    told = dict[str, str]()
     for dump in (sender.complete, sender.partial):
         assert set(names(dump())).isdisjoint({absent, present})
+        # It is known before the upload, which it would interrupt.
+        assert sender.failures == []
+        told |= omitted(sender)
         sender.sites.load()
         assert equal(sender.sites)
+    assert "too long" in told[present]

@@ -42,6 +42,32 @@ def is_there(pair: MediaSender) -> bool:
     return (pair.sites.receiver_media / "back.jpeg").exists()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("completes", [1, 4])
+def test_disk_that_was_not_mounted_makes_no_complete_carry_everything(
+    pair: MediaSender, completes: int
+) -> None:
+    """The receiver keeps its files, since all of them are gone."""
+    pair.sites.environ["AR_SYNC_DELETE_GUARD"] = "5"
+    mounted = pair.media.rename(pair.sites.folder / "elsewhere")
+    pair.media.mkdir()
+    for _ in range(completes):
+        manifest = pair.complete()
+        assert (manifest.media, manifest.media_omitted) == ((), ())
+        assert pair.bundle is not None
+        assert dict(pair.bundle.omitted)["./"].startswith("the media folder is empty")
+        load(pair)
+    pair.media.rmdir()
+    mounted.rename(pair.media)
+    put(pair, "new.jpeg", b"new")
+    manifest = pair.complete()
+    assert (len(names(manifest)), carried_files(manifest)) == (27, ["new.jpeg"])
+    assert_applied(pair, manifest)
+    assert_equal(pair)
+    pair.sites.at_sender(NAME.format(1))
+    assert names(pair.partial()) == []
+
+
 def late_complete(pair: MediaSender, aside: Path, partials: int = 1) -> None:
     """Apply a complete without the file, which came back before partials that name it."""
     file = pair.media / "back.jpeg"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,28 @@ def test_renamed_file_stays_where_both_names_are_one_file(
     assert {"b.jpeg", "2017/c.jpeg"} <= present(sites)
     findings = [one.problem for one in media_findings(sites.settings)]
     assert any("ignores case" in problem for problem in findings)
+
+
+@pytest.mark.long
+def test_renamed_file_stays_where_only_a_subfolder_takes_both_names_for_one(
+    sites: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a mounted share, whether or not the folder above has space for a probe."""
+    sites.complete()
+    sites.load()
+    (sites.sender_media / "2017/c.jpeg").rename(sites.sender_media / "2017/C.jpeg")
+    (sites.sender_media / "b.jpeg").unlink()
+    sites.complete()
+    fold_names(monkeypatch, str.casefold, sites.receiver_media / "2017")
+    monkeypatch.setattr("ar_sync_pipeline.media.folded_names.create_file", no_space)
+    report = sites.load()
+    assert report.media.removed == 1
+    assert "1 media files are not removed, such as '2017/c.jpeg'" in str(report.media.warning)
+    assert "2017/c.jpeg" in present(sites)
+
+
+def no_space(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.long
