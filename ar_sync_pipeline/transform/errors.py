@@ -10,7 +10,7 @@ class TransformSpecificationError(TerminalError):
 
 
 class NoBuiltinTransformError(TransformSpecificationError):
-    """The built-in rules are for another application than the catalog's."""
+    """The catalog lacks tables of the built-in rules, or keys that leave changed rows to them."""
 
 
 class TransformTablesMissingError(TerminalError):

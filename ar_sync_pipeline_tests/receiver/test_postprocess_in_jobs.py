@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -116,3 +118,23 @@ def test_a_catalog_of_another_application_is_told_at_load_that_it_has_no_builtin
     small_sites.environ["AR_SYNC_TRANSFORM"] = "command:true"
     definitions = receiver_definitions(small_sites.settings)
     assert postprocessed_key(ALONE) in definitions.resolve_asset_graph().get_all_asset_keys()
+
+
+def test_a_catalog_that_leaves_no_changed_row_to_the_builtin_transform_is_told_what_to_add(
+    sites: PostprocessedSites,
+) -> None:
+    file = sites.two.folder / "catalog.toml"
+    receiver_tables = [*load_catalog().receiver_tables]
+    file.write_text(
+        f'name = "mine"\ntables = ["AndroidRequests_*"]\nreceiver_tables = {receiver_tables}\n'
+    )
+    sites.two.environ |= {"AR_SYNC_CATALOG": str(file), "AR_SYNC_TRANSFORM": "builtin:transapp"}
+    with pytest.raises(NoBuiltinTransformError, match="whose results would stay old") as told:
+        receiver_definitions(sites.two.settings)
+    assert "[table.AndroidRequests_busv2] reset_on_change = { transformed = false }" in (
+        told.value.problem
+    )
+    (file_to_copy,) = re.findall(r"/\S+[.]toml", told.value.remedy)
+    assert load_catalog(Path(file_to_copy)) == load_catalog()
+    sites.two.environ["AR_SYNC_TRANSFORM"] = "command:true"
+    receiver_definitions(sites.two.settings)
