@@ -26,7 +26,7 @@ class TransformRunningError(TransientError):
 
 
 class TransformInterruptedError(TransientError):
-    """Another session locks the rows for too long; finished batches are kept."""
+    """Another session locks the rows for too long, or replaces zones; finished batches are kept."""
 
 
 class TransformRefusedError(ParkedError):
