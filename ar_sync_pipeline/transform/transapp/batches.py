@@ -4,7 +4,7 @@ If the database refuses a batch, or the rules fail on it, the batch is halved un
 alone. That row is recorded as rejected, and the others are handled (old system, D27 and D28). It is
 marked as handled only if another row of its table gets results after it, or was handled without
 results a day after the row was first recorded: until then the cause may be a trigger, a constraint
-or a setting, and its results would be lost for good. Before that it is tried once more, since a
+or a setting, and its results would be lost for good. Before that it is tried again, since a
 load may have changed it meanwhile.
 """
 
@@ -248,7 +248,7 @@ def _proven(connection: Connection, stage: Stage, progress: Progress) -> list[Re
 
 
 def _is_still_good(connection: Connection, stage: Stage, progress: Progress) -> bool:
-    """Return whether rows that got results before the last refusal get them once more.
+    """Return whether rows that got results before the last refusal get them again.
 
     If not, the cause is newer than their results: a trigger or constraint added during the run.
     """
