@@ -107,20 +107,6 @@ def _escaped(character: str) -> str:
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004  4 digits
 
 
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return toml_text(value)
-    if isinstance(value, Mapping):
-        pairs = (f"{toml_key(str(key))} = {_value(inner)}" for key, inner in value.items())
-        return f"{{ {', '.join(pairs)} }}"
-    items = value if isinstance(value, Sequence) else ()
-    return f"[{', '.join(map(toml_text, items))}]"
-
-
 def _comments(sentences: Iterable[str]) -> Iterator[str]:
     for sentence in sentences:
         yield from _wrapped(sentence)
@@ -182,11 +168,30 @@ def _section(section: DraftSection) -> Iterator[str]:
     # A section without keys has no effect; a choice becomes a key in it.
     yield toml_header(section.label)
     for key, value in section.rules.items():
-        yield f"{key} = {_value(value)}"
+        yield f"{key} = {toml_value(value)}"
     for key, value, why in section.choices:
         yield from _wrapped(why)
-        yield f"# {key} = {_value(value)}"
+        yield f"# {key} = {toml_value(value)}"
     yield ""
+
+
+def toml_value(value: object) -> str:
+    """Return a value of TOML 1.0.
+
+    >>> print(toml_value({"transformed": False}), toml_value(["point"]))
+    { transformed = false } ["point"]
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return toml_text(value)
+    if isinstance(value, Mapping):
+        pairs = (f"{toml_key(str(key))} = {toml_value(inner)}" for key, inner in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    items = value if isinstance(value, Sequence) else ()
+    return f"[{', '.join(map(toml_text, items))}]"
 
 
 def toml_key(key: str) -> str:

@@ -66,6 +66,7 @@ class RowsToDelete:
         """
         pending = self.tables()
         while pending:
+            self._lock(pending)
             pending = {
                 key.table
                 for table in pending
@@ -80,6 +81,25 @@ class RowsToDelete:
             for key in self.references.to(table):
                 if self._keeps_shared_rows(key):
                     self._refuse_dependents(key)
+
+    def _lock(self, tables: Iterable[str]) -> None:
+        """Lock the rows to delete to which receiver-only columns may refer.
+
+        Otherwise a transform could add such references after the dependents were found. In the
+        order of the keys, as the transform locks its rows.
+        """
+        for table in sorted(tables):
+            if not any(map(self.references.receiver_only_columns, self.references.to(table))):
+                continue
+            identity = self.identity(table)
+            rows = sql.SQL("SELECT FROM {} AS t JOIN {} AS d ON {} ORDER BY {} FOR UPDATE OF t")
+            locked = rows.format(
+                self.references.tables[table].rows,
+                self.relation(table),
+                identity.matches("t", "d"),
+                identity.stored_list("d"),
+            )
+            self.connection.execute(sql.SQL("SELECT count(*) FROM ({}) AS l").format(locked))
 
     def _keeps_shared_rows(self, key: ForeignKey) -> bool:
         """Return whether only the receiver has a key of a replicated table that cannot be NULL."""

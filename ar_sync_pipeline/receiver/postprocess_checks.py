@@ -102,6 +102,8 @@ def _rejected_result(state: PostprocessState, site: ReceiverSite) -> dg.AssetChe
 
 
 def _waiting_message(state: PostprocessState, settings: ReceiverSettings) -> str:
+    if not state.waiting:
+        return "The catalog has no `reset_on_change`, so this check cannot see which rows wait."
     if not state.too_old:
         return "No row waits too long for the transform."
     tables = ", ".join(f"{t.table} ({t.too_old:,})" for t in state.waiting if t.too_old)

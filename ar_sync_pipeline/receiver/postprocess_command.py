@@ -11,6 +11,7 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.dagster_internals import build_external_execution_context_data
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.sync.load.postprocess import command_words
 from ar_sync_pipeline.transform.errors import CommandFailedError
 from ar_sync_pipeline.transform.specification import CommandTransform
@@ -36,12 +37,16 @@ class CommandPostprocessor:
         words = command_words(self.site.settings, self.transform)
         if words is None:
             return {"seconds": 0.0, "command": "not run, since no archive has been applied yet"}
-        url = self.site.settings.database_url
-        return run_command(context, words, url, timeout_seconds=self.timeout_seconds)
+        settings = self.site.settings
+        return run_command(context, words, settings, timeout_seconds=self.timeout_seconds)
 
 
 def run_command(
-    context: dg.AssetExecutionContext, words: Sequence[str], url: str, *, timeout_seconds: float
+    context: dg.AssetExecutionContext,
+    words: Sequence[str],
+    settings: ReceiverSettings,
+    *,
+    timeout_seconds: float,
 ) -> Mapping[str, Any]:
     """Run a command to its end; its output is in the logs of the run.
 
@@ -54,8 +59,12 @@ def run_command(
     """
     started = time.monotonic()
     with _pipes_session(context) as session:
-        environment = {**os.environ, **session.get_bootstrap_env_vars()}
-        status = run_supervised(words, environment, url, timeout_seconds)
+        environment = {
+            **os.environ,
+            **_of_the_pair(settings),
+            **session.get_bootstrap_env_vars(),
+        }
+        status = run_supervised(words, environment, settings.database_url, timeout_seconds)
     seconds = time.monotonic() - started
     if status != 0:
         raise CommandFailedError(
@@ -89,3 +98,15 @@ def _pipes_session(context: dg.AssetExecutionContext) -> Iterator[dg.PipesSessio
         handler.handle_messages() as read,
     ):
         yield dg.PipesSession(data, handler, injected, read, context)
+
+
+def _of_the_pair(settings: ReceiverSettings) -> dict[str, str]:
+    """Return the variables that tell a command where to work.
+
+    The environment of a code server with several pairs has none of them, or those of one pair.
+    """
+    return {
+        "AR_SYNC_PAIR": settings.pair,
+        "AR_SYNC_RECEIVER_DATABASE_URL": settings.database_url,
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(settings.receiver_media_fldr),
+    }

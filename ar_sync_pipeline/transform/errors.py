@@ -10,7 +10,7 @@ class TransformSpecificationError(TerminalError):
 
 
 class NoBuiltinTransformError(TransformSpecificationError):
-    """The built-in rules are for another application than the catalog's."""
+    """The catalog lacks tables of the built-in rules, or keys that leave changed rows to them."""
 
 
 class TransformTablesMissingError(TerminalError):
@@ -26,7 +26,7 @@ class TransformRunningError(TransientError):
 
 
 class TransformInterruptedError(TransientError):
-    """Another session locks the rows for too long; finished batches are kept."""
+    """Another session locks the rows for too long, or replaces zones; finished batches are kept."""
 
 
 class TransformRefusedError(ParkedError):

@@ -6,7 +6,10 @@ import threading
 
 import pytest
 
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver
 from ar_sync_pipeline_tests.fix_sites import (
     PARENTS,
     TwoSites,
@@ -107,3 +110,45 @@ def test_reset_waits_for_a_transform_that_does_not_see_the_child(transformed: Tw
             assert load.is_alive()
         load.join(timeout=60)
     assert _waiting(transformed) == [7]
+
+
+def test_key_to_the_parents_that_the_receiver_lacks_is_an_error_until_it_is_added(
+    transformed: TwoSites,
+) -> None:
+    def found() -> list[str]:
+        newest = verify_archive(transformed.complete(), signing_keys=())
+        said = check_receiver(transformed.receiver, transformed.catalog, newest)
+        return [str(one) for one in said if one.level is Level.ERROR]
+
+    assert found() == []
+    transformed.at_receiver(
+        "ALTER TABLE app_child DROP CONSTRAINT app_child_parent_id_fkey;"
+        " INSERT INTO app_child (id, parent_id) VALUES (999999, 123456)"
+    )
+    (error,) = found()
+    assert "table app_child of `children` has no foreign key to app_parent" in error
+    assert "as the sender has it: app_child (parent_id) -> app_parent (id);" in error
+    # The remedy takes rows that violate it, which the load then replaces.
+    transformed.at_receiver(
+        "ALTER TABLE app_child ADD FOREIGN KEY (parent_id) REFERENCES app_parent NOT VALID"
+    )
+    assert found() == []
+    transformed.at_sender("INSERT INTO app_child (parent_id) VALUES (7)")
+    transformed.complete()
+    transformed.load()
+    assert _waiting(transformed) == [7]
+    assert equal(transformed)
+
+
+def test_children_of_parents_without_results_need_no_key_at_the_receiver(
+    transformed: TwoSites,
+) -> None:
+    transformed.at_receiver("ALTER TABLE app_child DROP CONSTRAINT app_child_parent_id_fkey")
+    rules = transformed.catalog.table["app_parent"].model_copy(
+        update={"reset_on_change": {}, "clear_on_change": ()}
+    )
+    catalog = transformed.catalog.model_copy(
+        update={"table": {**transformed.catalog.table, "app_parent": rules}}
+    )
+    said = check_receiver(transformed.receiver, catalog)
+    assert [one for one in said if "`children`" in str(one)] == []

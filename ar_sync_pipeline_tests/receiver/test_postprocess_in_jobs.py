@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -116,3 +119,48 @@ def test_a_catalog_of_another_application_is_told_at_load_that_it_has_no_builtin
     small_sites.environ["AR_SYNC_TRANSFORM"] = "command:true"
     definitions = receiver_definitions(small_sites.settings)
     assert postprocessed_key(ALONE) in definitions.resolve_asset_graph().get_all_asset_keys()
+
+
+def test_a_catalog_that_leaves_no_changed_row_to_the_builtin_transform_is_told_what_to_add(
+    sites: PostprocessedSites,
+) -> None:
+    file = sites.two.folder / "catalog.toml"
+    receiver_tables = [*load_catalog().receiver_tables]
+    file.write_text(
+        f'name = "mine"\ntables = ["AndroidRequests_*"]\nreceiver_tables = {receiver_tables}\n'
+    )
+    sites.two.environ |= {"AR_SYNC_CATALOG": str(file), "AR_SYNC_TRANSFORM": "builtin:transapp"}
+    with pytest.raises(NoBuiltinTransformError, match="whose results would stay old") as told:
+        receiver_definitions(sites.two.settings)
+    assert "[table.AndroidRequests_busv2] reset_on_change = { transformed = false }" in (
+        told.value.problem
+    )
+    (file_to_copy,) = re.findall(r"/\S+[.]toml", told.value.remedy)
+    assert load_catalog(Path(file_to_copy)) == load_catalog()
+    sites.two.environ["AR_SYNC_TRANSFORM"] = "command:true"
+    receiver_definitions(sites.two.settings)
+
+
+SHOW_PAIR = """
+import json, os, pathlib
+names = [f"AR_SYNC_{name}" for name in ("PAIR", "RECEIVER_DATABASE_URL", "RECEIVER_MEDIA_FLDR")]
+found = {name: os.environ.get(name) for name in names}
+pathlib.Path(__file__).with_name("found.json").write_text(json.dumps(found))
+"""
+
+
+def test_a_command_gets_the_variables_of_its_own_pair(
+    sites: PostprocessedSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites.two.complete()
+    sites.two.load()
+    sites.two.environ["AR_SYNC_PAIR"] = "lima"
+    # A code server of several pairs, with the variables of another one.
+    monkeypatch.setenv("AR_SYNC_PAIR", "santiago")
+    monkeypatch.setenv("AR_SYNC_RECEIVER_DATABASE_URL", "postgresql:///santiago")
+    assert sites.command(SHOW_PAIR).succeeded
+    assert json.loads((sites.two.folder / "found.json").read_text()) == {
+        "AR_SYNC_PAIR": "lima",
+        "AR_SYNC_RECEIVER_DATABASE_URL": sites.two.receiver,
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(sites.two.settings.receiver_media_fldr),
+    }

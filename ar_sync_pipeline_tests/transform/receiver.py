@@ -144,9 +144,10 @@ class Receiver:
         return self.insert("gtfs", version=version, timeCreation=created)
 
     def stop(self, code: str, position: tuple[float, float], gtfs: int, **values: object) -> int:
+        values.setdefault("name", "")
         return self.insert(
-            "busstop", code=code, longitude=position[0], latitude=position[1], name="",
-            gtfs_id=gtfs, **values,
+            "busstop", code=code, longitude=position[0], latitude=position[1], gtfs_id=gtfs,
+            **values,
         )  # fmt: skip
 
     def token(self, phone: UUID, direction: str | None) -> int:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import shapely
 from psycopg.rows import DictRow
 
 from ar_sync_pipeline.postgres.connect import Connection
@@ -29,7 +30,7 @@ from ar_sync_pipeline.transform.errors import (
     TransformTooSlowError,
 )
 from ar_sync_pipeline.transform.rejected_rows import Severity, prepare_rejected_rows
-from ar_sync_pipeline.transform.transapp import batches
+from ar_sync_pipeline.transform.transapp import batches, run, zones
 from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage
 from ar_sync_pipeline.transform.transapp.plates import bus_stage
 from ar_sync_pipeline.transform.transapp.run import run_transapp
@@ -226,6 +227,124 @@ def test_reports_keep_their_results_of_before_while_a_new_cause_refuses_the_new_
         receiver.transform()
     assert [row["report_id"] for row in receiver.rows("reportinfo")] == reports
     assert not any(receiver.row("report", key)["transformed"] for key in reports)
+
+
+def test_stops_that_were_given_up_are_not_tried_again_until_they_change(
+    receiver: Receiver,
+) -> None:
+    gtfs = receiver.gtfs()
+    good = receiver.stop("PA0", CENTRE, gtfs)
+    bad = [receiver.stop(f"PB{n}", CENTRE, gtfs) for n in range(6)]
+    receiver.connection.execute(
+        f"""ALTER TABLE "AndroidRequests_busstop" ADD CONSTRAINT refusing
+        CHECK (point IS NULL OR id = {good} OR name = 'right') NOT VALID"""
+    )
+    after = receiver.stop("PC0", CENTRE, gtfs, name="right")
+    receiver.transform()
+    assert all(row["transformed"] for row in receiver.rows("busstop"))
+    assert len(receiver.rejected()) == len(bad)
+    assert receiver.row("busstop", after)["point"]
+    assert receiver.transform(now=NOW + timedelta(days=2)).handled == {}
+    assert {row["times"] for row in receiver.rejected()} == {1}
+    receiver.connection.execute(
+        """UPDATE "AndroidRequests_busstop" SET name = 'right', transformed = false
+        WHERE code = 'PB3'"""
+    )
+    receiver.transform()
+    assert receiver.row("busstop", bad[3])["point"]
+    assert len(receiver.rejected()) == len(bad) - 1
+
+
+def test_a_stop_that_lost_its_point_gets_it_again(receiver: Receiver) -> None:
+    stop = receiver.stop("PA0", CENTRE, receiver.gtfs())
+    receiver.transform()
+    receiver.connection.execute('UPDATE "AndroidRequests_busstop" SET point = NULL')
+    receiver.transform()
+    assert receiver.row("busstop", stop)["point"]
+
+
+def test_a_row_that_a_load_corrects_after_its_refusal_gets_its_results(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = receiver.bus_event(), receiver.bus_event()
+    _refuse_where(
+        receiver.connection,
+        f'NEW."timePeriod_id" IS NOT NULL AND NEW."eventConfirm" < 5 AND NEW.id = {bad}',
+    )
+    blame = batches._blame_suspects  # noqa: SLF001  the time between refusal and give-up
+
+    def blame_later(connection: Connection, stage: Stage, progress: Progress) -> None:
+        if progress.suspects:
+            receiver.connection.execute(
+                f"""UPDATE "AndroidRequests_eventforbusv2"
+                SET "eventConfirm" = 9, transformed = false WHERE id = {bad}"""
+            )
+        blame(connection, stage, progress)
+
+    monkeypatch.setattr(batches, "_blame_suspects", blame_later)
+    report = receiver.transform()
+    assert all(row["timePeriod_id"] for row in receiver.rows("eventforbusv2"))
+    assert receiver.rejected() == []
+    assert report.rejected == {}
+    assert receiver.row("eventforbusv2", good)["transformed"]
+
+
+def _add_cause_in_the_middle(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Add a trigger that refuses all results after the first of six events got them."""
+    events = [receiver.bus_event(phone=UUID(int=n)) for n in range(6)]
+    handle, calls = batches._handle, count()  # noqa: SLF001  the time between two batches
+
+    def handle_later(
+        connection: Connection, stage: Stage, ids: list[int], progress: Progress
+    ) -> None:
+        is_event = stage.table == "AndroidRequests_eventforbusv2"
+        if is_event and next(calls) == 1:
+            _refuse_where(receiver.connection, 'NEW."timePeriod_id" IS NOT NULL')
+        handle(connection, stage, ids, progress)
+
+    monkeypatch.setattr(batches, "_handle", handle_later)
+    return events
+
+
+def test_results_from_before_a_new_cause_give_up_no_row(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = _add_cause_in_the_middle(receiver, monkeypatch)
+    with pytest.raises(TransformRefusedError, match=r"^5 rows of \S+_eventforbusv2 are refused"):
+        receiver.transform(batch_rows=1)
+    assert receiver.row("eventforbusv2", first)["timePeriod_id"]
+    assert not any(receiver.row("eventforbusv2", key)["transformed"] for key in others)
+    receiver.connection.execute('DROP TRIGGER refuse ON "AndroidRequests_eventforbusv2"')
+    assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 5}
+
+
+@pytest.mark.parametrize("of_reports", [False, True])
+def test_zones_that_people_replace_during_a_run_cost_no_results(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, of_reports: bool
+) -> None:
+    receiver.zone(1, shapely.box(-71, -34, -70, -33))
+    outside = receiver.located_bus_event((-72, -35))
+    if of_reports:
+        text = f'{_BUS_REPORT[:-1]}, "locationUser": {{"latitude": -33.45, "longitude": -70.65}}}}'
+        receiver.report(text)
+    else:
+        receiver.located_bus_event(CENTRE)
+    read_zones = zones.read_zones
+
+    def read_and_replace(connection: Connection) -> zones.Zones:
+        found = read_zones(connection)
+        receiver.connection.execute('UPDATE "AndroidRequests_zonificationtransantiago" SET id = 2')
+        return found
+
+    monkeypatch.setattr(run, "read_zones", read_and_replace)
+    with pytest.raises(TransformInterruptedError, match="were deleted or replaced"):
+        receiver.transform(batch_rows=1)
+    assert receiver.rejected() == []
+    monkeypatch.setattr(run, "read_zones", read_zones)
+    receiver.transform()
+    table = "reportinfo" if of_reports else "eventforbusv2"
+    assert 2 in {row["zonification_id"] for row in receiver.rows(table)}
+    assert receiver.row("eventforbusv2", outside)["transformed"]
 
 
 def test_a_table_with_too_many_refused_rows_gives_up_none_of_them(

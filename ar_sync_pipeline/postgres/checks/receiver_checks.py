@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from psycopg import sql
 
@@ -19,6 +19,7 @@ from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.visible_text import visible, visible_name
 
 _PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -107,6 +108,7 @@ def check_receiver_tables(
         findings += column_findings(connection, catalog, table)
         findings += _key(connection, catalog, table, keys.get(table.name))
         findings += _refusing(catalog, table, sent.get(table.name))
+        findings += _children(catalog, table, tables, (newest and newest.references) or ())
     findings += _unused_receiver_tables(connection, catalog)
     if not scalar(connection, _MAY_WRITE_LEDGER):
         role = sql.Identifier(connection.info.user).as_string(connection)
@@ -165,6 +167,34 @@ def _refusing(catalog: Catalog, table: TableFacts, sent: TableManifest | None) -
             f"{problem}, so archives are parked unless AR_SYNC_SCHEMA_DRIFT is ignore",
             "migrate the sender too, or DROP NOT NULL, SET DEFAULT or DROP EXPRESSION at the"
             " receiver",
+        )
+
+
+def _children(
+    catalog: Catalog,
+    table: TableFacts,
+    tables: Mapping[str, TableFacts],
+    references: Iterable[str],
+) -> Iterator[Finding]:
+    """Yield findings on children by which no load finds the parents that it has to reset.
+
+    Args:
+        references: Foreign keys of the sender, as `ForeignKey.definition`.
+    """
+    rules, name = catalog.rules(table.name), visible_name(table.name)
+    for child in rules.children if rules.reset_on_change or rules.clear_on_change else ():
+        held = tables.get(child)
+        if held is None or any(key.referenced_table == table.name for key in held.foreign_keys):
+            continue
+        here, there = f"{child} (", f") -> {table.name} ("
+        known = next((one for one in references if one.startswith(here) and there in one), None)
+        yield Finding(
+            Level.ERROR,
+            f"table {visible_name(child)} of `children` has no foreign key to {name} at the"
+            " receiver, so no load resets the parent of a changed child, and its results stay old",
+            f"ALTER TABLE there: ADD FOREIGN KEY (...) REFERENCES {name} NOT VALID, as the sender"
+            f" has it{f': {visible(known)}' if known else ''}; then set the columns of"
+            f" `reset_on_change` in rows of {name} whose children came before",
         )
 
 

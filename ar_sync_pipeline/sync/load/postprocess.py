@@ -20,6 +20,7 @@ from ar_sync_pipeline.transform.specification import (
     command_line,
     parse_transform,
 )
+from ar_sync_pipeline.transform.transapp.catalog_marks import BUILT_IN, lines_to_add
 from ar_sync_pipeline.transform.transapp.receiver_tables import missing_in
 from ar_sync_pipeline.transform.transapp.report import TransformReport
 from ar_sync_pipeline.transform.untransformed import WaitingRows, count_waiting_rows
@@ -48,7 +49,8 @@ def choose_transform(settings: ReceiverSettings, catalog: Catalog) -> TransformS
 
     Raises:
         TransformSpecificationError: The setting is wrong.
-        NoBuiltinTransformError: The built-in rules are for tables that the catalog does not have.
+        NoBuiltinTransformError: The catalog lacks tables of the built-in rules, or keys by which
+            loads leave changed rows to them.
     """
     transform = parse_transform(settings.transform)
     if isinstance(transform, BuiltinTransform):
@@ -60,6 +62,14 @@ def choose_transform(settings: ReceiverSettings, catalog: Catalog) -> TransformS
                 "that it does not name",
                 remedy="set AR_SYNC_TRANSFORM to `none`, or to `command:<words>` for a transform "
                 "of your own",
+            )
+        lines = tuple(lines_to_add(catalog))
+        if lines:
+            raise NoBuiltinTransformError(
+                f"the catalog `{catalog.name}` does not leave all changed rows to "
+                f"builtin:{transform.name}, whose results would stay old; it lacks "
+                f"{'; '.join(lines)}",
+                remedy=f"copy these keys from the sections of the same tables of {BUILT_IN}",
             )
     return transform
 

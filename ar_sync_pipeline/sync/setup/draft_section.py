@@ -23,9 +23,11 @@ from ar_sync_pipeline.sync.setup.personal_rules import (
     propose_rules,
 )
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
+from ar_sync_pipeline.transform.transapp.catalog_marks import marks_to_add
 
 WATERMARK_LIMIT_MB: int = Catalog.model_fields["watermark_limit_mb"].default
 _JSON = ("json", "jsonb")
+_NO_RULES = TableRules()
 
 
 def draft_section(
@@ -73,6 +75,9 @@ def draft_section(
             rules["no_media_values"] = list(no_media)
     if own:
         rules["receiver_columns"] = list(own)
+    marks = marks_to_add(table.name, _NO_RULES) if "transformed" in own else {}
+    if sender.choice.replicated.keys() >= {*marks.get("children", ())}:
+        rules |= marks
     notes = (
         *_table_notes(sender, table, changed_at, held, proposed),
         *_consequences(connection, sender, table, proposed),

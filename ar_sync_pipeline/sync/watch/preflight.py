@@ -40,6 +40,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import (
 )
 from ar_sync_pipeline.sync.watch.media_columns import sent_file_findings
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
+from ar_sync_pipeline.sync.watch.old_results import old_results
 from ar_sync_pipeline.sync.watch.other_side import (
     checkpoint_as_written,
     clock_findings,
@@ -83,7 +84,7 @@ def preflight(
     else:
         areas = _receiver_areas(settings, catalog, clock)
     if moving_in:
-        areas["moving in"] = partial(moving_in_findings, settings)
+        areas["moving in"] = partial(_moving_in_findings, settings, catalog)
     findings = sorted_by_level(examine_areas(incidents_file(settings), areas, within_seconds))
     return Preflight(
         side_of(settings),
@@ -93,6 +94,14 @@ def preflight(
         time.monotonic() - started,
         frozenset(one.area for one in findings if one.unexamined),
     )
+
+
+def _moving_in_findings(
+    settings: SenderSettings | ReceiverSettings, catalog: Catalog
+) -> Iterator[Finding]:
+    yield from moving_in_findings(settings)
+    if isinstance(settings, ReceiverSettings) and settings.transform.startswith("builtin:"):
+        yield from _ask_for(settings.database_url, lambda c: old_results(c, catalog))
 
 
 def _sender_areas(

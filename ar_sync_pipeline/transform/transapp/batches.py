@@ -2,9 +2,10 @@
 
 If the database refuses a batch, or the rules fail on it, the batch is halved until the bad row is
 alone. That row is recorded as rejected, and the others are handled (old system, D27 and D28). It is
-marked as handled only if another row of its table got results in the same run, or was handled
-without results a day after the row was first recorded: until then the cause may be a trigger, a
-constraint or a setting, and its results would be lost for good.
+marked as handled only if another row of its table gets results after it, or was handled without
+results a day after the row was first recorded: until then the cause may be a trigger, a constraint
+or a setting, and its results would be lost for good. Before that it is tried again, since a
+load may have changed it meanwhile.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Progress:
             rules failed.
         suspects: Refused rows of the current stage that are not marked as handled.
         any_handled: Whether a row of the current stage was handled.
-        any_results: Whether a row of the current stage got its results.
+        any_results: Whether a row of the current stage got its results after the last refusal.
+        good: Newest batch of the current stage in which a row got its results.
     """
 
     clock: Clock
@@ -75,6 +77,7 @@ class Progress:
     suspects: list[Rejection] = field(default_factory=list)
     any_handled: bool = False
     any_results: bool = False
+    good: list[int] = field(default_factory=list)
 
 
 def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_rows: int) -> None:
@@ -91,7 +94,7 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
             and no row got results, or the rules failed on them, or the stage's check failed.
         TransformTooSlowError: The deadline has passed and rows are left.
     """
-    progress.refused, progress.suspects = 0, []
+    progress.refused, progress.suspects, progress.good = 0, [], []
     progress.any_handled = progress.any_results = False
     if stage.check is not None:
         stage.check(connection)
@@ -132,7 +135,8 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
     else:
         _count(progress, stage, len(locked), outcome)
         progress.any_handled |= bool(locked)
-        progress.any_results |= _has_results(locked, outcome)
+        if _has_results(locked, outcome):
+            progress.any_results, progress.good = True, locked
         return
     middle = len(ids) // 2
     _handle(connection, stage, ids[:middle], progress)
@@ -186,6 +190,7 @@ def _reject(
     connection: Connection, stage: Stage, row: int, error: Exception, progress: Progress
 ) -> None:
     progress.refused += 1
+    progress.any_results = False
     progress.suspects.append(_rejection(row, error))
     if progress.refused > MAX_REFUSED_ROWS:
         _leave_suspects(connection, stage, progress)
@@ -197,24 +202,60 @@ def _blame_suspects(connection: Connection, stage: Stage, progress: Progress) ->
     blamed = _proven(connection, stage, progress)
     progress.suspects = [one for one in progress.suspects if one not in blamed]
     for rejection in blamed:
-        try:
-            with connection.transaction():
-                connection.execute(stage.give_up, {"id": int(rejection.primary_key)})
-                _record(connection, stage, rejection, progress)
+        _give_up(connection, stage, rejection, progress)
+
+
+def _give_up(connection: Connection, stage: Stage, refused: Rejection, progress: Progress) -> None:
+    """Mark a refused row as handled, if it is still refused: a load may have changed it."""
+    row = int(refused.primary_key)
+    try:
+        with connection.transaction():
+            locked = _lock(connection, stage.table, [row])
+            outcome = _try_again(connection, stage, locked, progress)
+            if outcome is None:
+                connection.execute(stage.give_up, {"id": row})
+                _record(connection, stage, refused, progress)
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        except _CAUSED_BY_A_ROW:
-            # The row cannot be marked either: it stays as it is, and the entry has the reason.
-            _record(connection, stage, rejection, progress)
-        _count(progress, stage, 1, BatchOutcome({}, (rejection,)))
+    except _CAUSED_BY_A_ROW:
+        # The row cannot be marked either: it stays as it is, and the entry has the reason.
+        _record(connection, stage, refused, progress)
+        outcome = None
+    _count(progress, stage, 1, outcome or BatchOutcome({}, (refused,)))
+
+
+def _try_again(
+    connection: Connection, stage: Stage, locked: list[int], progress: Progress
+) -> BatchOutcome | None:
+    """Return the outcome of locked rows; None if they are refused."""
+    try:
+        with connection.transaction():
+            outcome = stage.handle(connection, locked, progress.timer)
+            _finish(connection, stage, locked, outcome, progress)
+    except Exception as error:
+        if not _may_be_caused_by_a_row(error):
+            raise
+        return None
+    return outcome
 
 
 def _proven(connection: Connection, stage: Stage, progress: Progress) -> list[Rejection]:
-    if progress.any_results:
+    if progress.suspects and (progress.any_results or _is_still_good(connection, stage, progress)):
         return progress.suspects
     if progress.any_handled and progress.suspects:
         before = progress.clock() - _LONG_RECORDED
         return recorded_before(connection, stage.table, progress.suspects, before=before)
     return []
+
+
+def _is_still_good(connection: Connection, stage: Stage, progress: Progress) -> bool:
+    """Return whether rows that got results before the last refusal get them again.
+
+    If not, the cause is newer than their results: a trigger or constraint added during the run.
+    """
+    with connection.transaction(force_rollback=True):
+        locked = _lock(connection, stage.table, progress.good)
+        outcome = _try_again(connection, stage, locked, progress) if locked else None
+        return outcome is not None and _has_results(locked, outcome)
 
 
 def _leave_suspects(connection: Connection, stage: Stage, progress: Progress) -> None:

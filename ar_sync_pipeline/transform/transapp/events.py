@@ -31,7 +31,7 @@ from ar_sync_pipeline.transform.transapp.report import (
 )
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
 from ar_sync_pipeline.transform.transapp.time_period import time_periods
-from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
+from ar_sync_pipeline.transform.transapp.zones import Zones, require_zones, zones_of
 
 POSITION: Final = "position"
 
@@ -119,6 +119,7 @@ def _results(
         positions = on_earth(stored)
     with timer.step(ZONE):
         results["zonification_id"] = zones_of(positions, zones)
+        require_zones(connection, results["zonification_id"])
     if kind is BUS_EVENTS:
         with timer.step(DIRECTION):
             results["direction"] = directions(connection, kind.table, ids)

@@ -41,7 +41,7 @@ from ar_sync_pipeline.transform.transapp.stage import (
     StepTimer,
     marked_transformed,
 )
-from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
+from ar_sync_pipeline.transform.transapp.zones import Zones, require_zones, zones_of
 
 _PENDING = sql.SQL(
     """SELECT id FROM {report}
@@ -86,6 +86,7 @@ def report_stage(zones: Zones) -> Stage:
             )
         with timer.step(ZONE):
             frame["zonification_id"] = _user_zones(frame, zones)
+            require_zones(connection, frame["zonification_id"])
         with timer.step(DIRECTION):
             frame["direction"] = _bus_directions(connection, frame)
         with timer.step(REPORT_INFO_STEP):

@@ -12,16 +12,26 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS_STOP, geometry_column
-from ar_sync_pipeline.transform.transapp.report import STOP_POINTS
+from ar_sync_pipeline.transform.transapp.report import RULES, STOP_POINTS, WRITE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 
 # WKB of a point, big-endian as float8send writes it: byte order 0, type 1, x, y (OGC 06-103r4, 8).
 _WKB = sql.SQL(r"'\x0000000001'::bytea || float8send(longitude) || float8send(latitude)")
 _IS_ON_EARTH = sql.SQL("(longitude BETWEEN -180 AND 180 AND latitude BETWEEN -90 AND 90)")
+# One without a point that was given up has an entry, and waits for a load that changes it.
 _PENDING = sql.SQL(
     """SELECT id FROM {stop}
-    WHERE transformed IS NOT TRUE OR (point IS NULL AND {is_on_earth}) ORDER BY id"""
-).format(stop=sql.Identifier(BUS_STOP), is_on_earth=_IS_ON_EARTH)
+    WHERE transformed IS NOT TRUE OR (point IS NULL AND {is_on_earth} AND id::text NOT IN (
+      SELECT primary_key FROM ar_sync.rejected_row
+      WHERE table_name = {name} AND step IN ({write}, {rules})))
+    ORDER BY id"""
+).format(
+    stop=sql.Identifier(BUS_STOP),
+    is_on_earth=_IS_ON_EARTH,
+    name=sql.Literal(BUS_STOP),
+    write=sql.Literal(WRITE),
+    rules=sql.Literal(RULES),
+)
 _GIVE_UP = sql.SQL("UPDATE {} SET point = NULL, transformed = true WHERE id = %(id)s").format(
     sql.Identifier(BUS_STOP)
 )

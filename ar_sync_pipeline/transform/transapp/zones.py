@@ -11,6 +11,8 @@ import shapely
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.transform.errors import TransformInterruptedError
 from ar_sync_pipeline.transform.transapp.receiver_tables import ZONE, geometry_column
 
 
@@ -67,3 +69,18 @@ def zones_of(positions: pd.DataFrame, zones: Zones) -> pd.Series[Any]:
     found = pd.DataFrame({"zone": zones.ids[zone], "key": positions.index.to_numpy()[point]})
     # As objects: ids must not become floats if a row has no zone.
     return found.groupby("key")["zone"].min().astype(object)
+
+
+def require_zones(connection: Connection, found: pd.Series[Any]) -> None:
+    """Check that zones that were found are still there: people may replace them during a run.
+
+    Raises:
+        TransformInterruptedError: One is not; the retry reads the zones again.
+    """
+    used = [int(zone) for zone in found.dropna().unique()]
+    query = sql.SQL("SELECT count(*) FROM {} WHERE id = ANY (%s)").format(sql.Identifier(ZONE))
+    if used and scalar(connection, query, (used,)) < len(used):
+        raise TransformInterruptedError(
+            f"zones of {ZONE} were deleted or replaced while the transform ran",
+            remedy="it is tried again, and reads the new zones",
+        )
