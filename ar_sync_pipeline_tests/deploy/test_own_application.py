@@ -148,7 +148,13 @@ def refused_script(server: EmbeddedPostgres, sites: TwoSites, side: str, *, tabl
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 @pytest.mark.parametrize(
     "owned",
-    ["TABLE public.reports", "SEQUENCE public.numbers", "VIEW public.shown", "SCHEMA dashboards"],
+    [
+        "TABLE public.reports",
+        'TABLE public."50%"',
+        "SEQUENCE public.numbers",
+        "VIEW public.shown",
+        "SCHEMA dashboards",
+    ],
 )
 def test_role_script_refuses_a_role_that_owns_anything(
     shop: TwoSites, postgres_server: EmbeddedPostgres, side: str, owned: str

@@ -10,6 +10,7 @@ import pytest
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.receiver.postprocess_command import run_command
+from ar_sync_pipeline.settings.model import load_receiver_settings
 
 WITH_PIPES = """
 from dagster_pipes import open_dagster_pipes
@@ -24,12 +25,19 @@ def run(tmp_path: Path, url: str, script: str) -> tuple[dict[str, Any], list[tup
     """Return the metadata of a run of a script, its log except Dagster's events, and its id."""
     program = tmp_path / "transform.py"
     program.write_text(script)
+    settings = load_receiver_settings(
+        {
+            "AR_SYNC_RECEIVER_DATABASE_URL": url,
+            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path),
+            "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path),
+        }
+    )
 
     @dg.asset
     def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         try:
             words = [sys.executable, str(program)]
-            metadata = run_command(context, words, url, timeout_seconds=60)
+            metadata = run_command(context, words, settings, timeout_seconds=60)
         except ArSyncError as error:
             metadata = {"error": str(error)}
         return dg.MaterializeResult(metadata=dict(metadata))

@@ -78,7 +78,7 @@ DROP TABLE pg_temp.ar_sync_unmatched;
 \endif
 
 -- The caller takes away all rights but those of the catalog: an owner would lose those on what it owns.
-SELECT format('DO $owner$ BEGIN RAISE EXCEPTION %L USING HINT = %L; END $owner$',
+SELECT format('DO $owner$ BEGIN RAISE EXCEPTION ''%%'', %L USING HINT = %L; END $owner$',
               format('role %I owns %s; nothing was changed', :'role',
                      array_to_string((array_agg(name ORDER BY name))[:5], ', ')
                      || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END),

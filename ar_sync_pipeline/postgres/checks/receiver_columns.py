@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from psycopg import sql
@@ -15,6 +16,7 @@ from ar_sync_pipeline.postgres.column_masks import mask_conflicts, null_is_disti
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import no_key_of_transformed
 from ar_sync_pipeline.postgres.ledger_tables import nothing_applied
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.postgres.typed_values import fits
 
@@ -25,6 +27,11 @@ _COLUMN_LISTS = (
     "reset_on_change",
     "clear_on_change",
     "rewritten_by_transform",
+)
+# Functions of an expression, by name alone.
+_CALLED = re.compile(r'([\w$]+|"[^"]+")\(')
+_ANY_VOLATILE = (
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE provolatile = 'v' AND proname = ANY(%s))"
 )
 
 
@@ -70,7 +77,8 @@ def excluded_findings(
     """Yield what prevents new rows from being written without a value of an excluded column."""
     subject = f"column {column.name} of table {table.name}"
     if column.nullable and not column.has_default:
-        if not _may_be(connection, column, None):
+        # All types of PostgreSQL itself take NULL.
+        if column.type_schema is not None and not _may_be(connection, column, None):
             yield Finding(
                 Level.ERROR,
                 f"{subject} is in `exclude`, and its type {column.type} takes no NULL, so archives"
@@ -99,13 +107,21 @@ def excluded_findings(
             sql=f"{text};",
         )
     unique = next((u for u in table.unique_keys if column.name in u.uses), None)
-    if column.has_default and unique is not None and column.has_constant_default:
+    if column.has_default and unique is not None and not _default_differs(connection, column):
         yield Finding(
             Level.WARNING,
             f"{subject} is in `exclude` and unique ({unique.name}), and new rows get its default",
             "give it a default that differs from row to row there, or make it nullable without a"
             " default",
         )
+
+
+def _default_differs(connection: Connection, column: ColumnFacts) -> bool:
+    """Return whether a default has another value in each row: it calls a volatile function."""
+    if column.sequence is not None:
+        return True
+    called = [name.strip('"') for name in _CALLED.findall(column.expression)]
+    return bool(scalar(connection, _ANY_VOLATILE, [called]))
 
 
 def _missing_columns(rules: TableRules, table: TableFacts) -> Iterator[Finding]:

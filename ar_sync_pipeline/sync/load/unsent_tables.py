@@ -62,7 +62,11 @@ def tables_with_rows(
 
 def hidden_tables(connection: Connection, catalog: Catalog) -> list[str]:
     """Return names of replicated tables that have pages, and rows which this role may not read."""
-    condition = f"NOT ({_IS_READABLE}) AND pg_table_size(c.oid) > 0"
+    condition = (
+        f"NOT ({_IS_READABLE}) AND (pg_catalog.pg_relation_size(c.oid) > 0"
+        " OR EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) AS p"
+        " WHERE p.isleaf AND pg_catalog.pg_relation_size(p.relid) > 0))"
+    )
     return [
         label
         for schema, name in connection.execute(_TABLES.format(condition)).fetchall()

@@ -34,9 +34,10 @@ _REMEDIES = {
 def vanished_archives(
     settings: ReceiverSettings, ledger: Sequence[AppliedArchive], now: datetime
 ) -> list[Rejection]:
-    """Return archives that were seen, are gone and whose content the receiver lacks, oldest first.
+    """Return archives that were seen, are gone and whose content the receiver lacks.
 
-    A complete that waits brings it, too. Quarantined ones are a person's to remove.
+    Completes, which need a person, come first; then the oldest. A complete that waits brings the
+    content, too. Quarantined archives are a person's to remove.
 
     Args:
         ledger: Ledger as it was before this call: the spool keeps what is applied later.
@@ -53,7 +54,7 @@ def vanished_archives(
     for _ in range(2):
         if lacking:
             lacking -= _present(spool)
-    return [_rejection(name) for name in sorted(lacking, key=lambda name: name.snapshot_at)]
+    return [_rejection(name) for name in sorted(lacking, key=_completes_first)]
 
 
 def remember_archives(settings: ReceiverSettings, now: datetime) -> None:
@@ -112,6 +113,10 @@ def _not_applied(spool: Path) -> frozenset[ArchiveName]:
 def _present(spool: Path) -> set[ArchiveName]:
     lists = (list_waiting, list_applied, list_parked, list_quarantined)
     return {archive.name for found in lists for archive in found(spool)}
+
+
+def _completes_first(name: ArchiveName) -> tuple[bool, datetime]:
+    return name.kind is not ArchiveKind.COMPLETE, name.snapshot_at
 
 
 def _rejection(name: ArchiveName) -> Rejection:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from ar_sync_pipeline.catalog.draft import Draft, ListedTable
 from ar_sync_pipeline.postgres.checks.column_statistics import TableStatistics
@@ -18,7 +20,11 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.draft_section import WATERMARK_LIMIT_MB, draft_section
 from ar_sync_pipeline.sync.setup.media_choice import endings
 from ar_sync_pipeline.sync.setup.personal_columns import Kind
-from ar_sync_pipeline.sync.setup.personal_rules import JoinedColumns, personal_by_table
+from ar_sync_pipeline.sync.setup.personal_rules import (
+    JoinedColumns,
+    needed_columns,
+    personal_by_table,
+)
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings, examine_sender
 from ar_sync_pipeline.sync.setup.table_choice import (
     is_bookkeeping,
@@ -49,25 +55,40 @@ def draft_catalog(
     with connect(sender_url, application="catalog draft") as connection:
         limit_waits(connection)
         sender = examine_sender(connection, media_folder)
-        held = _held(receiver_url, sender.schema) if receiver_url is not None else None
+        held = _Held.read(receiver_url, sender.schema) if receiver_url is not None else None
         return _draft(connection, sender, held, name or sender.database)
 
 
-def _held(receiver_url: str, schema: str) -> dict[str, TableFacts]:
-    """Return the receiver's tables without those of extensions, which nobody else may write."""
-    with connect(receiver_url, application="catalog draft") as connection:
-        limit_waits(connection)
-        own = tables_of_extensions(connection)
-        tables = read_tables(connection, schema, lambda _: True)
-        return {label: table for label, table in tables.items() if table.place not in own}
+@dataclass(frozen=True)
+class _Held:
+    """What the receiver has.
+
+    Attributes:
+        tables: Tables by label, without those of extensions, which nobody else may write.
+        needed: By label, columns without whose values the table refuses rows.
+    """
+
+    tables: dict[str, TableFacts]
+    needed: dict[str, set[str]]
+
+    @classmethod
+    def read(cls, receiver_url: str, schema: str) -> Self:
+        with connect(receiver_url, application="catalog draft") as connection:
+            limit_waits(connection)
+            own = tables_of_extensions(connection)
+            tables = read_tables(connection, schema, lambda _: True)
+            tables = {label: table for label, table in tables.items() if table.place not in own}
+            needed = {label: needed_columns(connection, table) for label, table in tables.items()}
+        return cls(tables, needed)
 
 
 def _draft(
     connection: Connection,
     sender: SenderFindings,
-    held: Mapping[str, TableFacts] | None,
+    held: _Held | None,
     name: str,
 ) -> Draft:
+    there = held.tables if held is not None else None
     by_schema: dict[str, list[ListedTable]] = defaultdict(list)
     for label, table in sender.choice.replicated.items():
         by_schema[table.schema].append(ListedTable(label, _about(table, sender.statistics[label])))
@@ -76,13 +97,25 @@ def _draft(
     sections = tuple(
         section
         for label, table in sender.choice.replicated.items()
-        if (section := draft_section(connection, sender, table, held, personal[label], joins))
+        if (
+            section := draft_section(
+                connection,
+                sender,
+                table,
+                there,
+                personal[label],
+                joins,
+                held.needed[label]
+                if held is not None and label in held.tables
+                else needed_columns(connection, table),
+            )
+        )
         is not None
     )
     known = {*sender.choice.replicated, *sender.choice.excluded, *sender.choice.nameless}
     receiver_only = tuple(
         ListedTable(label)
-        for label, table in (held or {}).items()
+        for label, table in (there or {}).items()
         if label not in known
         and not is_bookkeeping(table.relname)
         and not why_nameless(label, table, sender.schema)
@@ -91,7 +124,7 @@ def _draft(
     return Draft(
         name=name,
         schema=sender.schema,
-        notes=tuple(_notes(sender, held, personal)),
+        notes=tuple(_notes(sender, there, personal)),
         tables={schema: tuple(listed) for schema, listed in by_schema.items()},
         exclude=tuple(ListedTable(*one) for one in sender.choice.excluded.items()),
         receiver_tables=receiver_only,

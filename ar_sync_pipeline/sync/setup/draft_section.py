@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ar_sync_pipeline.catalog.draft import DraftSection, Value
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
@@ -19,7 +19,6 @@ from ar_sync_pipeline.sync.setup.personal_columns import (
 from ar_sync_pipeline.sync.setup.personal_rules import (
     JoinedColumns,
     PersonalRules,
-    needed_columns,
     propose_rules,
 )
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
@@ -37,6 +36,7 @@ def draft_section(
     held: Mapping[str, TableFacts] | None,
     personal: Mapping[str, Kind],
     joins: JoinedColumns,
+    needed: Collection[str],
 ) -> DraftSection | None:
     """Return the section of a replicated table; None if the defaults are right.
 
@@ -47,6 +47,7 @@ def draft_section(
         held: Tables of the receiver by label; None if unknown.
         personal: Personal columns of the table.
         joins: Joined columns of the replicated tables.
+        needed: Columns without whose values the receiver's table refuses rows.
     """
     statistics = sender.statistics[table.name]
     changed_at = choose_changed_at(table, statistics)
@@ -63,7 +64,7 @@ def draft_section(
         personal,
         withheld=own,
         media=[column.name for column in media],
-        needed=times | needed_columns(connection, there or table, personal),
+        needed=times.union(needed),
     )
     rules: dict[str, Value] = {}
     if changed_at.column is not None:

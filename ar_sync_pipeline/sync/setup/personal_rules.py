@@ -169,13 +169,10 @@ def propose_rules(
     return rules
 
 
-def needed_columns(connection: Connection, table: TableFacts, names: Collection[str]) -> set[str]:
-    """Return those of some columns without whose values a table would refuse rows."""
+def needed_columns(connection: Connection, table: TableFacts) -> set[str]:
+    """Return the columns without whose values a table of this database would refuse rows."""
     return {
-        name
-        for name in names
-        if (column := table.column(name)) is not None
-        and any(excluded_findings(connection, table, column))
+        column.name for column in table.columns if any(excluded_findings(connection, table, column))
     }
 
 

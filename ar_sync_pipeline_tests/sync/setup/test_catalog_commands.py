@@ -430,6 +430,7 @@ def check(file: Path, sender: str) -> list[str]:
         ("filled", "its type public.filled takes no NULL"),
         ("text UNIQUE NULLS NOT DISTINCT", "rows without its value may be equal"),
         ("text UNIQUE DEFAULT 'x'", "new rows get its default"),
+        ("timestamptz UNIQUE DEFAULT now()", "new rows get its default"),
         ("uuid UNIQUE DEFAULT gen_random_uuid()", ""),
         ("text UNIQUE", ""),
     ],
@@ -457,11 +458,17 @@ def test_rows_that_this_role_may_not_read_before_the_first_load_are_said(
 ) -> None:
     sender, receiver = database_factory(), database_factory()
     for url in (sender, receiver):
-        execute(url, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE e (id int PRIMARY KEY)")
-    execute(receiver, "INSERT INTO t VALUES (1)")
-    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t", "e"]\n')
+        execute(
+            url,
+            "CREATE TABLE t (id int PRIMARY KEY)",
+            "CREATE TABLE empty (id int PRIMARY KEY, note text)",
+            "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+            "CREATE TABLE part PARTITION OF parted DEFAULT",
+        )
+    execute(receiver, "INSERT INTO t VALUES (1)", "INSERT INTO parted VALUES (1)")
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t", "empty", "parted"]\n')
     # A role that exists everywhere and may read nothing of the application.
     url = make_conninfo(receiver, options="-c role=pg_signal_backend")
     given = {"AR_SYNC_SENDER_DATABASE_URL": sender, "AR_SYNC_RECEIVER_DATABASE_URL": url}
     shown = call("catalog", "check", "c.toml", **given)
-    assert "no archive was applied yet, and this role may not read t:" in shown.stdout
+    assert "no archive was applied yet, and this role may not read parted, t:" in shown.stdout

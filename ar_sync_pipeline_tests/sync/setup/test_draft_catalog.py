@@ -579,3 +579,16 @@ def test_a_column_without_whose_value_rows_are_refused_is_not_proposed_for_exclu
     assert list(rules.exclude) == ["phone"]
     assert rules.mask.keys() == {"password", "address"}
     assert "email: looks personal (contact) and needs a value of the type public.filled" in text
+
+
+def test_types_of_the_receiver_are_tried_at_the_receiver(database_factory: DatabaseFactory) -> None:
+    sender, receiver = database_factory(), database_factory()
+    execute(sender, "CREATE TABLE person (id int PRIMARY KEY, email text, phone text)")
+    execute(
+        receiver,
+        "CREATE DOMAIN address AS text NOT NULL",
+        "CREATE TABLE person (id int PRIMARY KEY, email address, phone text)",
+    )
+    text = as_toml(draft_catalog(sender, receiver))
+    assert 'exclude = ["phone"]' in text
+    assert "email: looks personal (contact) and needs a value" in text
