@@ -1,7 +1,5 @@
 """The check that the receiver's data is recent, even if nothing arrives or runs."""
 
-import math
-import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,6 +18,7 @@ from ar_sync_pipeline.operations.standing_check import (
     INTERRUPTION,
     LOAD_MAY_TAKE,
     Evaluation,
+    doublings,
     standing_check,
     standing_check_sensor,
 )
@@ -137,9 +136,7 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
         description=_message(lag),
         metadata=_metadata(lag) | _not_applied(site, status),
     )
-    # One more waiting archive is not a new finding.
-    because = re.sub(r"\d+", "", lag.because)
-    news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
+    news = _news(status, site.settings.max_lag)
     if lag.data_until is None:
         return Evaluation(result, news, settles=complete_due_within(site.settings, site.clock()))
     if late and _is_loading(status, site, instance):
@@ -184,8 +181,19 @@ def _not_applied(site: ReceiverSite, status: Status) -> dict[str, Any]:
     return unapplied_metadata(view_ledger(site.settings))
 
 
-def _doublings(lag: Lag, limit_minutes: int) -> int:
-    """Return how often the limit was doubled: new findings at 30 minutes, 1, 2, 4, 8 hours."""
-    if lag.minutes_behind is None:
-        return 0
-    return int(math.log2(max(1.0, lag.minutes_behind / limit_minutes)))
+def _news(status: Status, limit_minutes: int) -> frozenset[str]:
+    """Return what this check judges: not the reason, which changes while the state lasts.
+
+    The reason also names open incidents, of which that of this check is one. Late data is a new
+    finding at 30 minutes, 1, 2, 4, 8 hours.
+    """
+    lag, found = status.lag, {f"unverified {table}" for table in status.unverified}
+    if lag.data_until is None:
+        found.add("no data")
+    if lag.minutes_behind is not None and lag.minutes_behind > limit_minutes:
+        found |= doublings("late", lag.minutes_behind / limit_minutes)
+    if lag.ahead:
+        found.add("ahead")
+    if status.overdue_complete is not None:
+        found.add(f"no complete since {status.overdue_complete.isoformat()}")
+    return frozenset(found)
