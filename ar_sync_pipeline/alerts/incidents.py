@@ -48,6 +48,7 @@ class Problem:
         is_outage: Whether its cause works again if any other work with it does.
         ends_other_causes: Whether this failure is all that is wrong with its source, so that
             incidents of other causes which only this source reported are over.
+        other_causes: Other causes that its source reports at the same time: they are not over.
         muted_by: Cause that this failure is only a consequence of; while it has an open incident
             that was seen within the last hours, this failure is not reported.
     """
@@ -66,6 +67,7 @@ class Problem:
     runbook: str = ""
     is_outage: bool = False
     ends_other_causes: bool = False
+    other_causes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import dagster as dg
 import pytest
+import time_machine
 
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.operations.check_evaluation import unchanged_since
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
-from ar_sync_pipeline_tests.alerts.operation import MINUTES, UP_TO_DATE, Operation
+from ar_sync_pipeline_tests.alerts.operation import LOADED, MINUTES, UP_TO_DATE, Operation
+from ar_sync_pipeline_tests.fix_sites import execute
+
+DIGESTS = dg.AssetCheckKey(LOADED.asset_key, "digests_equal")
+KEEPING_TRIGGER = (
+    """CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF OLD.id = 7 THEN NEW.amount := OLD.amount; END IF; RETURN NEW; END $$""",
+    "CREATE TRIGGER keep BEFORE UPDATE ON app_child FOR EACH ROW EXECUTE FUNCTION keep()",
+    "ALTER TABLE app_child ENABLE ALWAYS TRIGGER keep",
+)
 
 
 @pytest.mark.long
@@ -31,6 +42,69 @@ def test_late_data_is_one_finding_and_closed_for_good_until_its_age_doubles(
     assert verbs(operation) == ["Failing:", "Recovered:"], "a person has closed it"
     operation.watch(15 * MINUTES)
     assert verbs(operation) == ["Failing:", "Recovered:", "Failing:"], "an hour"
+
+
+@pytest.mark.long
+def test_parked_archive_whose_digests_differ_is_one_incident_until_it_is_applied(
+    operation: Operation,
+) -> None:
+    """A load of partials meanwhile says nothing about the parked complete."""
+    operation.run("complete_dump", "complete_loaddata")
+    execute(operation.watched.deployment.receiver_url, *KEEPING_TRIGGER)
+    sender = operation.watched.deployment.sender_url
+    execute(sender, "UPDATE app_child SET amount = -5 WHERE id = 7")
+    operation.run("complete_dump")
+    for _ in range(2):
+        assert not later(operation, "complete_loaddata")
+        assert operation.found(DIGESTS).severity is dg.AssetCheckSeverity.ERROR
+        assert later(operation, "partial_loaddata")
+        found = operation.found(DIGESTS)
+        assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert verbs(operation) == ["Failing:"]
+    assert "digests_differ" in operation.watched.text(0)
+    execute(operation.watched.deployment.receiver_url, "DROP TRIGGER keep ON app_child")
+    assert later(operation, "complete_loaddata")
+    assert operation.found(DIGESTS).passed
+    assert verbs(operation) == ["Failing:", "Recovered:"]
+
+
+@pytest.mark.long
+def test_other_archive_that_is_rejected_is_mailed_while_the_guard_holds_one(
+    operation: Operation,
+) -> None:
+    deployment = operation.watched.deployment
+    operation.run("complete_dump", "complete_loaddata")
+    execute(deployment.sender_url, "DELETE FROM app_child")
+    operation.run("complete_dump")
+    assert not later(operation, "complete_loaddata")
+    assert verbs(operation) == ["Failing:"]
+    execute(
+        deployment.receiver_url,
+        "ALTER TABLE app_parent ADD CONSTRAINT nobad CHECK (label <> 'bad')",
+    )
+    execute(deployment.sender_url, "INSERT INTO app_parent (code, label) VALUES ('b', 'bad')")
+    assert later(operation, "partial_dump")
+    for _ in range(2):
+        assert not later(operation, "partial_loaddata")
+    assert verbs(operation) == ["Failing:", "Failing:"]
+    guard, other = operation.watched.text(0), operation.watched.text(1)
+    assert "ar-sync allow" in guard
+    assert "nobad" not in guard
+    assert "nobad" in other
+    assert "ar-sync allow" not in other
+    execute(deployment.receiver_url, "ALTER TABLE app_parent DROP CONSTRAINT nobad")
+    assert later(operation, "partial_loaddata")
+    assert verbs(operation) == ["Failing:", "Failing:", "Recovered:"], "the guard holds on"
+    assert "nobad" in operation.watched.text(2)
+
+
+def later(operation: Operation, job: str) -> bool:
+    """Run a job some minutes later, then the sensors; return whether it succeeded."""
+    operation.now += 2 * MINUTES
+    with time_machine.travel(operation.now):
+        succeeded = operation.watched.run(job).succeeded
+    operation.tick()
+    return succeeded
 
 
 def verbs(operation: Operation) -> list[str]:

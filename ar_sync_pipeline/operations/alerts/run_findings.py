@@ -9,9 +9,8 @@ from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
 from ar_sync_pipeline.operations.alerts.check_findings import (
-    check_problem,
+    check_problems,
     check_source,
-    is_to_be_mailed,
 )
 from ar_sync_pipeline.operations.alerts.event_messages import EventMessage, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
@@ -173,8 +172,9 @@ def _check_problems(
     for event in events:
         evaluation = event.get_dagster_event().asset_check_evaluation_data
         at = from_epoch(event.timestamp)
-        if is_to_be_mailed(evaluation, at):
-            yield check_problem(scope, evaluation, at=at, run_id=run.run_id, occurrence=run.run_id)
+        yield from check_problems(
+            scope, evaluation, at=at, run_id=run.run_id, occurrence=run.run_id
+        )
 
 
 def _was_interrupted(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bool:
