@@ -16,6 +16,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
@@ -50,12 +51,17 @@ from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.sync.watch.disk_space import filled_folders
 
 
+def load_step(names: PairNames) -> str:
+    """Return the name of the step."""
+    return names.name("load")
+
+
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
     """Return the second step of both load jobs: media files first, then rows in one transaction."""
     ledger, tables = applied_archives_key(site.names), table_specs(site)
 
     @dg.multi_asset(
-        name=site.names.name("load"),
+        name=load_step(site.names),
         specs=[media_spec(site), *tables, ledger_spec(site, [spec.key for spec in tables])],
         check_specs=[
             *load_check_specs(site.names),

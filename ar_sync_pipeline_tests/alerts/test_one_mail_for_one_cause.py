@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 import pytest
 import time_machine
 
 from ar_sync_pipeline.alerts.store import IncidentStore
+from ar_sync_pipeline.disk_errors import DiskFailedError
 from ar_sync_pipeline.operations.check_evaluation import unchanged_since
+from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline_tests.alerts.operation import LOADED, MINUTES, UP_TO_DATE, Operation
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -96,6 +100,39 @@ def test_other_archive_that_is_rejected_is_mailed_while_the_guard_holds_one(
     assert later(operation, "partial_loaddata")
     assert verbs(operation) == ["Failing:", "Failing:", "Recovered:"], "the guard holds on"
     assert "nobad" in operation.watched.text(2)
+
+
+@pytest.mark.long
+def test_load_of_a_complete_that_fails_recovers_with_a_complete_or_when_none_waits(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partials load every few minutes, whatever kills the load of a complete."""
+    operation.run("complete_dump", "complete_loaddata")
+    loading = load_archives
+    fails = True
+
+    def load(*given: Any) -> LoadReport:
+        if fails:
+            raise DiskFailedError("the disk is gone", remedy="x")
+        return loading(*given)
+
+    monkeypatch.setattr("ar_sync_pipeline.receiver.load_assets.load_archives", load)
+    sender = operation.watched.deployment.sender_url
+    for ending in ("loaded", "removed"):
+        operation.watched.mailbox.raw.clear()
+        execute(sender, "INSERT INTO app_parent (code, label) VALUES (now(), 'new')")
+        operation.run("complete_dump")
+        for _ in range(2):
+            fails = True
+            assert not later(operation, "complete_loaddata")
+            fails = False
+            assert later(operation, "partial_loaddata")
+        assert verbs(operation) == ["Failing:"]
+        if ending == "removed":
+            (waiting,) = (operation.watched.deployment.spool / "complete").glob("NEW_*")
+            waiting.unlink()
+        assert later(operation, "complete_loaddata" if ending == "loaded" else "partial_loaddata")
+        assert verbs(operation) == ["Failing:", "Recovered:"]
 
 
 def later(operation: Operation, job: str) -> bool:
