@@ -37,7 +37,8 @@ from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
 from ar_sync_pipeline.receiver.empty_windows import load_empty_windows
 from ar_sync_pipeline.receiver.expected_archives import request_for_expected
 from ar_sync_pipeline.receiver.jobs import complete_loaddata, loads_partials_only, partial_loaddata
-from ar_sync_pipeline.receiver.load_assets import load_assets, load_step
+from ar_sync_pipeline.receiver.load_assets import load_assets
+from ar_sync_pipeline.receiver.load_specs import load_step
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
 from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postprocessor

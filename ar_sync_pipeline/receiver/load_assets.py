@@ -16,7 +16,6 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
@@ -45,15 +44,10 @@ from ar_sync_pipeline.receiver.load_metadata import (
     table_metadata,
     unlisted_metadata,
 )
-from ar_sync_pipeline.receiver.load_specs import ledger_spec, media_spec, table_specs
+from ar_sync_pipeline.receiver.load_specs import ledger_spec, load_step, media_spec, table_specs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.sync.watch.disk_space import filled_folders
-
-
-def load_step(names: PairNames) -> str:
-    """Return the name of the step."""
-    return names.name("load")
 
 
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:

@@ -23,6 +23,7 @@ from ar_sync_pipeline.operations.standing_check import (
     standing_check_sensor,
 )
 from ar_sync_pipeline.receiver.jobs import load_jobs, load_under_way
+from ar_sync_pipeline.receiver.late_archives import has_own_incident
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.acknowledge import (
@@ -40,6 +41,8 @@ from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 _SETTLES = timedelta(minutes=10)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
+# Longer than it takes a person who reads the mail about these archives, or two retries.
+_WITH_OWN_INCIDENT = timedelta(hours=6)
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
@@ -142,7 +145,11 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
     if late and _is_loading(status, site, instance):
         late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
         return Evaluation(result, news, late_from + LOAD_MAY_TAKE, LOAD_MAY_TAKE)
-    return Evaluation(result, news, settles=_SETTLES)
+    other = lag.ahead or status.unverified or status.overdue_complete
+    is_told = late and not other and has_own_incident(status, site)
+    return Evaluation(
+        result, news, lag.data_until + _WITH_OWN_INCIDENT if is_told else None, _SETTLES
+    )
 
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:

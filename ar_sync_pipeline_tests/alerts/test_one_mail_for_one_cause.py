@@ -135,6 +135,25 @@ def test_load_of_a_complete_that_fails_recovers_with_a_complete_or_when_none_wai
         assert verbs(operation) == ["Failing:", "Recovered:"]
 
 
+@pytest.mark.long
+def test_data_is_late_for_archives_that_have_a_mail_of_their_own_until_the_sender_is_silent(
+    operation: Operation,
+) -> None:
+    deployment = operation.watched.deployment
+    operation.run("complete_dump", "complete_loaddata")
+    execute(deployment.receiver_url, "ALTER TABLE app_child DROP amount")
+    for _ in range(3):
+        execute(deployment.sender_url, "UPDATE app_child SET amount = 3, changed = now()")
+        assert later(operation, "partial_dump")
+        assert not later(operation, "partial_loaddata")
+        operation.watch(10 * MINUTES)
+    assert not operation.found(UP_TO_DATE).passed
+    assert verbs(operation) == ["Failing:"]
+    operation.watch(30 * MINUTES)
+    assert verbs(operation) == ["Failing:", "Failing:"]
+    assert "up_to_date" in operation.watched.text(-1)
+
+
 def later(operation: Operation, job: str) -> bool:
     """Run a job some minutes later, then the sensors; return whether it succeeded."""
     operation.now += 2 * MINUTES

@@ -118,8 +118,8 @@ def _step_problems(
         area = scope.areas.get(message.error)
         what = f"{run_name(run)}, step {_step_name(step)}"
         yield Problem(
-            cause=area.cause if area else _step_source(step),
-            source=_step_source(step) if area else _own_source(scope, run, step),
+            cause=area.cause if area else step_source(step),
+            source=step_source(step) if area else _own_source(scope, run, step),
             occurrence=run.run_id,
             at=from_epoch(event.timestamp),
             title=area.title if area else what,
@@ -226,7 +226,7 @@ def _interrupted(
     ended = "was cut short" if running else "never started"
     reason = message.strip().rstrip(".") if message else ""
     yield Problem(
-        cause=_step_source(step) if step else run_source(run),
+        cause=step_source(step) if step else run_source(run),
         source=_own_source(scope, run, step) if step else run_source(run),
         occurrence=run.run_id,
         at=at,
@@ -254,7 +254,7 @@ def _step_successes(
     scope: AlertScope, run: dg.DagsterRun, step: str, at: datetime
 ) -> Iterator[Success]:
     """Yield the success of a step; that of a part proves the whole if nothing else waits."""
-    yield Success(_step_source(step), at, scope.proofs.get(step))
+    yield Success(step_source(step), at, scope.proofs.get(step))
     if step in scope.shared.names:
         part, whole = _shared_sources(step)
         yield Success(part, at, part_of=whole)
@@ -262,20 +262,21 @@ def _step_successes(
             yield Success(whole, at)
 
 
-def _step_source(step: str) -> str:
+def step_source(step: str) -> str:
+    """Return a step as the cause and source of its failures."""
     return f"step:{step}"
 
 
 def _own_source(scope: AlertScope, run: dg.DagsterRun, step: str) -> str:
     """Return a step as the source of a failure of its own, which may be in what it had to do."""
     if step not in scope.shared.names:
-        return _step_source(step)
+        return step_source(step)
     part, whole = _shared_sources(step)
     return part if scope.shared.does_part(run) else whole
 
 
 def _shared_sources(step: str) -> tuple[str, str]:
-    return f"{_step_source(step)}:part", f"{_step_source(step)}:whole"
+    return f"{step_source(step)}:part", f"{step_source(step)}:whole"
 
 
 def _step_name(step: str) -> str:
