@@ -48,6 +48,7 @@ class Problem:
         is_outage: Whether its cause works again if any other work with it does.
         ends_other_causes: Whether this failure is all that is wrong with its source, so that
             incidents of other causes which only this source reported are over.
+        other_causes: Other causes that its source reports at the same time: they are not over.
         muted_by: Cause that this failure is only a consequence of; while it has an open incident
             that was seen within the last hours, this failure is not reported.
     """
@@ -66,6 +67,7 @@ class Problem:
     runbook: str = ""
     is_outage: bool = False
     ends_other_causes: bool = False
+    other_causes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,13 @@ class Success:
         source: Key of what succeeded.
         at: Time of the success.
         proves: Cause that works, since the source needs it: an outage of it is over.
+        part_of: Source whose work this one did a part of: if that failed, too, it still does.
     """
 
     source: str
     at: datetime
     proves: str | None = None
+    part_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,9 @@ def succeed(incident: Incident, success: Success) -> Outcome:
     concerned = success.source in incident.sources or is_proven
     if not (incident.is_open and concerned) or success.at <= incident.last_seen_at:
         return Outcome(incident)
+    if success.part_of in incident.sources:
+        left = {key: what for key, what in incident.sources.items() if key != success.source}
+        return Outcome(replace(incident, sources=left))
     over = replace(incident, recovered_at=success.at, recovered_by=success.source)
     return Outcome(over, (NoticeKind.RECOVERED,))
 

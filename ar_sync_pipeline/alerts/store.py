@@ -145,9 +145,10 @@ class IncidentStore:
     def _end_others(self, db: sqlite3.Connection, problem: Problem, now: datetime) -> None:
         """End incidents of other causes that no success could end while this source fails."""
         over = Success(problem.source, problem.at)
+        reported = (problem.cause, *problem.other_causes)
         for stored in _open_incidents(db):
             found = stored.corrected(problem.at, now)
-            if found.incident.cause != problem.cause and [*found.incident.sources] == [over.source]:
+            if found.incident.cause not in reported and [*found.incident.sources] == [over.source]:
                 self._save(db, found, succeed(found.incident, over), now)
 
     def _save(

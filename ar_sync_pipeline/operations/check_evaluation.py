@@ -1,7 +1,8 @@
 """Check results as events, for places where Dagster does not convert the result itself."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
@@ -35,6 +36,9 @@ NOT_EXAMINED_SINCE = "not_examined_since"
 CAUSE = "incident"
 """Metadata of a failed evaluation that needs a mail of its own, whatever else the check found."""
 
+_PARTS = "incidents"
+_DESCRIPTION = "description"
+
 _EXPLAINED_BY = "explained_by"
 
 
@@ -61,6 +65,44 @@ def with_page(result: dg.AssetCheckResult, name: str) -> dg.AssetCheckResult:
         return result
     page = {PAGE: dg.MetadataValue.text(name), "runbook": dg.MetadataValue.md(runbook_text(name))}
     return result._replace(metadata={**(result.metadata or {}), **page})
+
+
+def with_parts(
+    result: dg.AssetCheckResult, parts: Iterable[dg.AssetCheckResult]
+) -> dg.AssetCheckResult:
+    """Return a failed result that is mailed in parts, since its findings have several causes."""
+    told = [{_DESCRIPTION: part.description, **_told(part.metadata or {})} for part in parts]
+    metadata = {**(result.metadata or {}), _PARTS: dg.MetadataValue.json(told)}
+    return result._replace(metadata=metadata)
+
+
+def parts_of(evaluation: dg.AssetCheckEvaluation) -> Sequence[dg.AssetCheckEvaluation] | None:
+    """Return the parts of an evaluation, which are all that it found; None if it has none."""
+    parts = evaluation.metadata.get(_PARTS)
+    if not isinstance(parts, dg.JsonMetadataValue) or not isinstance(parts.data, list):
+        return None
+    return [_part(evaluation, dict(part)) for part in parts.data]
+
+
+def _told(metadata: Mapping[str, Any]) -> dict[str, str | float]:
+    return {
+        name: getattr(metadata[name], "value", metadata[name])
+        for name in (CAUSE, REMEDY, PAGE, NO_MAIL_BEFORE)
+        if name in metadata
+    }
+
+
+def _part(evaluation: dg.AssetCheckEvaluation, told: dict[str, Any]) -> dg.AssetCheckEvaluation:
+    due = told.pop(NO_MAIL_BEFORE, None)
+    times = {} if due is None else {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(float(due))}
+    return dg.AssetCheckEvaluation(
+        asset_key=evaluation.asset_key,
+        check_name=evaluation.check_name,
+        passed=False,
+        severity=evaluation.severity,
+        description=told.pop(_DESCRIPTION, None),
+        metadata={**told, **times},
+    )
 
 
 def check_label(key: dg.AssetCheckKey) -> str:

@@ -4,6 +4,7 @@ A tick starts no run. While the finding is the same, its evaluation replaces the
 UI therefore shows the current state, and the event log does not grow with every minute.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -50,14 +51,15 @@ class Evaluation:
 
     Attributes:
         result: Result with asset key, name and message.
-        news: Text that identifies the finding; another text than before makes it a new finding.
+        news: What the finding consists of. A part that it did not have before makes it a new
+            finding; fewer parts, and whatever else its message says, do not.
         mail_from: A failure is not mailed before this time; the UI shows it at once.
         settles: Time after the first of uninterrupted evaluations in which a failure is not mailed
             either, because work that was off together with the sensor may need it to catch up.
     """
 
     result: dg.AssetCheckResult
-    news: str = ""
+    news: frozenset[str] = frozenset()
     mail_from: datetime | None = None
     settles: timedelta = timedelta(0)
 
@@ -81,8 +83,13 @@ Evaluate = Callable[[dg.DagsterInstance, str | None], Evaluation]
 EvaluateAll = Callable[[dg.DagsterInstance, str | None], Sequence[Evaluation]]
 
 
+def doublings(what: str, size: float) -> frozenset[str]:
+    """Return the parts of a finding of some size: one for each doubling, so that growth is news."""
+    return frozenset(f"{what} {2**n}" for n in range(math.floor(math.log2(max(1.0, size))) + 1))
+
+
 class _Finding(BaseModel):
-    news: str
+    news: frozenset[str]
     since: datetime
 
 
@@ -116,10 +123,11 @@ class _Memory(BaseModel):
 
     def since(self, name: str, found: Evaluation) -> datetime:
         """Return when this finding was first made."""
-        news = f"{found.result.passed} {found.news}"
-        if name not in self.findings or self.findings[name].news != news:
-            self.findings[name] = _Finding(news=news, since=self.ticked_at)
-        return self.findings[name].since
+        news, before = found.news | {str(found.result.passed)}, self.findings.get(name)
+        is_known = before is not None and news <= before.news
+        since = before.since if before and is_known else self.ticked_at
+        self.findings[name] = _Finding(news=news, since=since)
+        return since
 
 
 def standing_check(
@@ -233,4 +241,4 @@ def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Evaluation:
         description=str(error),
         metadata={ERROR: error.code, REMEDY: error.remedy},
     )
-    return Evaluation(result, str(error))
+    return Evaluation(result, frozenset({error.code}))

@@ -31,10 +31,10 @@ from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
-_VERIFIED, _FITTING = "archives_sound", "archives_fit_schema"
+VERIFIED, FITTING = "archives_sound", "archives_fit_schema"
 _PASSING = {
-    _VERIFIED: "Every archive was whole, or another one has brought what it held.",
-    _FITTING: "No archive waits for a change of the receiver.",
+    VERIFIED: "Every archive was whole, or another one has brought what it held.",
+    FITTING: "No archive waits for a change of the receiver.",
 }
 
 
@@ -114,7 +114,7 @@ def admission_results(
     yield from admission_checks(key, admission)
     if not admission.admitted and (admission.quarantined or admission.parked):
         observe_unapplied(context, site)
-        fail_on_refusals(key, [*admission.quarantined, *admission.parked], _VERIFIED, _FITTING)
+        fail_on_refusals(key, [*admission.quarantined, *admission.parked], VERIFIED, FITTING)
     yield dg.MaterializeResult(
         asset_key=key,
         metadata=admission_metadata(admission) | settings_metadata(site.settings),
@@ -139,7 +139,7 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 def _verified_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return check_spec(
-        _VERIFIED,
+        VERIFIED,
         key,
         meaning="Every archive was whole, and made by this receiver's sender",
         remedy="it is in the spool's quarantine folder with the reason beside it; the next"
@@ -154,7 +154,7 @@ def _verified_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 
 def _fitting_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return check_spec(
-        _FITTING,
+        FITTING,
         key,
         meaning="Every archive fits the receiver's tables",
         remedy="it is parked with the reason beside it; migrate or upgrade the receiver as"

@@ -9,6 +9,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import not_ahead
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.backoff import next_try
 from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row
@@ -133,6 +134,14 @@ def _to_load(site: ReceiverSite, kind: ArchiveKind) -> list[SpooledArchive]:
         *approved_but_parked(site.settings, held),
         *(a for a in old if a.name.kind is kind),
     ]
+
+
+def is_complete_to_load(site: ReceiverSite) -> bool:
+    """Return whether a load should examine a complete; true if this cannot be found out."""
+    try:
+        return bool(_to_load(site, ArchiveKind.COMPLETE))
+    except ArSyncError:
+        return True
 
 
 def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:

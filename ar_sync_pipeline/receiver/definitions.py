@@ -8,9 +8,11 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.clock import utc_now
+from ar_sync_pipeline.operations.alerts.alert_scope import SharedSteps
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.alerts.problem_areas import DATABASE
 from ar_sync_pipeline.operations.asset_keys import (
+    admitted_key,
     applied_archives_key,
     of_side,
     postprocessed_key,
@@ -30,12 +32,13 @@ from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_sche
 from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.package_files import linked_to
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
-from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
+from ar_sync_pipeline.receiver.archive_sensors import archive_sensor, is_complete_to_load
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
 from ar_sync_pipeline.receiver.empty_windows import load_empty_windows
 from ar_sync_pipeline.receiver.expected_archives import request_for_expected
-from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
+from ar_sync_pipeline.receiver.jobs import complete_loaddata, loads_partials_only, partial_loaddata
 from ar_sync_pipeline.receiver.load_assets import load_assets
+from ar_sync_pipeline.receiver.load_specs import load_step
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
 from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postprocessor
@@ -86,7 +89,13 @@ def _definitions(settings: ReceiverSettings) -> dg.Definitions:
     )
     # One outage of the database is one incident, also while the preflight is re-examined.
     muted = {preflight_spec(ledger).key: DATABASE.cause}
-    return with_alerts(definitions, settings, site.clock, muted=muted)
+    # Partials are loaded every few minutes, whatever prevents the load of a complete.
+    shared = SharedSteps(
+        frozenset({admitted_key(names).to_python_identifier(), load_step(names)}),
+        lambda run: loads_partials_only(run, names),
+        lambda: is_complete_to_load(site),
+    )
+    return with_alerts(definitions, settings, site.clock, muted=muted, shared=shared)
 
 
 def _assets(

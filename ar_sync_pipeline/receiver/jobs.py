@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.owners import OWNERS
@@ -41,6 +42,16 @@ def intake_of(
     if until is not None:
         config["waits_until"] = until.timestamp()
     return {"ops": {admitted: {"config": config}}}
+
+
+def loads_partials_only(run: dg.DagsterRun, names: PairNames) -> bool:
+    """Return whether a load leaves completes alone, by its configuration or else by its job."""
+    admitted = admitted_key(names).to_python_identifier()
+    given: Any = run.run_config
+    kinds = given.get("ops", {}).get(admitted, {}).get("config", {}).get("kinds")
+    if kinds is not None:
+        return ArchiveKind.COMPLETE not in kinds
+    return run.job_name == load_jobs(names)[1]
 
 
 def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -> AssetJob:

@@ -44,7 +44,7 @@ from ar_sync_pipeline.receiver.load_metadata import (
     table_metadata,
     unlisted_metadata,
 )
-from ar_sync_pipeline.receiver.load_specs import ledger_spec, media_spec, table_specs
+from ar_sync_pipeline.receiver.load_specs import ledger_spec, load_step, media_spec, table_specs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.sync.watch.disk_space import filled_folders
@@ -55,7 +55,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
     ledger, tables = applied_archives_key(site.names), table_specs(site)
 
     @dg.multi_asset(
-        name=site.names.name("load"),
+        name=load_step(site.names),
         specs=[media_spec(site), *tables, ledger_spec(site, [spec.key for spec in tables])],
         check_specs=[
             *load_check_specs(site.names),

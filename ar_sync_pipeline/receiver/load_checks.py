@@ -16,6 +16,7 @@ from ar_sync_pipeline.operations.check_evaluation import (
     UNCHANGED_SINCE,
     common_remedy,
     result_of,
+    with_parts,
 )
 from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
@@ -28,11 +29,17 @@ from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.load.recovered_archives import AppliedComplete
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
+from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.visible_text import listed, visible_name
 
-_GUARD_PAGE = "delete_guard"
 GUARD_CAUSE = "delete guard"
 """Key of the incident of archives that the delete guard parks."""
+DIGESTS_CAUSE = "digests"
+"""Key of the incident of archives whose rows were not those that the load had written."""
+# Only a person lets a guarded archive through, who may know of the others already; of differing
+# digests two checks tell.
+_CAUSES = {DeleteGuardError.code: GUARD_CAUSE, DigestMismatchError.code: DIGESTS_CAUSE}
+_PAGES = {GUARD_CAUSE: "delete_guard", DIGESTS_CAUSE: "digests_differ"}
 _COMPLETE = "newest_complete"
 # The next archives contain what a lost one or the receiver lacks: only what lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
@@ -81,8 +88,9 @@ def _digests_spec(names: PairNames) -> dg.AssetCheckSpec:
         applied_archives_key(names),
         meaning="What was written is what the archives hold, compared chunk by chunk before"
         " the load's transaction is committed",
-        remedy="nothing was changed, and further loads fail until this is corrected; look"
-        " for a trigger, a rule or somebody else that writes to the named table",
+        remedy="look for a trigger, a rule or somebody else that writes to the named table."
+        " Nothing was changed; the archive is parked and tried again with each load, and the"
+        " others are loaded",
         page="digests_differ",
         blocking=True,
     )
@@ -163,18 +171,37 @@ def _archives_loaded(
     rejected = [*report.kept, *(one for one in report.refused if not one.waits)]
     if report.unreported is not None and not rejected:
         return _not_reported(spec, report.unreported)
-    guarded = any(one.code == DeleteGuardError.code for one in rejected)
+    causes = dict.fromkeys(_CAUSES.get(one.code, "") for one in rejected)
+    parts = {
+        cause: [one for one in rejected if _CAUSES.get(one.code, "") == cause] for cause in causes
+    }
+    result = _of_rejected(spec, report, rejected, next(filter(None, causes), ""), window_minutes)
+    if not any(causes):
+        return result
+    return with_parts(
+        result,
+        (_of_rejected(spec, report, part, cause, window_minutes) for cause, part in parts.items()),
+    )
+
+
+def _of_rejected(
+    spec: dg.AssetCheckSpec,
+    report: LoadReport,
+    rejected: Sequence[Rejection],
+    cause: str,
+    window_minutes: int,
+) -> dg.AssetCheckResult:
+    """Return the result about archives, of which some or all were rejected for one cause."""
     result = _result(
         spec,
         in_words(rejected),
         _all_applied(report),
-        page=_GUARD_PAGE if guarded else None,
+        page=_PAGES.get(cause),
         archives_not_applied=len(rejected),
         **common_remedy(one.remedy for one in rejected),
-        # Only a person lets it through, who may know of the other archives already.
-        **({CAUSE: GUARD_CAUSE} if guarded else {}),
+        **({CAUSE: cause} if cause else {}),
     )
-    if rejected and not guarded and all(one.code in _REPLACED for one in rejected):
+    if rejected and all(one.code in _REPLACED for one in rejected):
         since = min((one.since for one in rejected if one.since), default=None)
         return _mailed_if_it_lasts(
             result._replace(severity=dg.AssetCheckSeverity.WARN), since, window_minutes
@@ -206,8 +233,9 @@ def _digests_equal(spec: dg.AssetCheckSpec, report: LoadReport) -> dg.AssetCheck
     staged = sum(archive.chunks_staged for archive in verified)
     unverified = sum(plan.unverified for one in verified for plan in one.tables)
     unchanged = sum(archive.chunks for archive in verified) - staged - unverified
-    differing = [r for r in report.refused if r.code == DigestMismatchError.code]
-    return _result(
+    rejected = {one.name: one for one in (*report.kept, *report.refused)}.values()
+    differing = [one for one in rejected if one.code == DigestMismatchError.code]
+    result = _result(
         spec,
         in_words(differing),
         f"{staged} chunks were written and compared, {unchanged} were equal before."
@@ -216,7 +244,11 @@ def _digests_equal(spec: dg.AssetCheckSpec, report: LoadReport) -> dg.AssetCheck
         chunks_equal_before=unchanged,
         chunks_unverified=unverified,
         **common_remedy(one.remedy for one in differing),
+        **({CAUSE: DIGESTS_CAUSE} if differing else {}),
     )
+    # A parked archive holds up neither the others nor their transform.
+    blocks = report.refused and not report.loaded
+    return result if blocks else result._replace(severity=dg.AssetCheckSeverity.WARN)
 
 
 def _no_gaps(

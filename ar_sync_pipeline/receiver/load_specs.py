@@ -12,11 +12,17 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
     unlisted_receiver_key,
 )
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.site import ReceiverSite
 
 TABLES_GROUP = "receiver_tables"
 _WHOLE = " Materializing it does a whole load."
+
+
+def load_step(names: PairNames) -> str:
+    """Return the name of the step of a load."""
+    return names.name("load")
 
 
 def media_spec(site: ReceiverSite) -> dg.AssetSpec:

@@ -8,6 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.run_metadata import markdown_table
+from ar_sync_pipeline.operations.standing_check import doublings
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess_state
@@ -31,7 +32,8 @@ def _waiting_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         WAITING,
         postprocessed_key(site.names),
         meaning=f"No loaded row has been untransformed for more than {minutes} minutes"
-        " (AR_SYNC_TRANSFORM_MAX_AGE), except for a few refused ones, which no_rows_rejected names",
+        " (AR_SYNC_TRANSFORM_MAX_AGE) since it was last written, except for a few refused ones,"
+        " which no_rows_rejected names",
         remedy="the transform is still at work, has failed, or its command leaves rows"
         " behind; read its last run, and if that has ended materialize this asset again",
         page=_PAGE,
@@ -51,24 +53,30 @@ def _rejected_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
 
 
 def check_results(
-    site: ReceiverSite, *, lock_timeout: str | None = None
+    site: ReceiverSite,
 ) -> list[dg.AssetCheckResult]:
     """Return the results of both checks from the database now.
-
-    Args:
-        site: The receiver.
-        lock_timeout: Longest wait for a lock, as PostgreSQL writes it; None: that of all sessions.
 
     Raises:
         LockWaitError: Another session locks one of the tables.
     """
-    state = postprocess_state(site.settings, site.catalog, site.clock, lock_timeout=lock_timeout)
-    return results_of(state, site)
+    return results_of(postprocess_state(site.settings, site.catalog, site.clock), site)
 
 
 def results_of(state: PostprocessState, site: ReceiverSite) -> list[dg.AssetCheckResult]:
     """Return the results of both checks from a state of the database."""
     return [_waiting_result(state, site), _rejected_result(state, site)]
+
+
+def news_of(state: PostprocessState) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what the findings of both checks consist of: more rows count when they double."""
+    waiting = (doublings(table.table, table.too_old) for table in state.waiting if table.too_old)
+    rejected = (
+        doublings(f"{one.table}, {one.step}: {one.reason}", one.rows)
+        for one in state.rejected
+        if one.severity is Severity.ERROR
+    )
+    return frozenset[str]().union(*waiting), frozenset[str]().union(*rejected)
 
 
 def _waiting_result(state: PostprocessState, site: ReceiverSite) -> dg.AssetCheckResult:

@@ -14,8 +14,14 @@ from ar_sync_pipeline.operations.runs.run_state import at_work_since
 from ar_sync_pipeline.operations.standing_check import Evaluation, standing_check_sensor
 from ar_sync_pipeline.postgres.errors import LockWaitError
 from ar_sync_pipeline.receiver.jobs import load_jobs
-from ar_sync_pipeline.receiver.postprocess_checks import WAITING, check_results, check_specs
+from ar_sync_pipeline.receiver.postprocess_checks import (
+    WAITING,
+    check_specs,
+    news_of,
+    results_of,
+)
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.sync.load.postprocess import postprocess_state
 
 INTERVAL_SECONDS = 300
 # Rows that waited while the receiver was off are transformed as soon as it is back.
@@ -42,7 +48,9 @@ def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
 def _evaluations(instance: dg.DagsterInstance, site: ReceiverSite) -> Sequence[Evaluation]:
     """Return the findings; none while a load locks the tables."""
     try:
-        results = check_results(site, lock_timeout=_LONGEST_LOCK_WAIT)
+        state = postprocess_state(
+            site.settings, site.catalog, site.clock, lock_timeout=_LONGEST_LOCK_WAIT
+        )
     except LockWaitError:
         if at_work_since(instance, load_jobs(site.names), applied_archives_key(site.names)) is None:
             raise
@@ -50,11 +58,11 @@ def _evaluations(instance: dg.DagsterInstance, site: ReceiverSite) -> Sequence[E
     return [
         Evaluation(
             result,
-            result.description or "",
+            news,
             mail_from=_end_of_work(instance, site) if _is_late(result) else None,
             settles=_SETTLES,
         )
-        for result in results
+        for result, news in zip(results_of(state, site), news_of(state), strict=True)
     ]
 
 

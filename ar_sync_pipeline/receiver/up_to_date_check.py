@@ -1,7 +1,5 @@
 """The check that the receiver's data is recent, even if nothing arrives or runs."""
 
-import math
-import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,10 +19,12 @@ from ar_sync_pipeline.operations.standing_check import (
     INTERRUPTION,
     LOAD_MAY_TAKE,
     Evaluation,
+    doublings,
     standing_check,
     standing_check_sensor,
 )
 from ar_sync_pipeline.receiver.jobs import load_jobs, load_under_way
+from ar_sync_pipeline.receiver.late_archives import has_own_incident
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.acknowledge import (
@@ -43,7 +43,8 @@ _SETTLES = timedelta(minutes=10)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
 _CLOSES_WITHIN_WINDOWS = 3
-_WAITING = re.compile(r"\d+ archives? waits? for the next load(, and )?")
+# Longer than it takes a person who reads the mail about these archives, or two retries.
+_WITH_OWN_INCIDENT = timedelta(hours=6)
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
@@ -141,16 +142,26 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
         description=_message(lag),
         metadata=_metadata(lag) | _not_applied(site, status),
     )
-    # That archives wait, or how many, is not a new finding.
-    because = re.sub(r"\d+", "", _WAITING.sub("", lag.because))
-    news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
+    news = _news(status, site.settings.max_lag)
     if lag.data_until is None and not status.count(VANISHED):
         return Evaluation(result, news, settles=complete_due_within(site.settings, site.clock()))
     if late and lag.data_until and _is_loading(status, site, instance):
         late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
         return Evaluation(result, news, late_from + LOAD_MAY_TAKE, LOAD_MAY_TAKE)
-    mail_from = None if late or lag.ahead or other else _mail_of_vanished(status, site)
-    return Evaluation(result, news, mail_from, settles=_SETTLES)
+    return Evaluation(result, news, _mail_from(status, site), _SETTLES)
+
+
+def _mail_from(status: Status, site: ReceiverSite) -> datetime | None:
+    """Return when the finding is mailed if it lasts until then; None: at once."""
+    lag = status.lag
+    if lag.ahead or status.unverified or status.overdue_complete:
+        return None
+    late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
+    if not late:
+        return _mail_of_vanished(status, site)
+    if lag.data_until and not status.count(VANISHED) and has_own_incident(status, site):
+        return lag.data_until + _WITH_OWN_INCIDENT
+    return None
 
 
 def _mail_of_vanished(status: Status, site: ReceiverSite) -> datetime | None:
@@ -196,8 +207,20 @@ def _not_applied(site: ReceiverSite, status: Status) -> dict[str, Any]:
     return unapplied_metadata(view_ledger(site.settings))
 
 
-def _doublings(lag: Lag, limit_minutes: int) -> int:
-    """Return how often the limit was doubled: new findings at 30 minutes, 1, 2, 4, 8 hours."""
-    if lag.minutes_behind is None:
-        return 0
-    return int(math.log2(max(1.0, lag.minutes_behind / limit_minutes)))
+def _news(status: Status, limit_minutes: int) -> frozenset[str]:
+    """Return what this check judges: not the reason, which changes while the state lasts.
+
+    The reason also names open incidents, of which that of this check is one. Late data is a new
+    finding at 30 minutes, 1, 2, 4, 8 hours.
+    """
+    lag, found = status.lag, {f"unverified {table}" for table in status.unverified}
+    if lag.data_until is None:
+        found.add("no data")
+    if lag.minutes_behind is not None and lag.minutes_behind > limit_minutes:
+        found |= doublings("late", lag.minutes_behind / limit_minutes)
+    if lag.ahead:
+        found.add("ahead")
+    found |= {f"vanished {one.newest}" for one in status.archives if one.state == VANISHED}
+    if status.overdue_complete is not None:
+        found.add(f"no complete since {status.overdue_complete.isoformat()}")
+    return frozenset(found)

@@ -1,7 +1,8 @@
 """The check that no window of the grid is missing, even if the schedule is stopped."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import dagster as dg
@@ -25,6 +26,7 @@ from ar_sync_pipeline.operations.standing_check import (
     standing_check,
     standing_check_sensor,
 )
+from ar_sync_pipeline.operations.windows import KEY_FORMAT
 from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
 from ar_sync_pipeline.sender.missing_windows import (
     HORIZON,
@@ -101,7 +103,7 @@ def check_for_gaps(
         metadata={"missing_windows": len(found.missing)},
     )
     interval = timedelta(minutes=site.settings.partial_interval)
-    news = "" if result.passed else found.in_words
+    news = frozenset[str]() if result.passed else found.beginnings(interval)
     mail_from = None
     # Failed runs have their own incidents, and the windows that they missed are a consequence; not
     # those that no run follows any more.
@@ -116,6 +118,7 @@ class _Gaps:
 
     Attributes:
         missing: Their keys, oldest first.
+        older: Keys of windows without an archive before the horizon, oldest first.
         filled_by: Text about the work that will make their archives; None: nothing will.
         failures: When the last runs failed, without a success since.
         job: Name of the job of these runs.
@@ -123,6 +126,7 @@ class _Gaps:
     """
 
     missing: list[str]
+    older: Sequence[str]
     filled_by: str | None
     failures: list[datetime]
     job: str
@@ -144,13 +148,10 @@ class _Gaps:
         now, key = site.clock(), archive_key(ArchiveKind.PARTIAL, site.names)
         job = site.names.name(PARTIAL_DUMP)
         grace = _ON_THEIR_WAY * timedelta(minutes=site.settings.partial_interval)
-        missing = [
-            window
-            for window in find_missing_windows(instance, key, windows, now).recent
-            if _end(windows, window) <= now - grace
-        ]
+        found = find_missing_windows(instance, key, windows, now)
+        missing = [window for window in found.recent if _end(windows, window) <= now - grace]
         if not missing:
-            return cls([], None, [], job, no_window_yet(windows, now))
+            return cls([], (), None, [], job, no_window_yet(windows, now))
         # Not of other jobs of this side: they send no window.
         last = last_success(instance, key, now, job_names=[job])
         failures = failures_in_a_row(instance, job, last, now)
@@ -168,7 +169,22 @@ class _Gaps:
                 filled_by = "The next run"
             elif last is None and not stopped:
                 filled_by = "The first run"
-        return cls(missing, filled_by, failures, job)
+        return cls(missing, found.older, filled_by, failures, job)
+
+    def beginnings(self, interval: timedelta) -> frozenset[str]:
+        """Return the first window of each gap, which one more missing window does not change.
+
+        A gap that is longer than the horizon still begins where it began.
+        """
+        found: set[str] = set()
+        recent, end, begin = set(self.missing), None, ""
+        for key in (*self.older, *self.missing):
+            start = datetime.strptime(key, KEY_FORMAT).replace(tzinfo=UTC)
+            begin = begin if start == end else key
+            end = start + interval
+            if key in recent:
+                found.add(begin)
+        return frozenset(found or {"no window"})
 
     @property
     def in_words(self) -> str:

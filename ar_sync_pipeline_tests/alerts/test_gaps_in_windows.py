@@ -12,6 +12,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
+from ar_sync_pipeline.operations.check_evaluation import unchanged_since
 from ar_sync_pipeline.operations.pair_names import SIDE_TAG
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.window_check import check_for_gaps
@@ -258,6 +259,14 @@ def test_list_of_missing_windows_that_grows_and_shrinks_is_shown_as_it_is(
     )
     assert after.description != before.description
     assert not after.passed
+    assert unchanged_since(after) == unchanged_since(before), "it is the same gap"
+    operation.tick(13 * 60 * MINUTES)
+    operation.tick(5 * MINUTES)
+    longer = operation.found(NO_GAP)
+    assert unchanged_since(longer) == unchanged_since(before), "it began before the horizon"
+    operation.dumped(10 * MINUTES)
+    operation.tick(15 * MINUTES)
+    assert unchanged_since(operation.found(NO_GAP)) != unchanged_since(before), "another gap"
 
 
 @pytest.mark.long

@@ -12,6 +12,7 @@ from ar_sync_pipeline.alerts.incidents import (
     NoticeKind,
     Outcome,
     Problem,
+    Success,
     fail,
     remind,
     succeed,
@@ -45,6 +46,22 @@ def test_first_success_of_any_source_that_failed_is_the_recovery() -> None:
     assert over.due == (NoticeKind.RECOVERED,)
     assert over.incident is not None
     assert (over.incident.recovered_at, over.incident.recovered_by) == (at(10), "step:complete")
+
+
+def test_success_of_a_part_leaves_the_whole_failing() -> None:
+    whole, part = problem(0, source="step:load:whole"), problem(1, source="step:load:part")
+    incident = fail(fail(None, whole, at(0)).incident, part, at(1)).incident
+    assert incident is not None
+    of_part = Success("step:load:part", at(2), part_of="step:load:whole")
+    left = succeed(incident, of_part)
+    assert left.incident is not None
+    assert (left.incident.is_open, left.due) == (True, ())
+    assert [*left.incident.sources] == ["step:load:whole"]
+    over = succeed(left.incident, success(3, "step:load:whole"))
+    assert over.due == (NoticeKind.RECOVERED,)
+    alone = fail(None, part, at(1)).incident
+    assert alone is not None
+    assert succeed(alone, of_part).due == (NoticeKind.RECOVERED,)
 
 
 def test_success_that_is_older_than_the_newest_failure_proves_nothing() -> None:

@@ -180,6 +180,25 @@ def test_tick_that_failed_and_worked_at_once_again_is_no_news(bare: Watched) -> 
     assert bare.subjects == []
 
 
+def test_blink_of_dagsters_storage_is_reported_only_if_a_later_tick_fails_too(
+    bare: Watched,
+) -> None:
+    for name in ("new_partial_archives", "data_age"):
+        tick(bare, name, None)
+        tick(bare, name, "database is locked", "OperationalError")
+    bare.tick_both()
+    assert bare.subjects == []
+    tick(bare, "new_partial_archives", None)
+    tick(bare, "new_partial_archives", "database is locked", "OperationalError")
+    tick(bare, "data_age", None)
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.endswith("Failing: sensor new_partial_archives: database is locked")
+    tick(bare, "new_partial_archives", None)
+    bare.tick_both()
+    assert len(bare.subjects) == 2
+
+
 def failure_of_a_tick(port: int, seconds: int) -> SerializableErrorInfo:
     """Return the error that a daemon stores if a code server does not answer a tick."""
     try:

@@ -199,6 +199,17 @@ def test_failure_of_another_cause_ends_what_only_its_source_could_end(side: Side
     assert [one.incident.cause for one in side.store.open_incidents()] == ["shared", check]
 
 
+def test_causes_that_a_source_reports_together_do_not_end_each_other(side: Side) -> None:
+    source = "check:archives_loaded"
+    guard = replace(problem(0, cause="guard", source=source), ends_other_causes=True)
+    other = replace(problem(0, cause=source, source=source), ends_other_causes=True)
+    for one, also in ((guard, source), (other, "guard")):
+        side.store.failed(replace(one, other_causes=(also,)), at(0))
+    assert [one.incident.cause for one in side.store.open_incidents()] == ["guard", source]
+    side.store.failed(replace(guard, occurrence="next", at=at(1)), at(1))
+    assert [one.incident.cause for one in side.store.open_incidents()] == ["guard"]
+
+
 def test_failure_of_a_step_ends_no_other_cause(side: Side) -> None:
     side.store.failed(problem(0, cause="endpoint"), at(0))
     side.store.failed(problem(1, cause="database"), at(1))

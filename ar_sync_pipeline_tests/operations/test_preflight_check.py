@@ -9,6 +9,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.operations import preflight_check
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, SPOOL
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
@@ -149,6 +150,33 @@ def test_failed_finding_is_written_at_each_examination_and_is_one_finding(
     assert len({examined_at(one) for one in found if not isinstance(one, str)}) == 3
     history = instance.event_log_storage.get_asset_check_execution_history(RECEIVER, limit=9)
     assert len(history) <= 2, "they replace each other"
+
+
+def test_numbers_that_each_examination_measures_again_are_one_finding(
+    instance: dg.DagsterInstance,
+) -> None:
+    """A clock, a disk, a transaction: a person who closed the incident got a mail again."""
+    process = preflight_check._Process(  # noqa: SLF001  the examinations of one process
+        RECEIVER.asset_key, lambda _: found, utc_now, "receiver", lambda *_: (), began=utc_now()
+    )
+    times = []
+    for problem in (
+        "4.9 % are free",
+        "4.7 % are free",
+        "column app_1 is absent",
+        "app_2 is absent",
+    ):
+        found = Preflight(
+            "receiver", (Finding(Level.ERROR, problem, "x", area="spool"),), (), None, 1
+        )
+        with dg.build_sensor_context(instance) as context:
+            answer = process.tick(context)
+        assert isinstance(answer, dg.SensorResult)
+        (event,) = answer.asset_events
+        assert isinstance(event, dg.AssetCheckEvaluation)
+        times.append(unchanged_since(event))
+    assert times[0] == times[1]
+    assert len(set(times)) == 3
 
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"

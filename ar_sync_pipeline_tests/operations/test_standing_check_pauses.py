@@ -1,4 +1,4 @@
-"""Which pauses between two ticks are an interruption, after which a finding has to settle again."""
+"""When a finding is new, and after which pauses between two ticks it has to settle again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, unchanged_since
 from ar_sync_pipeline.operations.standing_check import (
     INTERRUPTION,
     Evaluation,
+    doublings,
     standing_check_sensor,
 )
 
@@ -81,3 +82,54 @@ def test_shorter_pause_is_an_interruption_of_a_check_that_fails_sooner(
     back = NOON + minutes * MINUTE
     due = mailed_from(instance, 60, NOON, back, interruption=2 * MINUTE)
     assert due == (back if settles_again else NOON) + SETTLES
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_new"),
+    [
+        ({"a", "b"}, False),
+        ({"a"}, False),
+        ({"a", "b", "c"}, True),
+        ({"c"}, True),
+        (set[str](), False),
+    ],
+)
+def test_only_what_was_not_found_before_makes_a_finding_new(
+    instance: dg.DagsterInstance, parts: set[str], *, is_new: bool
+) -> None:
+    assert (times_of(instance, {"a", "b"}, parts) == {NOON, NOON + MINUTE}) is is_new
+
+
+def test_part_that_comes_back_is_new(instance: dg.DagsterInstance) -> None:
+    assert len(times_of(instance, {"a", "b"}, {"a"}, {"a", "b"})) == 2
+
+
+def test_size_is_new_when_it_has_doubled() -> None:
+    assert doublings("rows", 12) == doublings("rows", 15) < doublings("rows", 16)
+    assert doublings("rows", 0) == doublings("rows", 1) == {"rows 1"}
+
+
+def times_of(instance: dg.DagsterInstance, *news: set[str]) -> set[datetime | None]:
+    """Return since when each of successive ticks says that its finding is unchanged."""
+    failed = dg.AssetCheckResult(passed=False, asset_key=SPEC.asset_key, check_name=SPEC.name)
+    cursor, found = None, set()
+    for minute, parts in enumerate(news):
+        sensor = standing_check_sensor(
+            [SPEC],
+            partial(_found, Evaluation(failed, frozenset(parts))),
+            partial(_at, NOON + minute * MINUTE),
+            name="untransformed_rows",
+            description="Looks.",
+        )
+        with dg.build_sensor_context(instance, cursor=cursor) as context:
+            answer = sensor(context)
+        assert isinstance(answer, dg.SensorResult)
+        (event,) = answer.asset_events
+        assert isinstance(event, dg.AssetCheckEvaluation)
+        found.add(unchanged_since(event))
+        cursor = answer.cursor
+    return found
+
+
+def _found(one: Evaluation, *_: object) -> list[Evaluation]:
+    return [one]

@@ -10,7 +10,7 @@ import pytest
 import time_machine
 from dagster._core.test_utils import create_run_for_test
 
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, unchanged_since
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.receiver.postprocess_checks import check_results
@@ -216,6 +216,24 @@ class TestSensor:
         assert repaired
         assert [event.passed for event in _evaluations(repaired)] == [True]
         assert not repaired.run_requests
+
+    def test_more_rows_are_the_same_finding_until_they_double(self, looks: Looks) -> None:
+        with dg.DagsterInstance.ephemeral() as self.instance:
+            cursor, since = None, []
+            for minute, rows in ((0, (1, 2)), (10, (3, 3)), (20, (4, 4)), (31, (5, 5))):
+                looks.reports(*rows)
+                answer = self.tick(looks, minute, cursor)
+                cursor = answer.cursor if answer else self.skipped_at
+            for minute in (35, 41, 51):
+                answer = self.tick(looks, minute, cursor)
+                assert answer
+                cursor = answer.cursor
+                (failed,) = _evaluations(answer)
+                since.append(
+                    (failed.metadata["rows_waiting_too_long"].value, unchanged_since(failed))
+                )
+        assert [rows for rows, _ in since] == [2, 3, 4]
+        assert since[0][1] == since[1][1] != since[2][1]
 
     @pytest.mark.parametrize(
         ("began", "mailed"),

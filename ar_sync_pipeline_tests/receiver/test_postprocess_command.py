@@ -25,11 +25,13 @@ def run(tmp_path: Path, url: str, script: str) -> tuple[dict[str, Any], list[tup
     """Return the metadata of a run of a script, its log except Dagster's events, and its id."""
     program = tmp_path / "transform.py"
     program.write_text(script)
+    for name in ("spool", "media"):
+        (tmp_path / name).mkdir()
     settings = load_receiver_settings(
         {
             "AR_SYNC_RECEIVER_DATABASE_URL": url,
-            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path),
-            "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path),
+            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
+            "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
         }
     )
 

@@ -1,6 +1,6 @@
 """Definitions of one code location: with one instance for both sides, each reports its own."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -8,6 +8,21 @@ import dagster as dg
 from ar_sync_pipeline.operations.alerts.problem_areas import Area, areas_by_error
 from ar_sync_pipeline.operations.dagster_internals import IMPLICIT_ASSET_JOB_NAME
 from ar_sync_pipeline.package_files import runbook_page
+
+
+@dataclass(frozen=True)
+class SharedSteps:
+    """Steps of several jobs of which one does only a part of the work of the other.
+
+    Attributes:
+        names: Names of the steps.
+        does_part: Whether a run does only the part.
+        rest_waits: Whether something waits now that only a run of the whole does.
+    """
+
+    names: frozenset[str] = frozenset()
+    does_part: Callable[[dg.DagsterRun], bool] = lambda _: False
+    rest_waits: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,7 @@ class AlertScope:
         muted: Checks that fail as a consequence of another problem, with the key of that cause.
         proofs: Steps that succeed only if a cause works, with the key of that cause.
         docs_url: Address under which the folder ``docs`` is published; None: it is not.
+        shared: Steps of which some runs do only a part.
     """
 
     side: str
@@ -39,6 +55,7 @@ class AlertScope:
     muted: Mapping[dg.AssetCheckKey, str]
     proofs: Mapping[str, str]
     docs_url: str | None
+    shared: SharedSteps = SharedSteps()
 
     def page(self, name: str) -> str:
         """Return the address or path of a runbook page."""

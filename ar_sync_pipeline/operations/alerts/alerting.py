@@ -1,5 +1,6 @@
 """Adds the hooks to every step and the alert sensor to the definitions."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import dagster as dg
 from dagster_shared.record import replace
 
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.operations.alerts.alert_scope import scope_of
+from ar_sync_pipeline.operations.alerts.alert_scope import SharedSteps, scope_of
 from ar_sync_pipeline.operations.alerts.alert_sensor import alert_sensor
 from ar_sync_pipeline.operations.alerts.problem_areas import RECEIVER_AREAS, SENDER_AREAS, Area
 from ar_sync_pipeline.operations.alerts.step_hooks import step_hooks
@@ -26,6 +27,7 @@ def with_alerts(
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] | None = None,
     muted: Mapping[dg.AssetCheckKey, str],
     proofs: Mapping[str, str] | None = None,
+    shared: SharedSteps = SharedSteps(),  # noqa: B008  immutable
 ) -> dg.Definitions:
     """Return the same definitions, with the hooks and the alert sensor.
 
@@ -39,6 +41,7 @@ def with_alerts(
         checks_of_areas: Checks that evaluate what several jobs depend on.
         muted: Checks that also fail because of another problem, with the key of that cause.
         proofs: Steps that succeed only if a cause works, with the key of that cause.
+        shared: Steps of which some runs do only a part.
     """
     alerts = open_alerts(settings, clock)
     areas = SENDER_AREAS if isinstance(settings, SenderSettings) else RECEIVER_AREAS
@@ -51,6 +54,7 @@ def with_alerts(
         proofs=proofs or {},
         docs_url=settings.docs_url,
     )
+    scope = dataclasses.replace(scope, shared=shared)
     hooks = step_hooks(scope, alerts)
     return replace(
         definitions,

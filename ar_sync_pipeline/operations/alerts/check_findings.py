@@ -1,6 +1,7 @@
 """Findings of the newest evaluations of a side's asset checks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 import dagster as dg
@@ -18,6 +19,7 @@ from ar_sync_pipeline.operations.check_evaluation import (
     REMEDY,
     check_label,
     examined_at,
+    parts_of,
     unchanged_since,
 )
 from ar_sync_pipeline.operations.check_specs import meaning_of, page_of, remedy_of
@@ -82,7 +84,29 @@ def check_findings(
     return findings, newest
 
 
-def check_problem(
+def check_problems(
+    scope: AlertScope,
+    evaluation: dg.AssetCheckEvaluation,
+    *,
+    at: datetime,
+    run_id: str | None,
+    occurrence: str,
+) -> Iterator[Problem]:
+    """Yield a problem of each cause that a failed evaluation found, unless its mail is delayed."""
+    parts = parts_of(evaluation)
+    found = [
+        (part, _problem(scope, part, at=at, run_id=run_id, occurrence=occurrence))
+        for part in parts or [evaluation]
+    ]
+    causes = {problem.cause for _, problem in found}
+    for part, problem in found:
+        if _is_to_be_mailed(part, at):
+            others = tuple(sorted(causes - {problem.cause}))
+            is_all = problem.ends_other_causes or parts is not None
+            yield replace(problem, ends_other_causes=is_all, other_causes=others)
+
+
+def _problem(
     scope: AlertScope,
     evaluation: dg.AssetCheckEvaluation,
     *,
@@ -161,8 +185,8 @@ def _of_records(
         at = min(recorded_at, examined_at(evaluation) or recorded_at)
         if evaluation.passed:
             yield Success(check_source(evaluation.asset_check_key), at)
-        elif is_to_be_mailed(evaluation, at):
-            yield check_problem(
+        else:
+            yield from check_problems(
                 scope,
                 evaluation,
                 at=at,
@@ -171,7 +195,7 @@ def _of_records(
             )
 
 
-def is_to_be_mailed(evaluation: dg.AssetCheckEvaluation, at: datetime) -> bool:
+def _is_to_be_mailed(evaluation: dg.AssetCheckEvaluation, at: datetime) -> bool:
     """Return whether a failed evaluation is mailed at this time, or not yet."""
     due = evaluation.metadata.get(NO_MAIL_BEFORE)
     return not isinstance(due, dg.TimestampMetadataValue) or at.timestamp() >= due.value

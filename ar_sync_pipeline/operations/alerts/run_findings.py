@@ -9,9 +9,8 @@ from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
 from ar_sync_pipeline.operations.alerts.check_findings import (
-    check_problem,
+    check_problems,
     check_source,
-    is_to_be_mailed,
 )
 from ar_sync_pipeline.operations.alerts.event_messages import EventMessage, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
@@ -55,10 +54,10 @@ def failed_steps(
 
 
 def successes_of_step(
-    instance: dg.DagsterInstance, scope: AlertScope, run_id: str, step: str
+    instance: dg.DagsterInstance, scope: AlertScope, run: dg.DagsterRun, step: str
 ) -> list[Success]:
     """Return the success of a step that has just ended, and of the checks that it has passed."""
-    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     now = datetime.now(UTC)
     passed = (
         entry.get_dagster_event().asset_check_evaluation_data
@@ -66,7 +65,7 @@ def successes_of_step(
         if entry.step_key == step
     )
     checks = (Success(check_source(one.asset_check_key), now) for one in passed if one.passed)
-    return [_step_success(scope, step, now), *checks]
+    return [*_step_successes(scope, run, step, now), *checks]
 
 
 def run_findings(
@@ -84,11 +83,12 @@ def run_findings(
     failures = _failures(events)
     at = from_epoch(end.timestamp)
     findings: list[Problem | Success] = [
-        _step_success(scope, event.step_key, from_epoch(event.timestamp))
+        success
         for event in events
         if event.dagster_event_type is dg.DagsterEventType.STEP_SUCCESS
         and event.step_key
         and scope.has_step(run, event.step_key)
+        for success in _step_successes(scope, run, event.step_key, from_epoch(event.timestamp))
     ]
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
@@ -105,7 +105,8 @@ def _step_problems(
     events: Sequence[dg.EventLogEntry],
 ) -> Iterator[Problem]:
     for event in failures:
-        if not scope.has_step(run, event.step_key or ""):
+        step = event.step_key or ""
+        if not scope.has_step(run, step):
             continue
         data = event.get_dagster_event().step_failure_data
         message = of_step_failure(data)
@@ -115,11 +116,10 @@ def _step_problems(
             yield from _check_problems(scope, run, explaining)
             continue
         area = scope.areas.get(message.error)
-        source = _step_source(event.step_key)
-        what = f"{run_name(run)}, step {_step_name(event.step_key)}"
+        what = f"{run_name(run)}, step {_step_name(step)}"
         yield Problem(
-            cause=area.cause if area else source,
-            source=source,
+            cause=area.cause if area else step_source(step),
+            source=step_source(step) if area else _own_source(scope, run, step),
             occurrence=run.run_id,
             at=from_epoch(event.timestamp),
             title=area.title if area else what,
@@ -173,8 +173,9 @@ def _check_problems(
     for event in events:
         evaluation = event.get_dagster_event().asset_check_evaluation_data
         at = from_epoch(event.timestamp)
-        if is_to_be_mailed(evaluation, at):
-            yield check_problem(scope, evaluation, at=at, run_id=run.run_id, occurrence=run.run_id)
+        yield from check_problems(
+            scope, evaluation, at=at, run_id=run.run_id, occurrence=run.run_id
+        )
 
 
 def _was_interrupted(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bool:
@@ -222,12 +223,11 @@ def _interrupted(
     if at_work and step is None:
         return
     what = f"{run_name(run)}, step {_step_name(step)}" if step else run_name(run)
-    source = _step_source(step) if step else run_source(run)
     ended = "was cut short" if running else "never started"
     reason = message.strip().rstrip(".") if message else ""
     yield Problem(
-        cause=source,
-        source=source,
+        cause=step_source(step) if step else run_source(run),
+        source=_own_source(scope, run, step) if step else run_source(run),
         occurrence=run.run_id,
         at=at,
         title=what,
@@ -250,14 +250,35 @@ def run_source(run: dg.DagsterRun) -> str:
     return f"job:{run.job_name}"
 
 
-def _step_success(scope: AlertScope, step: str, at: datetime) -> Success:
-    return Success(_step_source(step), at, scope.proofs.get(step))
+def _step_successes(
+    scope: AlertScope, run: dg.DagsterRun, step: str, at: datetime
+) -> Iterator[Success]:
+    """Yield the success of a step; that of a part proves the whole if nothing else waits."""
+    yield Success(step_source(step), at, scope.proofs.get(step))
+    if step in scope.shared.names:
+        part, whole = _shared_sources(step)
+        yield Success(part, at, part_of=whole)
+        if not scope.shared.does_part(run) or not scope.shared.rest_waits():
+            yield Success(whole, at)
 
 
-def _step_source(step_key: str | None) -> str:
-    return f"step:{step_key}"
+def step_source(step: str) -> str:
+    """Return a step as the cause and source of its failures."""
+    return f"step:{step}"
 
 
-def _step_name(step_key: str | None) -> str:
+def _own_source(scope: AlertScope, run: dg.DagsterRun, step: str) -> str:
+    """Return a step as the source of a failure of its own, which may be in what it had to do."""
+    if step not in scope.shared.names:
+        return step_source(step)
+    part, whole = _shared_sources(step)
+    return part if scope.shared.does_part(run) else whole
+
+
+def _shared_sources(step: str) -> tuple[str, str]:
+    return f"{step_source(step)}:part", f"{step_source(step)}:whole"
+
+
+def _step_name(step: str) -> str:
     """Return the name of a step's asset."""
-    return (step_key or "").replace("__", "/")
+    return step.replace("__", "/")

@@ -35,8 +35,10 @@ def step_hooks(scope: AlertScope, alerts: Alerts) -> set[dg.HookDefinition]:
         try:
             if not alerts.store.open_incidents():
                 return
-            run_id, step = context.run_id, context.step_key
-            for success in successes_of_step(context.instance, scope, run_id, step):
+            run = context.instance.get_run_by_id(context.run_id)
+            if run is None:
+                return
+            for success in successes_of_step(context.instance, scope, run, context.step_key):
                 alerts.record(success)
         except ArSyncError as error:
             context.log.warning("This success does not end an incident yet. %s", error)

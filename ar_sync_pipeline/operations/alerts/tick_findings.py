@@ -1,6 +1,6 @@
 """Findings of the newest ticks of a side's schedules and sensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import dagster as dg
@@ -20,10 +20,18 @@ from ar_sync_pipeline.operations.dagster_internals import (
 )
 
 _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
-_REMEDY = "correct it; the next tick tries again by itself, and what it missed is caught up"
+# A restart of Dagster's storage, or a lock of SQLite: ticks of several sensors fail at once, and
+# the next ones work. The databases of the pair have errors of their own.
+_OF_STORAGE = {"OperationalError", "InterfaceError"}
+_LOOK_BACK = 3
+_REMEDY = (
+    "read the error of the tick in Dagster (Automation) and remove its cause; the next tick tries"
+    " again by itself, and what it missed is caught up"
+)
 # Dagster does not repeat a failed tick, and that of a day is a day away.
 _REMEDY_OF_SCHEDULE = (
-    "correct it; the next tick tries again by itself: if it is hours away, launch the job by hand"
+    "read the error of the tick in Dagster (Automation) and remove its cause; the next tick tries"
+    " again by itself: if it is hours away, launch the job by hand"
 )
 
 
@@ -36,7 +44,8 @@ def tick_findings(
     """Yield a finding from the newest finished tick of each schedule and sensor.
 
     A failed tick before it is not reported, nor one that did not reach the code server: the caller
-    runs there, so the server is back.
+    runs there, so the server is back. A sensor's tick that failed by Dagster's storage is reported
+    only if one of the two before it failed, too.
 
     Args:
         instance: Dagster instance.
@@ -51,12 +60,22 @@ def tick_findings(
             state.instigator_origin_id,
             state.selector_id,
             before=(now + CLOCK_TOLERANCE).timestamp(),
-            limit=1,
+            limit=_LOOK_BACK,
             statuses=_FINISHED,
         )
-        for tick in ticks:
-            if not _found_no_server(tick):
+        for tick in ticks[:1]:
+            if not _found_no_server(tick) and not _may_pass(state, tick, ticks[1:]):
                 yield _finding(scope, state, tick)
+
+
+def _may_pass(
+    state: InstigatorState, tick: InstigatorTick, before: Sequence[InstigatorTick]
+) -> bool:
+    """Return whether a sensor's tick failed by Dagster's storage, and those before it worked."""
+    if state.instigator_type is InstigatorType.SCHEDULE or tick.error is None:
+        return False
+    is_of_storage = of_error(tick.error).error in _OF_STORAGE
+    return is_of_storage and all(one.status is not TickStatus.FAILURE for one in before)
 
 
 def _found_no_server(tick: InstigatorTick) -> bool:

@@ -59,6 +59,7 @@ def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
                 f"the database {database_label(url)} answered a query of the check with an error"
                 f" ({shown(error)})",
                 "run the check again; if it repeats, read the server's log",
+                unexamined=True,
             )
         )
 

@@ -52,7 +52,7 @@ class _Examination(Thread):
             where = f" ({error.filename})" if error.filename else ""
             problem = f"{name} cannot be examined: {error.strerror or error}{where}"
             remedy = "check that the path is there and that this account may use it"
-            self.findings = [Finding(Level.ERROR, problem, remedy, area=name)]
+            self.findings = [Finding(Level.ERROR, problem, remedy, area=name, unexamined=True)]
         except BaseException as error:  # noqa: BLE001  raised again in the main thread
             self.broken = error
 
@@ -92,4 +92,5 @@ def _unfinished(one: _Examination, what: str) -> Finding:
         f"the check of {one.area_name} {what}",
         "find out what does not answer, a server or a mounted file system, and run the check again",
         area=one.area_name,
+        unexamined=True,
     )
