@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,7 +118,8 @@ def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> Una
     elif state is SpoolState.PARKED:
         command = f"ar-sync {'allow' if held_by_guard(archive) else 'plan'} {name}"
     else:
-        command = f"ar-sync verify {name}"
+        # The name is that of another file, too, which may be why this one is in quarantine.
+        command = f"ar-sync verify {shlex.quote(str(archive.path))}"
     return UnappliedArchive(
         name,
         REPLACED if replaced and state is SpoolState.QUARANTINED else state,
