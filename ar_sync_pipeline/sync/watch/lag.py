@@ -86,6 +86,7 @@ class Backlog:
         newer: Those of them that bring newer data; without any data, completes.
         vanished: For each archive that has vanished before it was applied, what to do.
         parked: For each parked archive, its reason.
+        more_parked: Number of further parked archives, whose reasons are not known.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
@@ -103,6 +104,7 @@ class Backlog:
     newer: int = 0
     vanished: Sequence[str] = ()
     parked: Sequence[str] = ()
+    more_parked: int = 0
     quarantined: int = 0
     unsent: Sequence[str] = ()
     unverified: Sequence[str] = ()
@@ -187,15 +189,16 @@ def _waiting(count: int) -> str:
     return f"{count} {wait} for the next load"
 
 
-def _first_of(reasons: Sequence[str]) -> str:
+def _first_of(reasons: Sequence[str], more: int = 0) -> str:
     first, *others = reasons
+    more += len(others)
     # At the sender this text comes from the receiver.
-    return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
+    return visible(first, _LONGEST_REASON) + (f" (and {more} more)" if more else "")
 
 
 def _in_the_way(backlog: Backlog) -> str | None:
     if backlog.parked:
-        return _first_of(backlog.parked)
+        return _first_of(backlog.parked, backlog.more_parked)
     if backlog.quarantined:
         what = "archive is" if backlog.quarantined == 1 else "archives are"
         return (
