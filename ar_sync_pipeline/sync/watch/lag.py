@@ -26,6 +26,7 @@ _RESTORED = (
     "the sender's database was restored, failed over or replaced; the next complete carries its"
     " whole state"
 )
+_NO_COMPLETE = "no complete archive has been applied"
 _LONGEST_REASON = 1000
 # From the end of a window until it is applied: two ticks, the start of two runs, a small load.
 A_WINDOW_NEEDS = timedelta(minutes=2)
@@ -43,12 +44,14 @@ class Lag:
         minutes_behind: Minutes since then; None without a complete.
         because: Reason as text.
         ahead: Whether the data is dated in the future, so that its age is unknown.
+        unreported: Whether the receiver may have data of which no report could be read.
     """
 
     data_until: datetime | None
     minutes_behind: float | None
     because: str
     ahead: bool = False
+    unreported: bool = False
 
     @property
     def age_in_words(self) -> str:
@@ -62,6 +65,8 @@ class Lag:
 
     def __str__(self) -> str:
         """Return the lag and its reason as a sentence."""
+        if self.unreported:
+            return f"It is not known what the receiver holds, because {self.because}."
         if self.data_until is None:
             return f"The receiver holds no data yet, because {self.because}."
         if self.ahead:
@@ -93,6 +98,7 @@ class Backlog:
         more_unverified: Number of further such tables, whose names are not known.
         nothing_newer: What is known of a newer archive if the data lacks the last window, as a
             clause.
+        unreported: Whether no report of the receiver could be read, now or before.
         is_overtaken: Whether the data is newer than every archive that is not applied, such as a
             parked complete after which partials were applied: that archive is not why data is late.
         faults: What else is wrong, one clause each.
@@ -110,6 +116,7 @@ class Backlog:
     unverified: Sequence[str] = ()
     more_unverified: int = 0
     nothing_newer: str = "no newer archive has arrived"
+    unreported: bool = False
     is_overtaken: bool = False
     faults: Sequence[str] = ()
 
@@ -132,7 +139,7 @@ def explain_lag(
         # Within the tolerance the clocks agree: a negative lag is zero.
         minutes = max(0.0, minutes)
     because = _CLOCK_WAS_WRONG if ahead else _reason(data_until, now, interval, backlog)
-    return Lag(data_until, minutes, because, ahead=ahead)
+    return Lag(data_until, minutes, because, ahead=ahead, unreported=backlog.unreported)
 
 
 def count_newer(waiting: Iterable[ArchiveName], data_until: datetime | None) -> int:
@@ -146,7 +153,8 @@ def _reason(
     data_until: datetime | None, now: datetime, interval: timedelta, backlog: Backlog
 ) -> str:
     if data_until is None:
-        found = [*_causes(backlog)] or ["no complete archive has been applied"]
+        nothing = "no report of it could be read" if backlog.unreported else _NO_COMPLETE
+        found = [*_causes(backlog)] or [nothing]
     else:
         is_late = data_until < _end_of_last_window(now - A_WINDOW_NEEDS, interval)
         found = list(_findings(backlog, is_late=is_late))

@@ -123,6 +123,7 @@ def _backlog(
         unverified=reported.unverified,
         more_unverified=reported.more_unverified,
         nothing_newer=_nothing_newer(unreported),
+        unreported=view.checkpoint is None and (view.waiting is None or bool(view.problems)),
         is_overtaken=not unreported,
         faults=faults,
     )

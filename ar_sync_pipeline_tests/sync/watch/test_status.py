@@ -446,3 +446,24 @@ def test_sender_counts_every_parked_archive_also_without_a_reason(
     assert explain_lag(NOON, NOON, FIVE, Backlog(parked=["X waits"], more_parked=2)).because == (
         "X waits (and 2 more)"
     )
+
+
+def test_without_any_report_the_sender_does_not_say_that_the_receiver_holds_nothing(
+    media_sender: MediaSender,
+) -> None:
+    """The scratch folder is new, and the link is down or the report is not believed."""
+    sites = media_sender.sites
+    empty = str(sender_status(media_sender.settings, sites.clock()).lag)
+    assert empty == "The receiver holds no data yet, because no complete archive has been applied."
+    media_sender.complete()
+    sites.load()
+    for file in media_sender.scratch.glob("ar_sync_*"):
+        file.unlink()
+    down = media_sender.settings.model_copy(update={"remote_port": 1})
+    found = sender_status(down, sites.clock())
+    assert (found.ok, found.lag.data_until) == (False, None)
+    unknown = "It is not known what the receiver holds, because no report of it could be read, and"
+    assert str(found.lag) == f"{unknown} the link is down."
+    (sites.spool / "receipts" / "position.json").write_text("{}")
+    refused = str(sender_status(media_sender.settings, sites.clock()).lag)
+    assert refused == f"{unknown} the receiver's report is not believed."
