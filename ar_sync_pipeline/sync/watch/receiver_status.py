@@ -101,6 +101,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         overdue_complete=overdue,
         incidents=incidents,
         low_disks=low,
+        parked=tuple(parked),
     )
 
 
