@@ -99,8 +99,10 @@ def _show(found: Status) -> None:
         if count.note:
             click.echo(plain(f"{count.state}: {count.note}"))
     if not found.link_is_up:
-        known = f", at {found.known_at:%Y-%m-%d %H:%M} UTC" if found.known_at else ""
-        click.echo(f"The receiver cannot be reached; this is its last report{known}.")
+        known = "no report of it is known"
+        if found.known_at:
+            known = f"this is its last report, at {found.known_at:%Y-%m-%d %H:%M} UTC"
+        click.echo(f"The receiver cannot be reached; {known}.")
     _show_incidents(found.incidents)
     click.echo(plain(str(found.lag)))
 

@@ -13,6 +13,7 @@ from ar_sync_pipeline.sync.watch.disk_space import existing_folder
 
 # A disk whose free space varies around the floor would send two mails every few minutes.
 _PERCENT_TO_RECOVER = 1
+_LOW = "low"
 
 
 def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
@@ -26,7 +27,7 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         "free_space",
         key,
         meaning=f"The disks of {places}, of AR_SYNC_STATE_FLDR and of DAGSTER_HOME have more"
-        " free space than AR_SYNC_FREE_SPACE_FLOOR percent; after a failure, one percent more",
+        " free space than AR_SYNC_FREE_SPACE_FLOOR percent; a disk that had less, one percent more",
         remedy="free space before they are full; then work waits, and nothing is lost",
         page="disk_full",
     )
@@ -44,12 +45,13 @@ def space_check_result(
         DiskFailedError: A folder does not exist.
     """
     before = last_evaluation(instance, spec.key)
-    if before is not None and not before.passed:
-        floor_percent += _PERCENT_TO_RECOVER
+    known = before.metadata.get(_LOW) if before is not None and not before.passed else None
+    were_low = str(known.value).split(", ") if known is not None else ()
     folders = {**folders, "dagster_home": existing_folder(Path(instance.root_directory))}
     spaces = {name: measure_free_space(folder) for name, folder in folders.items()}
-    low = [name for name, space in spaces.items() if space.is_below(floor_percent)]
-    metadata: dict[str, Any] = {}
+    floors = {name: floor_percent + _PERCENT_TO_RECOVER * (name in were_low) for name in spaces}
+    low = [name for name, space in spaces.items() if space.is_below(floors[name])]
+    metadata: dict[str, Any] = {_LOW: ", ".join(low)} if low else {}
     for name, space in spaces.items():
         if not space.is_known:
             continue
@@ -59,7 +61,7 @@ def space_check_result(
         spec,
         passed=not low,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Less than {floor_percent} % free: {', '.join(low)}."
+        description=f"Less than {max(floors[n] for n in low)} % free: {', '.join(low)}."
         if low
         else f"Every disk has at least {floor_percent} % of its space free.",
         metadata=metadata,

@@ -32,8 +32,8 @@ def _waiting_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         WAITING,
         postprocessed_key(site.names),
         meaning=f"No loaded row has been untransformed for more than {minutes} minutes"
-        " (AR_SYNC_TRANSFORM_MAX_AGE) since it was last written, except for a few refused ones,"
-        " which no_rows_rejected names",
+        " (AR_SYNC_TRANSFORM_MAX_AGE) since it was last written, by a load or by anybody else; a"
+        " few refused ones, which no_rows_rejected names, do not count",
         remedy="the transform is still at work, has failed, or its command leaves rows"
         " behind; read its last run, and if that has ended materialize this asset again",
         page=_PAGE,

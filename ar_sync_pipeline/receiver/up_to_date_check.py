@@ -204,7 +204,7 @@ def _not_applied(site: ReceiverSite, status: Status) -> dict[str, Any]:
     """Return the list of archives that are not applied, which a failed load leaves out of date."""
     if not any(status.count(state) for state in ("waiting", "parked", "quarantined")):
         return {}
-    return unapplied_metadata(view_ledger(site.settings))
+    return unapplied_metadata(view_ledger(site.settings, status.parked))
 
 
 def _news(status: Status, limit_minutes: int) -> frozenset[str]:

@@ -7,6 +7,8 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
@@ -16,6 +18,8 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.publish import publish_archive
 
+_LATE_SINCE = "late_since"
+_LASTS_SECONDS = 3600
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
     " names; the archive carries those that the receiver is not known to have.",
@@ -61,26 +65,33 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
     return check_spec(
         "references_resolved",
         media_bundle_key(kind, site.names),
-        meaning="Every file that a row names exists at the sender, and has a name that can be sent",
-        remedy="the first names are in the metadata; restore or rename the files, or"
-        " correct the rows. The archive is sent without them",
+        meaning="Every file that a row names exists at the sender, and has a name that can be sent;"
+        " no media file stays unsent because it cannot be read",
+        remedy="the first names are in the metadata, with the reason; restore or rename the files,"
+        " correct the rows, or let this account read the files (`setfacl -m u:ar_sync:rX`). The"
+        " archive is sent without them",
         page="pictures_missing",
     )
 
 
 def materialize_media(
-    site: SenderSite, kind: ArchiveKind, build: BuildFolder
+    instance: dg.DagsterInstance, site: SenderSite, kind: ArchiveKind, build: BuildFolder
 ) -> dg.MaterializeResult:
-    """Bundle the media files, and report names without a file."""
-    settings = site.settings
+    """Bundle the media files, and report names without a file, and files that stay unsent."""
+    settings, spec = site.settings, references_check(site, kind)
     bundle = bundle_media(build, site.database, settings.sender_media_fldr, settings.media_patterns)
-    lost = bundle.missing_count + bundle.refused_count
+    lost, late = bundle.missing_count + bundle.refused_count, len(bundle.late)
+    since = _late_since(instance, site, spec.key) if late else {}
+    if since and not lost:
+        since[NO_MAIL_BEFORE] = dg.MetadataValue.timestamp(
+            since[_LATE_SINCE].value + _LASTS_SECONDS
+        )
     result = result_for(
-        references_check(site, kind),
-        passed=lost == 0,
+        spec,
+        passed=not lost and not late,
         severity=dg.AssetCheckSeverity.WARN,
-        description=lost_in_words(bundle.missing_count, bundle.refused_count),
-        metadata={"names_without_file": lost, **lost_names(bundle)},
+        description=lost_in_words(bundle.missing_count, bundle.refused_count, late),
+        metadata={"names_without_file": lost, "late_files": late, **lost_names(bundle), **since},
     )
     return dg.MaterializeResult(
         asset_key=media_bundle_key(kind, site.names),
@@ -89,16 +100,28 @@ def materialize_media(
     )
 
 
-def lost_in_words(missing: int, refused: int) -> str:
-    """Return how many names have no file that can be sent.
+def _late_since(
+    instance: dg.DagsterInstance, site: SenderSite, key: dg.AssetCheckKey
+) -> dict[str, dg.TimestampMetadataValue]:
+    """Return metadata that says since when files are late: a copy may take several windows."""
+    before = last_evaluation(instance, key)
+    known = before.metadata.get(_LATE_SINCE) if before is not None else None
+    since = known if isinstance(known, dg.TimestampMetadataValue) else None
+    return {_LATE_SINCE: since or dg.MetadataValue.timestamp(site.clock())}
+
+
+def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
+    """Return how many names have no file that can be sent, and how many files are late.
 
     Args:
         missing: Names in rows without a file.
         refused: Names in rows, or of files in the folder, that no archive can hold.
+        late: Files that neither this archive nor an earlier one could send.
     """
     found = [
         *([f"{missing} names in rows have no file"] if missing else []),
         *([f"{refused} names of files, or in rows, cannot be sent"] if refused else []),
+        *([f"{late} files could not be sent by earlier archives, and cannot now"] if late else []),
     ]
     return f"{', and '.join(found) or 'Every file that a row names was found'}."
 

@@ -113,7 +113,7 @@ def _work_of(
 
 def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors(pauses=PAUSES):
-        yield materialize_media(site, KIND, site.build(context))
+        yield materialize_media(context.instance, site, KIND, site.build(context))
 
 
 def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:

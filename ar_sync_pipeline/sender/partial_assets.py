@@ -99,7 +99,10 @@ def partial_assets(
             request = _request(site, _window(site, context, windows), start)
             _wait_for_end(context, site, request)
             dump = _dump(site, context, build, request)
-            made = [*_tables(dump, keys, site), materialize_media(site, KIND, build)]
+            made = [
+                *_tables(dump, keys, site),
+                materialize_media(context.instance, site, KIND, build),
+            ]
             try:
                 archive = materialize_archive(context, site, KIND, build)
             finally:

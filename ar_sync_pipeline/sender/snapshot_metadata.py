@@ -93,8 +93,9 @@ def media_metadata(bundle: MediaBundle) -> dict[str, Any]:
 
 
 def lost_names(bundle: MediaBundle) -> dict[str, Any]:
-    """Return the first names that were not found or were refused; nothing if there are none."""
-    lost = [*((name, "no such file") for name in bundle.missing), *bundle.refused]
+    """Return the first names that were not found, refused or late; nothing if there are none."""
+    missing = ((name, "no such file") for name in bundle.missing)
+    lost = [*missing, *bundle.refused, *bundle.late]
     if not lost:
         return {}
     return {"names": _names(lost)}

@@ -17,7 +17,9 @@ from ar_sync_pipeline.spool.receiver_files import ReceiverFile
 
 MOST_PARKED = 20
 MOST_UNVERIFIED = 5
+MOST_UNSENT = 5
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
+_Table = Annotated[str, StringConstraints(max_length=130)]
 
 
 class ParkedArchive(BaseModel):
@@ -43,10 +45,14 @@ class Checkpoint(ReceiverFile):
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied;
             at most `MOST_UNVERIFIED`.
         more_unverified: Number of further such tables.
+        more_parked: Number of further parked archives.
+        unsent: Replicated tables with rows that the sender no longer sends; at most `MOST_UNSENT`.
     """
 
     FILE: ClassVar[str] = "position.json"
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"unverified", "more_unverified"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
+        {"unverified", "more_unverified", "more_parked", "unsent"}
+    )
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
@@ -56,11 +62,10 @@ class Checkpoint(ReceiverFile):
     waiting: _Count = 0
     parked: Annotated[tuple[ParkedArchive, ...], Field(max_length=MOST_PARKED)] = ()
     quarantined: _Count = 0
-    unverified: Annotated[
-        tuple[Annotated[str, StringConstraints(max_length=130)], ...],
-        Field(max_length=MOST_UNVERIFIED),
-    ] = ()
+    unverified: Annotated[tuple[_Table, ...], Field(max_length=MOST_UNVERIFIED)] = ()
     more_unverified: _Count = 0
+    more_parked: _Count = 0
+    unsent: Annotated[tuple[_Table, ...], Field(max_length=MOST_UNSENT)] = ()
 
     @property
     def reached_at(self) -> datetime | None:

@@ -33,7 +33,7 @@ class ArchiveGoneError(TransientError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path.name} disappeared from {path.parent}",
-            remedy="the next run lists the spool again; do not move archives by hand",
+            remedy="the next run lists the spool again; move archives only while no load works",
         )
 
 

@@ -57,3 +57,26 @@ def test_disk_that_reports_no_space_has_no_figures(monkeypatch: pytest.MonkeyPat
         result = space_check_result(instance, SPEC, {"scratch": Path("/x")}, 10)
     assert result.passed
     assert not any("free" in name for name in result.metadata or {})
+
+
+def test_disk_that_never_was_below_the_floor_does_not_keep_the_check_failing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = {"scratch": 10.5, "media": 9.0}
+
+    def measure(folder: Path) -> FreeSpace:
+        return FreeSpace(round(free.get(folder.name, 50) * 1000), 100_000)
+
+    monkeypatch.setattr(space_check, "measure_free_space", measure)
+    found = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for free["media"] in (9.0, 10.5, 60.0):
+            places = {name: Path("/x", name) for name in free}
+            result = space_check_result(instance, SPEC, places, 10)
+            instance.report_runless_asset_event(evaluation_of(result))
+            found.append((result.passed, result.description))
+    assert found == [
+        (False, "Less than 10 % free: media."),
+        (False, "Less than 11 % free: media."),
+        (True, "Every disk has at least 10 % of its space free."),
+    ]

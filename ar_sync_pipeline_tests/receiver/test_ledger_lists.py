@@ -175,7 +175,8 @@ def test_a_damaged_archive_stays_in_the_list_as_replaced_once_another_has_come(
     assert not deployment.run("complete_loaddata").succeeded
     (lost,) = view_ledger(seen.settings).unapplied
     assert lost.state == "quarantined"
-    assert lost.command == f"ar-sync verify {lost.name}"
+    (bad,) = (deployment.spool / "quarantine").glob("*.tar")
+    assert lost.command == f"ar-sync verify {bad}"
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     (replaced,) = view_ledger(seen.settings).unapplied

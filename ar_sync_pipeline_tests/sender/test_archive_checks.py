@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import errno
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
+import dagster as dg
+import pytest
+import time_machine
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.operations.asset_keys import media_bundle_key
+from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.sender.archive_assets import lost_in_words
+from ar_sync_pipeline_tests.alerts.operation import Operation
 
 
 @pytest.mark.parametrize(
@@ -20,3 +32,36 @@ def test_refused_name_of_a_file_is_not_told_as_one_of_a_row(
     missing: int, refused: int, said: str
 ) -> None:
     assert lost_in_words(missing, refused) == said
+
+
+@pytest.mark.long
+def test_file_that_stays_unreadable_is_mailed_after_an_hour(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation.run("complete_dump", "complete_loaddata")
+    deployment, key = operation.watched.deployment, media_bundle_key(ArchiveKind.PARTIAL, ALONE)
+    (deployment.folder / "sender_media" / "closed.jpeg").write_bytes(b"x")
+    opener = "ar_sync_pipeline.media.hash_media.open_file"
+    monkeypatch.setattr(opener, refuse(open_file, "closed.jpeg"))
+    for late in (0, 1, 1):
+        operation.run("partial_dump")
+        operation.tick()
+        found = operation.found(dg.AssetCheckKey(key, "references_resolved"))
+        assert found.passed is (late == 0)
+        assert found.metadata.get("late_files") == dg.IntMetadataValue(late)
+    assert operation.subjects == []
+    operation.now += timedelta(hours=2)
+    with time_machine.travel(operation.now):
+        operation.run("partial_dump")
+    operation.tick()
+    (subject,) = operation.subjects
+    assert "1 files could not be sent by earlier archives, and cannot now" in subject
+
+
+def refuse(opened: Callable[[int, str], Any], closed: str) -> Callable[[int, str], Any]:
+    def attempt(parent: int, name: str) -> Any:
+        if name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(parent, name)
+
+    return attempt

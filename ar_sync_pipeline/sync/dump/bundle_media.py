@@ -65,6 +65,7 @@ class MediaBundle(BaseModel):
             and special files that match a pattern, and files that cannot be read or are changing;
             such files are sent with a later archive. A path that no archive can name is made
             printable.
+        late: Those of them that an earlier archive could not send, either, with the reason.
         held: Number of files that are not sent because the receiver already has them; a complete
             lists them all the same.
         renewed: Paths of files that changed after the bundle was made, and were described again.
@@ -80,6 +81,7 @@ class MediaBundle(BaseModel):
     refused: tuple[tuple[str, str], ...]
     refused_count: int
     omitted: tuple[tuple[str, str], ...] = ()
+    late: tuple[tuple[str, str], ...] = ()
     held: int = 0
     renewed: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -120,10 +122,10 @@ def bundle_media(
     with new_bundle_files(build) as files:
         chosen = MediaSelection(folder, patterns, files, named_only=database.catalog.excludes_media)
         if dump.window is None:
-            _choose_complete(build, database, dump, chosen)
+            owed = _choose_complete(build, database, dump, chosen)
         else:
-            _choose_partial(build, database, dump, dump.window, chosen)
-        bundle = _summary(chosen)
+            owed = _choose_partial(build, database, dump, dump.window, chosen)
+        bundle = _summary(chosen, owed)
     watch.lap("media")
     bundle = bundle.model_copy(update={"seconds": watch.seconds["media"]})
     build.save(bundle)
@@ -134,13 +136,13 @@ def bundle_media(
 
 def _choose_complete(
     build: BuildFolder, database: SenderDatabase, dump: TableDump, chosen: MediaSelection
-) -> None:
-    """Choose all files, and mark those that need not be carried."""
+) -> Collection[str]:
+    """Choose all files, and mark those that need not be carried; return what was owed before."""
     scratch, files = build.path.parent, chosen.files
     if not database.catalog.excludes_media:
         chosen.scan(None)
     with open_journal(scratch) as journal:
-        unresolved = journal.unresolved()
+        owed, unresolved = journal.owed(), journal.unresolved()
         if journal.has_files() and is_empty(chosen.folder):
             chosen.omit(OmittedMedia("./", _NOT_MOUNTED))
     chosen.add_referenced(_all_references(database))
@@ -161,6 +163,7 @@ def _choose_complete(
     with open_journal(scratch) as journal:
         journal.owe(chosen.omitted.values())
         _keep_unresolved(journal, unresolved, files)
+    return owed
 
 
 def _choose_partial(
@@ -169,8 +172,8 @@ def _choose_partial(
     dump: TableDump,
     window: Window,
     chosen: MediaSelection,
-) -> None:
-    """Choose the files of a partial that the receiver lacks.
+) -> Collection[str]:
+    """Choose the files of a partial that the receiver lacks; return what was owed before.
 
     The journal is never open while files are read, so that a complete need not wait for it.
     """
@@ -200,6 +203,7 @@ def _choose_partial(
             journal.settle(fulfilled | chosen.gone)
         journal.owe(OmittedMedia(path, _WAS_LEFT_OUT, temporary=True) for path in no_more)
         _keep_unresolved(journal, unresolved, files)
+    return owed
 
 
 def _keep_unresolved(journal: MediaJournal, before: Collection[str], files: BundleFiles) -> None:
@@ -246,8 +250,9 @@ def _covered(dump: TableDump, window: Window) -> tuple[datetime, datetime]:
     return min(start for start in starts if start is not None), end
 
 
-def _summary(chosen: MediaSelection) -> MediaBundle:
+def _summary(chosen: MediaSelection, owed: Collection[str]) -> MediaBundle:
     files = chosen.files
+    late = (chosen.omitted[path] for path in owed if path in chosen.omitted)
     count, held, size_bytes = files.totals()
     return MediaBundle(
         file_count=count,
@@ -257,6 +262,7 @@ def _summary(chosen: MediaSelection) -> MediaBundle:
         refused=tuple((r.name, r.reason) for r in chosen.refused),
         refused_count=chosen.refused_count,
         omitted=omitted_texts((), chosen.omitted.values()),
+        late=omitted_texts((), late),
         held=held,
     )
 

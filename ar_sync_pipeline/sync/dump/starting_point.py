@@ -181,7 +181,8 @@ def unacknowledged(
     """Return archives sent longer ago than ``within`` that the receiver has not acknowledged.
 
     Archives before the receiver's checkpoint count as acknowledged: a later complete made them
-    superfluous, or their receipts were deleted long ago.
+    superfluous, or their receipts were deleted long ago. Later partials make none superfluous: one
+    that still waits is not loaded.
     """
     checkpoint = view.checkpoint
     reached = checkpoint.reached_at if checkpoint else None
@@ -190,7 +191,11 @@ def unacknowledged(
         for archive in sent
         if now - archive.sent_at > within
         and archive.name not in view.receipts
-        and (reached is None or archive.watermark.snapshot_at > reached)
+        and (
+            reached is None
+            or archive.watermark.snapshot_at > reached
+            or (archive.kind is ArchiveKind.COMPLETE and archive.name in (view.waiting or ()))
+        )
     ]
 
 

@@ -34,6 +34,7 @@ from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.capabilities import Capabilities
 from ar_sync_pipeline.spool.checkpoint import (
     MOST_PARKED,
+    MOST_UNSENT,
     MOST_UNVERIFIED,
     Checkpoint,
     ParkedArchive,
@@ -65,8 +66,16 @@ from ar_sync_pipeline.sync.load.vanished_archives import forget_archives
 _LONGEST_REASON = 500
 
 
-def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock) -> None:
+def acknowledge(
+    settings: ReceiverSettings,
+    connection: Connection,
+    clock: Clock,
+    unsent: Sequence[str] | None = None,
+) -> None:
     """Write the checkpoint, and the receipts of all archives whose state has changed.
+
+    Args:
+        unsent: Tables that the sender no longer sends; None: those of the last load.
 
     Raises:
         SpoolMissingError: The spool does not exist.
@@ -84,16 +93,22 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     waiting = [archive for archive in list_waiting(spool) if archive.name.applied not in lines]
     promised = promised_chain(ledger, waiting)
     unverified, at = read_unverified(connection), clock()
+    parked = list_parked(spool)
+    if unsent is None:
+        written = _written(settings, clock)
+        unsent = written.unsent if written else ()
     _capabilities(settings, connection, at).write(spool, signing_keys=keys)
     checkpoint = Checkpoint(
         at=at,
         watermark=_end(ledger, connection),
         gaps=len(promised.gaps) if promised else 0,
         waiting=len(waiting),
-        parked=tuple(_parked(spool)),
+        parked=tuple(_parked(parked)),
+        more_parked=len(parked[MOST_PARKED:]),
         quarantined=len(lost_in_quarantine(settings, ledger)),
         unverified=unverified[:MOST_UNVERIFIED],
         more_unverified=len(unverified[MOST_UNVERIFIED:]),
+        unsent=tuple(unsent[:MOST_UNSENT]),
     )
     checkpoint.write(spool, signing_keys=keys)
     agreed = AgreedSettings(
@@ -142,8 +157,10 @@ def report_load_at_work(settings: ReceiverSettings, clock: Clock) -> None:
 
 def _is_true(written: Checkpoint, settings: ReceiverSettings, connection: Connection) -> bool:
     ledger = read_ledger(connection)
+    parked = list_parked(settings.remote_bkp_fldr)
     return (
-        written.parked == tuple(_parked(settings.remote_bkp_fldr))
+        written.parked == tuple(_parked(parked))
+        and written.more_parked == len(parked[MOST_PARKED:])
         and written.quarantined == len(lost_in_quarantine(settings, ledger))
         and written.watermark == _end(ledger, connection)
     )
@@ -198,8 +215,8 @@ def _to_carry(line: AppliedArchive) -> Lacking | None:
     return None if found is None else Lacking.model_validate(found)
 
 
-def _parked(spool: Path) -> Iterator[ParkedArchive]:
-    for archive in list_parked(spool)[:MOST_PARKED]:
+def _parked(parked: Sequence[SpooledArchive]) -> Iterator[ParkedArchive]:
+    for archive in parked[:MOST_PARKED]:
         reason = read_reason(archive.path)
         yield ParkedArchive(
             archive=archive.name.applied,

@@ -13,6 +13,7 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.chain import Chain, Source, Span, chain_of
 from ar_sync_pipeline.spool.states import SpooledArchive
 
+_COMPLETE_MAY_WAIT = timedelta(hours=6)
 # Cron starts the old sender some seconds after the minute, not always the same, and names say them.
 _OLD_SENDER_STARTS_LATE = timedelta(minutes=1)
 
@@ -51,7 +52,7 @@ def promised_chain(
 
     A partial of the old system promises the changes of its window and nothing more. A window that
     begins less than a minute after the one before joins it: the start of the old sender varies. A
-    complete that waits in the spool closes every gap before it.
+    complete that waits in the spool closes every gap before it, unless loads pass it over.
     """
     held = [
         replace(span, covers_from=_promised_from(line)) if _is_old_partial(line) else span
@@ -60,10 +61,31 @@ def promised_chain(
     ]
     chain = chain_of(held)
     completes = [a.name.snapshot_at for a in waiting if a.name.kind is ArchiveKind.COMPLETE]
-    if chain is None or not completes:
+    if chain is None or not completes or passed_over(ledger, waiting) is not None:
         return chain
     to_come = chain_of([*held, Span(UUID(int=0), ArchiveKind.COMPLETE, max(completes))])
     return replace(chain, gaps=to_come.gaps if to_come else ())
+
+
+def passed_over(
+    ledger: Sequence[AppliedArchive], waiting: Sequence[SpooledArchive]
+) -> ArchiveName | None:
+    """Return the oldest complete that waits although archives made hours after it are applied.
+
+    No load takes it: its sensor is off, or loads of completes fail while those of partials succeed.
+    The next completes wait as well, and excuse nothing.
+    """
+    applied = [line for line in ledger if not line.superseded]
+    base = max((a.snapshot_at for a in applied if a.kind is ArchiveKind.COMPLETE), default=None)
+    if base is None:
+        return None
+    completes = [a.name for a in waiting if a.name.kind is ArchiveKind.COMPLETE]
+    newer = [name for name in completes if name.snapshot_at > base]
+    oldest = min(newer, key=lambda name: name.snapshot_at, default=None)
+    reached = max(line.snapshot_at for line in applied)
+    if oldest is None or reached - oldest.snapshot_at <= _COMPLETE_MAY_WAIT:
+        return None
+    return oldest
 
 
 def content_until(

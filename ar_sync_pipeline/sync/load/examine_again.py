@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from ar_sync_pipeline.archive.errors import NewerFormatError
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
@@ -16,13 +17,16 @@ from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger_tables import open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive
-from ar_sync_pipeline.sync.errors import ArchiveParkedError, DeleteGuardError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, DeleteGuardError, FutureArchiveError
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.rejection import Rejection
 
 # The oldest ones give the reason that is shown; a manifest may have many chunks.
 _MOST = 30
-_COMPARED = frozenset({ArchiveParkedError.code, DeleteGuardError.code})
+_COMPARED = frozenset(
+    error.code
+    for error in (ArchiveParkedError, DeleteGuardError, FutureArchiveError, NewerFormatError)
+)
 
 
 def examine_again(
@@ -30,8 +34,9 @@ def examine_again(
 ) -> list[Rejection]:
     """Return the rejections of parked archives in their order.
 
-    Those that wait for the receiver's schema, catalog or rights, or for an approval, are compared
-    again; what cannot be compared now has the reason that was written.
+    Those that wait for the receiver's schema, catalog, rights, clock or version, or for an
+    approval, are compared again. Of the others only a load shows whether they can be applied; they,
+    and what cannot be compared now, have the reason that was written.
     """
     written = [Rejection.read(archive) for archive in parked]
     again = [n for n, one in enumerate(written) if one.code in _COMPARED][:_MOST]

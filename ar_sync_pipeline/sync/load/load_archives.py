@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -188,7 +188,8 @@ class _Loader:
         # As late as possible: the next load reports what still waits if this one is killed.
         for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
-        unreported = self._report_and_clean()
+        unsent = unsent_tables(self.connection, self.catalog)
+        unreported = self._report_and_clean(unsent)
         ledger = read_ledger(self.connection)
         chain = promised_chain(ledger, list_waiting(self._spool))
         after_gaps = {gap.before for gap in chain.gaps} if chain else ()
@@ -209,7 +210,7 @@ class _Loader:
                 count=sum(archive.media_left_out_count for archive in outcome.loaded),
             ),
             vanished=tuple(vanished_archives(self.settings, ledger, self.clock())),
-            unsent=unsent_tables(self.connection, self.catalog),
+            unsent=unsent,
             unverified=read_unverified(self.connection),
             obstacle=outcome.obstacle,
             unreported=unreported,
@@ -222,27 +223,27 @@ class _Loader:
     def _recover_media(self, *, cleans: bool) -> None:
         recover_media(self.connection, self.settings, self.catalog.name, cleans=cleans)
 
-    def _report_and_clean(self) -> SpoolAccessError | None:
+    def _report_and_clean(self, unsent: Sequence[str]) -> SpoolAccessError | None:
         """Report to the sender, then apply retention; return what prevents it.
 
         The load is committed, and its archives no longer wait: no other load would do what follows
         this one. `acknowledge_by_hand` reports later.
         """
         try:
-            self._try_to_report_and_clean()
+            self._try_to_report_and_clean(unsent)
         except SpoolAccessError as error:
             return error
         return None
 
-    def _try_to_report_and_clean(self) -> None:
+    def _try_to_report_and_clean(self, unsent: Sequence[str]) -> None:
         """Report and apply retention; a full spool needs the retention first."""
         try:
-            acknowledge(self.settings, self.connection, self.clock)
+            acknowledge(self.settings, self.connection, self.clock, unsent)
         except SpoolAccessError as error:
             if not is_full(error):
                 raise
             clean_spool(self.settings, self.connection, self.clock)
-            acknowledge(self.settings, self.connection, self.clock)
+            acknowledge(self.settings, self.connection, self.clock, unsent)
         else:
             clean_spool(self.settings, self.connection, self.clock)
 

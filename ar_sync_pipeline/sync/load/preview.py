@@ -11,15 +11,16 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
-from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.errors import ArSyncError, ParkedError
+from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger_tables import load_lock
 from ar_sync_pipeline.postgres.lock_table import read_lock_table
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
+from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
 from ar_sync_pipeline.sync.load.delete_guard import suspicious
-from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
+from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.intakes import refuse_other_archive
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
@@ -76,39 +77,64 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
     Raises:
         NoArchiveError: There is no file with an archive's name.
         LoadInProgressError: A load is running.
+        DatabaseRefusedError: A right is missing, whatever the archive.
     """
-    archive = _archive_at(path)
-    name = archive.name.applied
-    url = settings.database_url
+    archive, url = _archive_at(path), settings.database_url
     with connect(url, application="plan") as connection:
         open_ledger(connection, settings.remote_bkp_fldr, catalog)
         try:
             with load_lock(connection):
-                receiver = describe_receiver(connection, settings, catalog, clock())
-                with open_archive(archive.path) as reader:
-                    warnings = examine(reader, receiver)
-                    reader.read_to_the_end()
-                    media = (entry.path for entry in reader.listed_media())
-                    if left_out := left_out_warning(media, settings.receiver_media_allow):
-                        warnings.append(left_out)
-                at_hand = plan_for(
-                    settings.remote_bkp_fldr, [archive], receiver, {name: reader.manifest_sha256}
-                )
-                decided = _decided(at_hand)
-                if decided is not None:
-                    return Preview(name, decided)
-                check_replay(read_lock_table(connection), at_hand)
-                here = MediaFolder(settings.receiver_media_fldr, settings.receiver_media_allow)
-                outcome = LoadSession(connection, catalog, here, at_hand).preview()
+                return _preview(connection, settings, catalog, archive, clock)
         except ArchiveRefusedError as refusal:
-            return _refused(name, refusal.error)
-        except (ParkedError, TerminalError) as error:
-            return _refused(name, error)
-        kept = suspicious(outcome.deletions, settings.delete_guard)
-        if kept and receiver.allowed.get(name) != reader.manifest_sha256:
-            reason = f"{'; '.join(map(str, kept))}: run `ar-sync allow {name}` to let it through."
-            return Preview(name, Verdict.GUARDED, reason, outcome.loaded, tuple(warnings))
-        return Preview(name, Verdict.APPLIED, "", outcome.loaded, tuple(warnings))
+            return _refused(archive.name.applied, refusal.error)
+
+
+def _preview(
+    connection: Connection,
+    settings: ReceiverSettings,
+    catalog: Catalog,
+    archive: SpooledArchive,
+    clock: Clock,
+) -> Preview:
+    name = archive.name.applied
+    receiver = describe_receiver(connection, settings, catalog, clock())
+    sha256, warnings = _examined(archive, receiver, settings)
+    at_hand = plan_for(settings.remote_bkp_fldr, [archive], receiver, {name: sha256})
+    decided = _decided(at_hand)
+    if decided is not None:
+        return Preview(name, decided)
+    check_replay(read_lock_table(connection), at_hand)
+    here = MediaFolder(settings.receiver_media_fldr, settings.receiver_media_allow)
+    outcome = LoadSession(connection, catalog, here, at_hand).preview()
+    kept = suspicious(outcome.deletions, settings.delete_guard)
+    if kept and receiver.allowed.get(name) != sha256:
+        reason = f"{'; '.join(map(str, kept))}: run `ar-sync allow {name}` to let it through."
+        return Preview(name, Verdict.GUARDED, reason, outcome.loaded, tuple(warnings))
+    return Preview(name, Verdict.APPLIED, "", outcome.loaded, tuple(warnings))
+
+
+def _examined(
+    archive: SpooledArchive, receiver: Receiver, settings: ReceiverSettings
+) -> tuple[str, list[str]]:
+    """Read an archive to its last byte; return the hash of its manifest, and warnings.
+
+    Raises:
+        ArchiveRefusedError: A load would park or quarantine it. What would stop every archive, such
+            as the database or the disk, is raised as it is, as by a load.
+    """
+    try:
+        with open_archive(archive.path) as reader:
+            warnings = examine(reader, receiver)
+            reader.read_to_the_end()
+            media = (entry.path for entry in reader.listed_media())
+            if left_out := left_out_warning(media, settings.receiver_media_allow):
+                warnings.append(left_out)
+    except Exception as error:
+        fault = fault_of_archive(error, None)
+        if fault is None:
+            raise
+        raise ArchiveRefusedError(archive, fault) from error
+    return reader.manifest_sha256, warnings
 
 
 def _archive_at(path: Path) -> SpooledArchive:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.settings.cron import longest_pause
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 
@@ -74,8 +74,12 @@ def overdue_since(
     return newest.at if ordered[-1].snapshot_at - since > within else None
 
 
-def overdue_in_words(since: datetime | None) -> list[str]:
-    """Return the clause that says since when no complete has come; none if none is overdue."""
+def overdue_in_words(since: datetime | None, ignored: ArchiveName | None = None) -> list[str]:
+    """Return the clause that says since when no complete has come; none if none is overdue.
+
+    Args:
+        ignored: Complete in the receiver's spool that no load takes.
+    """
     if since is None:
         return []
     text = (
@@ -83,4 +87,9 @@ def overdue_in_words(since: datetime | None) -> list[str]:
         " deletions and drift: look at the newest run of the sender's complete_dump, and switch"
         " complete_dump_schedule on"
     )
+    if ignored is not None:
+        text = (
+            f"{ignored.applied} waits and is not loaded, although newer partials are: look at the"
+            " newest run of complete_loaddata, and switch new_complete_archives on"
+        )
     return [text]

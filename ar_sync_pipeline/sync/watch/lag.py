@@ -26,6 +26,7 @@ _RESTORED = (
     "the sender's database was restored, failed over or replaced; the next complete carries its"
     " whole state"
 )
+_NO_COMPLETE = "no complete archive has been applied"
 _LONGEST_REASON = 1000
 # From the end of a window until it is applied: two ticks, the start of two runs, a small load.
 A_WINDOW_NEEDS = timedelta(minutes=2)
@@ -43,12 +44,14 @@ class Lag:
         minutes_behind: Minutes since then; None without a complete.
         because: Reason as text.
         ahead: Whether the data is dated in the future, so that its age is unknown.
+        unreported: Whether the receiver may have data of which no report could be read.
     """
 
     data_until: datetime | None
     minutes_behind: float | None
     because: str
     ahead: bool = False
+    unreported: bool = False
 
     @property
     def age_in_words(self) -> str:
@@ -62,6 +65,8 @@ class Lag:
 
     def __str__(self) -> str:
         """Return the lag and its reason as a sentence."""
+        if self.unreported:
+            return f"It is not known what the receiver holds, because {self.because}."
         if self.data_until is None:
             return f"The receiver holds no data yet, because {self.because}."
         if self.ahead:
@@ -86,12 +91,14 @@ class Backlog:
         newer: Those of them that bring newer data; without any data, completes.
         vanished: For each archive that has vanished before it was applied, what to do.
         parked: For each parked archive, its reason.
+        more_parked: Number of further parked archives, whose reasons are not known.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         more_unverified: Number of further such tables, whose names are not known.
         nothing_newer: What is known of a newer archive if the data lacks the last window, as a
             clause.
+        unreported: Whether no report of the receiver could be read, now or before.
         is_overtaken: Whether the data is newer than every archive that is not applied, such as a
             parked complete after which partials were applied: that archive is not why data is late.
         faults: What else is wrong, one clause each.
@@ -103,11 +110,13 @@ class Backlog:
     newer: int = 0
     vanished: Sequence[str] = ()
     parked: Sequence[str] = ()
+    more_parked: int = 0
     quarantined: int = 0
     unsent: Sequence[str] = ()
     unverified: Sequence[str] = ()
     more_unverified: int = 0
     nothing_newer: str = "no newer archive has arrived"
+    unreported: bool = False
     is_overtaken: bool = False
     faults: Sequence[str] = ()
 
@@ -130,7 +139,7 @@ def explain_lag(
         # Within the tolerance the clocks agree: a negative lag is zero.
         minutes = max(0.0, minutes)
     because = _CLOCK_WAS_WRONG if ahead else _reason(data_until, now, interval, backlog)
-    return Lag(data_until, minutes, because, ahead=ahead)
+    return Lag(data_until, minutes, because, ahead=ahead, unreported=backlog.unreported)
 
 
 def count_newer(waiting: Iterable[ArchiveName], data_until: datetime | None) -> int:
@@ -144,7 +153,8 @@ def _reason(
     data_until: datetime | None, now: datetime, interval: timedelta, backlog: Backlog
 ) -> str:
     if data_until is None:
-        found = [*_causes(backlog)] or ["no complete archive has been applied"]
+        nothing = "no report of it could be read" if backlog.unreported else _NO_COMPLETE
+        found = [*_causes(backlog)] or [nothing]
     else:
         is_late = data_until < _end_of_last_window(now - A_WINDOW_NEEDS, interval)
         found = list(_findings(backlog, is_late=is_late))
@@ -187,15 +197,16 @@ def _waiting(count: int) -> str:
     return f"{count} {wait} for the next load"
 
 
-def _first_of(reasons: Sequence[str]) -> str:
+def _first_of(reasons: Sequence[str], more: int = 0) -> str:
     first, *others = reasons
+    more += len(others)
     # At the sender this text comes from the receiver.
-    return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
+    return visible(first, _LONGEST_REASON) + (f" (and {more} more)" if more else "")
 
 
 def _in_the_way(backlog: Backlog) -> str | None:
     if backlog.parked:
-        return _first_of(backlog.parked)
+        return _first_of(backlog.parked, backlog.more_parked)
     if backlog.quarantined:
         what = "archive is" if backlog.quarantined == 1 else "archives are"
         return (

@@ -24,7 +24,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.applied_chain import content_until, promised_chain
+from ar_sync_pipeline.sync.load.applied_chain import content_until, passed_over, promised_chain
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
@@ -72,7 +72,9 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     lost = [a for a in spooled.quarantined if is_lost(a, recorded.ledger, until)]
     newest = newest_of_each_kind(recorded.applied)
     unapplied = (*spooled.waiting, *spooled.parked, *lost)
-    overdue = _overdue_complete(recorded, newest, unapplied, complete_due_within(settings, now))
+    ignored = passed_over(recorded.ledger, spooled.waiting)
+    within = complete_due_within(settings, now)
+    overdue = _overdue_complete(recorded, newest, () if ignored else unapplied, within)
     lag = explain_lag(
         chain.until if chain else None,
         now,
@@ -84,7 +86,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
             vanished,
             chain,
             lost,
-            [*overdue_in_words(overdue), *low, *incidents.faults],
+            [*overdue_in_words(overdue, ignored), *low, *incidents.faults],
         ),
     )
     return Status(
@@ -99,6 +101,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         overdue_complete=overdue,
         incidents=incidents,
         low_disks=low,
+        parked=tuple(parked),
     )
 
 
@@ -204,6 +207,9 @@ def _overdue_complete(
     """Return when the newest complete was applied, if the next one is overdue.
 
     One that waits or is rejected is reported by its state.
+
+    Args:
+        unapplied: Archives in the spool; none of them counts if loads pass a complete over.
     """
     applied = [one.snapshot_at for one in newest if one.kind is ArchiveKind.COMPLETE]
     came = [

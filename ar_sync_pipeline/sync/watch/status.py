@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.arrived_archives import Arrived
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.open_incidents import NO_INCIDENTS, OpenIncidents
@@ -59,6 +60,7 @@ class Status:
         incidents: Open incidents of this side.
         low_disks: Which disks of this side have less free space than
             ``AR_SYNC_FREE_SPACE_FLOOR``, as a clause.
+        parked: Why parked archives wait now, not when they were parked; empty at the sender.
     """
 
     side: str
@@ -74,6 +76,7 @@ class Status:
     known_at: datetime | None = None
     incidents: OpenIncidents = NO_INCIDENTS
     low_disks: tuple[str, ...] = ()
+    parked: tuple[Rejection, ...] = ()
 
     @property
     def ok(self) -> bool:

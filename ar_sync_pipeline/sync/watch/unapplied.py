@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.postgres.approved_archives import Approval, read_approvals
@@ -15,6 +17,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
+    list_applied,
     list_parked,
     list_quarantined,
     list_waiting,
@@ -64,8 +67,11 @@ class LedgerView:
     approvals: dict[str, Approval]
 
 
-def view_ledger(settings: ReceiverSettings) -> LedgerView:
+def view_ledger(settings: ReceiverSettings, parked: Sequence[Rejection] = ()) -> LedgerView:
     """Read the archives in the spool that are not applied, and the approvals.
+
+    Args:
+        parked: Why parked archives wait now, if that is known; else the reason that was written.
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached.
@@ -76,16 +82,24 @@ def view_ledger(settings: ReceiverSettings) -> LedgerView:
         known = open_existing_ledger(connection)
         ledger = read_ledger(connection) if known else []
         approvals = read_approvals(connection) if known else {}
-    return LedgerView(unapplied_archives(settings, ledger, approvals), approvals)
+    return LedgerView(unapplied_archives(settings, ledger, approvals, parked), approvals)
 
 
 def unapplied_archives(
-    settings: ReceiverSettings, ledger: Sequence[AppliedArchive], allowed: Collection[str]
+    settings: ReceiverSettings,
+    ledger: Sequence[AppliedArchive],
+    allowed: Collection[str],
+    parked: Sequence[Rejection] = (),
 ) -> tuple[UnappliedArchive, ...]:
-    """Return every archive that waits, is parked or is quarantined."""
+    """Return every archive that waits, is parked or is quarantined.
+
+    Args:
+        parked: As of `view_ledger`.
+    """
+    now = {one.name: one for one in parked}
     spool, until = settings.remote_bkp_fldr, content_until(ledger, chain_in(ledger))
     found = [
-        *unknown_to({line.name for line in ledger}, list_waiting(spool)),
+        *_waiting(spool, ledger),
         *list_parked(spool),
         *list_quarantined(spool),
         *(a for a in other_archives(settings) if _is_unapplied(a)),
@@ -95,29 +109,40 @@ def unapplied_archives(
             archive,
             replaced=not is_lost(archive, ledger, until),
             allowed=archive.name.applied in allowed,
+            now=now.get(archive.name.applied) if archive.state is SpoolState.PARKED else None,
         )
         for archive in sorted(found, key=lambda archive: archive.name.snapshot_at)
     )
+
+
+def _waiting(spool: Path, ledger: Sequence[AppliedArchive]) -> list[SpooledArchive]:
+    """Return what the next load takes: also what a restored database has not applied any more."""
+    known = {line.name for line in ledger}
+    found = unknown_to(known, [*list_waiting(spool), *list_applied(spool)])
+    return [replace(archive, state=SpoolState.WAITING) for archive in found]
 
 
 def _is_unapplied(archive: SpooledArchive) -> bool:
     return archive.state is not SpoolState.APPLIED
 
 
-def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> UnappliedArchive:
+def _described(
+    archive: SpooledArchive, *, replaced: bool, allowed: bool, now: Rejection | None
+) -> UnappliedArchive:
     name, state = archive.name.applied, archive.state
     readable = ArchiveName.parse(name) is not None
     if state is SpoolState.WAITING:
         reason = "allowed, waits for the next load" if allowed else "waits for the next load"
         command = f"ar-sync plan {name}" if readable else ""
         return UnappliedArchive(name, state, reason, "nothing", archive.name.snapshot_at, command)
-    rejection = Rejection.read(archive)
+    rejection = now or Rejection.read(archive)
     if not readable:
         command = ""
     elif state is SpoolState.PARKED:
         command = f"ar-sync {'allow' if held_by_guard(archive) else 'plan'} {name}"
     else:
-        command = f"ar-sync verify {name}"
+        # The name is that of another file, too, which may be why this one is in quarantine.
+        command = f"ar-sync verify {shlex.quote(str(archive.path))}"
     return UnappliedArchive(
         name,
         REPLACED if replaced and state is SpoolState.QUARANTINED else state,

@@ -102,6 +102,11 @@ def omitted(sender: MediaSender) -> dict[str, str]:
     return dict(sender.bundle.omitted)
 
 
+def late(sender: MediaSender) -> dict[str, str]:
+    assert sender.bundle is not None
+    return dict(sender.bundle.late)
+
+
 def same_media(sites: TwoSites, *, but: frozenset[str] = frozenset()) -> bool:
     return pictures(sites.sender_media, but) == pictures(sites.receiver_media, but)
 
@@ -185,14 +190,29 @@ def test_unreadable_subfolder_is_named_and_its_files_come_later(sender: MediaSen
     with permissions_count():
         manifest = sender.complete()
         assert omitted(sender)["2017/"].startswith("it cannot be read (Permission denied")
+        assert late(sender) == {}
         sender.sites.load()
         assert sender.partial().media_omitted == ("2017/",)
+        assert [*late(sender)] == ["2017/"]
     assert len(names(manifest)) == PICTURES
     folder.chmod(0o755)
     assert names(sender.partial()) == ["2017/11/b.jpeg", "2017/a.jpeg"]
+    assert late(sender) == {}
     sender.sites.load()
     assert names(sender.partial()) == []
     assert same_media(sender.sites)
+
+
+def test_file_that_two_archives_of_either_kind_could_not_send_is_late(sender: MediaSender) -> None:
+    (sender.media / "17.jpeg").chmod(0)
+    with permissions_count():
+        sender.complete()
+        assert late(sender) == {}
+        sender.complete()
+        assert late(sender) == {"17.jpeg": "it cannot be read (Permission denied)"}
+        # No row of its window names the file.
+        sender.partial()
+        assert list(late(sender)) == ["17.jpeg"]
 
 
 def test_what_is_not_a_file_is_named(sender: MediaSender, tmp_path: Path) -> None:

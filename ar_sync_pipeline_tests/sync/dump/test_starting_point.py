@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +17,11 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sender_journal import read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, SentArchive
-from ar_sync_pipeline.sync.dump.starting_point import newest_joined, starting_point
+from ar_sync_pipeline.sync.dump.starting_point import (
+    newest_joined,
+    starting_point,
+    unacknowledged,
+)
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
@@ -93,6 +98,16 @@ def test_receiver_that_never_said_anything_is_believed_to_apply_what_it_was_sent
 
 def test_restored_receiver_that_went_back_is_sent_everything_again() -> None:
     assert newest_joined(view(5), [sent(10, 5), sent(15, 10)]) == mark(5)
+
+
+def test_complete_that_waits_is_not_acknowledged_by_later_partials() -> None:
+    waits, gone, partial = sent(5, kind=COMPLETE), sent(6, kind=COMPLETE), sent(7, 5)
+    later, hour = START + timedelta(hours=2), timedelta(hours=1)
+    journal = [waits, gone, partial]
+    assert unacknowledged(view(10, waits, partial), journal, later, hour) == [waits]
+    assert unacknowledged(view(10, waits), journal, START + hour, hour) == []
+    known = replace(view(10, waits), receipts=frozenset({waits.name}))
+    assert unacknowledged(known, journal, later, hour) == []
 
 
 def sent_days_ago(sender: MediaSender, days: int) -> None:

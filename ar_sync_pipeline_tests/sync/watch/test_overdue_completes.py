@@ -13,15 +13,16 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings
 from ar_sync_pipeline.sync.watch.arrived_archives import Arrived, overdue_since
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_dagster import Deployment
-from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.fix_sites import TwoSites, execute
 
 START = datetime(2026, 11, 20, 3, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -193,3 +194,45 @@ def age(deployment: Deployment) -> None:
         for place, key in ((archive, "sent_at"), (archive["watermark"], "snapshot_at")):
             place[key] = (datetime.fromisoformat(place[key]) - shift).isoformat()
     journal.write_text(json.dumps(content))
+
+
+AGE = (
+    "UPDATE ar_sync.applied_archive SET snapshot_at = snapshot_at - interval '32 h',"
+    " applied_at = applied_at - interval '32 h' WHERE kind = 'complete'"
+)
+# Without a longer stop the time does not begin again.
+PARTIALS = (
+    "INSERT INTO ar_sync.applied_archive (archive_id, name, kind, snapshot_at, covers_from,"
+    " watermark, sender, superseded, applied_at, plan) SELECT gen_random_uuid(), name || n,"
+    " 'partial', at, at - interval '1 h', watermark, sender, false, at, '[]'"
+    " FROM (SELECT *, snapshot_at + n * interval '1 h' AS at"
+    "         FROM ar_sync.applied_archive, generate_series(1, 31) n) one"
+)
+
+
+@pytest.mark.parametrize("state", ["waiting", "parked"])
+def test_complete_that_waits_and_is_never_loaded_is_a_finding(filled: TwoSites, state: str) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver(AGE, PARTIALS)
+    now = datetime.now(UTC)
+    place = {"waiting": "complete/NEW_", "parked": "parked/"}[state]
+
+    def found(*hours_ago: float) -> tuple[bool, str]:
+        for hours in hours_ago:
+            name = ArchiveName(ArchiveKind.COMPLETE, now - hours * HOUR).applied
+            path = filled.spool / f"{place}{name}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"")
+        status = receiver_status(filled.settings, filled.catalog, now)
+        return status.overdue_complete is not None, status.lag.because
+
+    overdue, because = found()
+    assert (overdue, "no complete has come since" in because) == (True, True)
+    assert found(4)[0] is False
+    overdue, because = found(8)
+    assert overdue is (state == "waiting")
+    assert ("waits and is not loaded, although newer" in because) is (state == "waiting")
+    assert "no complete has come since" not in because
+    # The next complete waits as well.
+    assert found(1)[0] is (state == "waiting")

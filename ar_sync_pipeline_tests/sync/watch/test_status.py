@@ -404,3 +404,66 @@ def test_errors_in_the_settings_are_named(deployment: Deployment) -> None:
     shown = status(environment)
     assert shown.exit_code == 2
     assert "AR_SYNC_TIME" in shown.stderr
+
+
+def test_sender_knows_of_tables_that_it_does_not_send(media_sender: MediaSender) -> None:
+    sites = media_sender.sites
+    sites.at_receiver(
+        "CREATE TABLE app_old (id integer PRIMARY KEY)", "INSERT INTO app_old VALUES (1)"
+    )
+    media_sender.complete()
+    sites.load()
+    found = sender_status(media_sender.settings, sites.clock())
+    assert (found.ok, found.unsent) == (False, ("app_old",))
+    assert "lacks app_old" in found.lag.because
+    # Also after a report that is no load's.
+    damaged = sites.spool / "quarantine" / ArchiveName(ArchiveKind.PARTIAL, NOON).applied
+    damaged.write_bytes(b"")
+    acknowledge_by_hand(sites.settings, sites.clock)
+    assert sender_status(media_sender.settings, sites.clock()).unsent == ("app_old",)
+    sites.at_receiver("DROP TABLE app_old")
+    media_sender.partial()
+    sites.load()
+    assert sender_status(media_sender.settings, sites.clock()).unsent == ()
+
+
+def test_sender_counts_every_parked_archive_also_without_a_reason(
+    media_sender: MediaSender,
+) -> None:
+    sites = media_sender.sites
+    media_sender.complete()
+    sites.load()
+    names = [ArchiveName(ArchiveKind.PARTIAL, NOON + n * FIVE).applied for n in range(25)]
+    for name in names:
+        (sites.spool / "parked" / name).write_bytes(b"")
+    assert acknowledge_by_hand(sites.settings, sites.clock)
+    here = receiver_status(sites.settings, sites.catalog, sites.clock())
+    there = sender_status(media_sender.settings, sites.clock())
+    assert (here.count("parked"), there.count("parked")) == (25, 25)
+    assert f"no reason is written beside {names[0]} (and 24 more)" in here.lag.because
+    unknown = f"{names[0]}: it is parked for a reason that is not known (and 24 more)"
+    assert unknown in there.lag.because
+    assert explain_lag(NOON, NOON, FIVE, Backlog(parked=["X waits"], more_parked=2)).because == (
+        "X waits (and 2 more)"
+    )
+
+
+def test_without_any_report_the_sender_does_not_say_that_the_receiver_holds_nothing(
+    media_sender: MediaSender,
+) -> None:
+    """The scratch folder is new, and the link is down or the report is not believed."""
+    sites = media_sender.sites
+    empty = str(sender_status(media_sender.settings, sites.clock()).lag)
+    assert empty == "The receiver holds no data yet, because no complete archive has been applied."
+    media_sender.complete()
+    sites.load()
+    for file in media_sender.scratch.glob("ar_sync_*"):
+        file.unlink()
+    down = media_sender.settings.model_copy(update={"remote_port": 1})
+    found = sender_status(down, sites.clock())
+    assert (found.ok, found.lag.data_until) == (False, None)
+    unknown = "It is not known what the receiver holds, because no report of it could be read, and"
+    assert str(found.lag) == f"{unknown} the link is down."
+    (sites.spool / "receipts" / "position.json").write_text("{}")
+    refused = str(sender_status(media_sender.settings, sites.clock()).lag)
+    assert refused == f"{unknown} the receiver's report is not believed."
