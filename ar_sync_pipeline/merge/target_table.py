@@ -15,7 +15,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import parallel_workers
-from ar_sync_pipeline.postgres.sql_parts import column_list
+from ar_sync_pipeline.postgres.sql_parts import column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 _MAX_IDENTIFIER = 63
@@ -116,8 +116,8 @@ class TargetTable:
             source, self.source_values, self.same_row("t", "s")
         )
         return joined, {
-            name: sql.SQL("CASE WHEN {known} IS NULL THEN {held} ELSE {sent} END").format(
-                known=sql.Identifier("s", self.key[0]),
+            name: sql.SQL("CASE WHEN {unknown} THEN {held} ELSE {sent} END").format(
+                unknown=is_null("s", self.key[0]),
                 held=sql.Identifier("t", name),
                 sent=sql.Identifier("s", name),
             )

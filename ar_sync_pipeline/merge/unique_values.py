@@ -18,7 +18,7 @@ from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.definition_texts import comparable_text
-from ar_sync_pipeline.postgres.sql_parts import column_list
+from ar_sync_pipeline.postgres.sql_parts import column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 _MOST_COLUMNS = 4
@@ -98,10 +98,14 @@ def conflict(unique: UniqueKey, one: str, other: str) -> sql.Composed:
     """Return a condition whether the elements of two rows, ``v1`` and so on, violate the key."""
     conditions = []
     for number, operator in enumerate(unique.operators, 1):
-        held, wanted = sql.Identifier(one, f"v{number}"), sql.Identifier(other, f"v{number}")
-        compared = sql.SQL("{} {} {}").format(held, sql.SQL(operator), wanted)
+        name = f"v{number}"
+        compared = sql.SQL("{} {} {}").format(
+            sql.Identifier(one, name), sql.SQL(operator), sql.Identifier(other, name)
+        )
         if not unique.nulls_distinct:
-            compared = sql.SQL("({} OR {} IS NULL AND {} IS NULL)").format(compared, held, wanted)
+            compared = sql.SQL("({} OR {} AND {})").format(
+                compared, is_null(one, name), is_null(other, name)
+            )
         conditions.append(compared)
     return sql.SQL(" AND ").join(conditions)
 
