@@ -133,6 +133,7 @@ class TargetTable:
             if unique.exclusion
             or unique.predicate
             or any(unique.collates)
+            or not unique.by_equality
             or not (key and key <= set(unique.plain))
         )
 
@@ -201,8 +202,7 @@ def with_key(facts: TableFacts, key: Sequence[str]) -> TableFacts:
     operators = {
         column: operator
         for unique in facts.unique_keys
-        if unique.plain and set(unique.plain) == set(key)
-        if unique.valid and not unique.exclusion and unique.predicate is None
+        if unique.identifies and set(unique.plain) == set(key)
         for column, operator in zip(unique.plain, unique.operators, strict=True)
     }
     if len(operators) != len(key):

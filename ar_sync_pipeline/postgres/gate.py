@@ -142,12 +142,8 @@ def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) ->
 def key_mismatches(sent: TableManifest, held: TableFacts) -> list[str]:
     """Return a message if the receiver's table lacks the key of the sender's rows."""
     key = set(sent.primary_key)
-    usable = [
-        unique
-        for unique in held.unique_keys
-        if unique.plain and unique.predicate is None and not unique.exclusion and unique.valid
-    ]
-    if key and not any(set(unique.plain) == key for unique in usable):
+    usable = [set(unique.plain) for unique in held.unique_keys if unique.identifies]
+    if key and key not in usable:
         columns = visible_name(", ".join(sent.primary_key))
         free = visible_name(", ".join(held.nullable(key)))
         no_nulls = f" without NULL in {free}" if free else ""

@@ -149,6 +149,7 @@ def _replication_key(
         and not key["exclusion"]
         and key["predicate"] is None
         and key["valid"]
+        and key["by_equality"]
         and set(key["plain"]) <= usable
     ]
     candidates.sort(key=lambda key: (not key["primary"], len(key["plain"]), key["plain"]))
@@ -170,6 +171,7 @@ def _unique_key(row: dict[str, Any]) -> UniqueKey:
         row["primary"],
         row["valid"],
         tuple(row["collates"]),
+        row["by_equality"],
     )
 
 

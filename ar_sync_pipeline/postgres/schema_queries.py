@@ -131,6 +131,34 @@ SELECT a.attrelid::bigint AS table,
  ORDER BY a.attrelid, a.attnum
 """
 
+# Values are compared by the `=` of their type, which is that of its default operator class
+# (GetDefaultOpClass), and by the collation of the column. An index of a constraint has both.
+_BY_EQUALITY = """(
+  (l.oid IS NULL OR l.oid = a.attcollation
+   OR (SELECT v.collisdeterministic FROM pg_collation v WHERE v.oid = a.attcollation))
+  AND (EXISTS (SELECT FROM pg_constraint u
+                WHERE u.conindid = i.indexrelid AND u.contype IN ('p', 'u'))
+       OR EXISTS (
+         WITH RECURSIVE base AS (
+           SELECT a.atttypid AS type
+           UNION ALL
+           SELECT y.typbasetype FROM base JOIN pg_type y ON y.oid = base.type
+            WHERE y.typtype = 'd')
+         SELECT FROM base
+           JOIN pg_type b ON b.oid = base.type AND b.typtype <> 'd'
+           JOIN pg_opclass o ON o.opcdefault AND o.opcintype = oc.opcintype
+           JOIN pg_am w ON w.oid = o.opcmethod AND w.amname = 'btree'
+           JOIN pg_type y ON y.oid = o.opcintype
+           JOIN pg_amop s ON s.amopfamily = o.opcfamily AND s.amopstrategy = 3
+            AND s.amoplefttype = o.opcintype AND s.amoprighttype = o.opcintype
+            AND s.amopopr = m.amopopr
+          WHERE y.oid = b.oid
+             OR (y.typtype = 'p' OR y.typispreferred)
+                AND NOT EXISTS (SELECT FROM pg_opclass x
+                                 WHERE x.opcdefault AND x.opcmethod = o.opcmethod
+                                   AND x.opcintype = b.oid))))"""
+"""Whether the element of an index that is the column ``a`` compares as ``=`` of the column does."""
+
 # The equality of an index is the operator of its operator class, which need not be the `=` that
 # the search path finds (citext, ltree). An exclusion constraint names its own, and so does a key
 # that is WITHOUT OVERLAPS.
@@ -164,6 +192,7 @@ SELECT i.root::bigint AS table,
        e.operators,
        e.collations,
        e.collates,
+       e.by_equality,
        CASE WHEN i.indexprs IS NULL THEN e.names END AS plain,
        (SELECT json_agg(DISTINCT a.attname ORDER BY a.attname)
           FROM pg_attribute a
@@ -187,6 +216,7 @@ SELECT i.root::bigint AS table,
           json_agg(CASE WHEN l.oid <> coalesce(a.attcollation, 0)
                         THEN format('%%I.%%I', ln.nspname, l.collname) ELSE '' END
                    ORDER BY x.position) AS collates,
+          bool_and({_BY_EQUALITY}) AS by_equality,
           json_agg(a.attname ORDER BY x.position) AS names
      FROM generate_series(1, i.indnkeyatts) AS x(position)
      JOIN pg_opclass oc ON oc.oid = i.indclass[x.position - 1]

@@ -192,6 +192,8 @@ class UniqueKey:
         exclusion: Whether it is an exclusion constraint, not a unique index.
         collations: Collation of each element if it is not deterministic, else empty.
         collates: Collation of each element, as SQL, if it is not that of the column, else empty.
+        by_equality: Whether columns that are equal are equal for it. An operator class or a
+            collation of its own may tell such values apart.
     """
 
     name: str
@@ -207,6 +209,18 @@ class UniqueKey:
     primary: bool = False
     valid: bool = True
     collates: tuple[str, ...] = ()
+    by_equality: bool = True
+
+    @property
+    def identifies(self) -> bool:
+        """Whether no two rows have equal values of its columns, if none of them is NULL."""
+        return (
+            bool(self.plain)
+            and self.predicate is None
+            and not self.exclusion
+            and self.valid
+            and self.by_equality
+        )
 
     @property
     def definition(self) -> str:
@@ -296,6 +310,9 @@ class TableFacts:
             return f"its primary key is generated ({', '.join(generated)})"
         if any(unique.primary and unique.exclusion for unique in self.unique_keys):
             return "its primary key is WITHOUT OVERLAPS, which is not used as a key"
+        other = [u.name for u in self.unique_keys if u.plain and not u.by_equality]
+        if other and not self.key:
+            return f"{other[0]} is unique by another operator class or collation than its columns'"
         return ""
 
     @property

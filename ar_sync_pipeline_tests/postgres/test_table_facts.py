@@ -51,3 +51,69 @@ def test_primary_key_without_overlaps_is_named_as_the_reason_for_having_no_key()
     )
     assert "WITHOUT OVERLAPS, which is not used as a key" in facts.lacking_key
     assert "no primary key" not in facts.lacking_key
+
+
+KINDS_OF_KEYS = """
+CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE EXTENSION citext;
+CREATE TYPE pair AS (a numeric, b text);
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE DOMAIN short AS varchar(5);
+CREATE DOMAIN shorter AS short;
+"""
+
+
+@pytest.mark.parametrize(
+    ("type_", "index", "is_key"),
+    [
+        ("text", "k", True),
+        ("text", "k text_pattern_ops", True),
+        ("text", 'k COLLATE "C" DESC NULLS FIRST', True),
+        ("text", "k COLLATE ci", True),
+        ("text", "k bpchar_ops", False),
+        ('text COLLATE "C"', 'k COLLATE "POSIX"', True),
+        ("text COLLATE ci", "k", True),
+        ("text COLLATE ci", "k COLLATE ci", True),
+        ("text COLLATE ci", 'k COLLATE "C"', False),
+        ("citext", "k", True),
+        ("citext", "k text_ops", False),
+        ("varchar(9)", "k", True),
+        ("varchar(9)", "k varchar_pattern_ops", True),
+        ("varchar(9)", "k bpchar_ops", False),
+        ("shorter", "k", True),
+        ("shorter", "k text_pattern_ops", True),
+        ("char(9)", "k bpchar_pattern_ops", True),
+        ("name", "k", True),
+        ("cidr", "k", True),
+        ("mood", "k", True),
+        ("numeric[]", "k", True),
+        ("shorter[]", "k", True),
+        ("int4range", "k", True),
+        ("int4multirange", "k", True),
+        ("jsonb", "k", True),
+        ("oid", "k", True),
+        ("pair", "k", True),
+        ("pair", "k record_image_ops", False),
+    ],
+)
+def test_index_that_tells_equal_values_apart_is_no_key(
+    empty_database: str, type_: str, index: str, is_key: bool
+) -> None:
+    statement = f"CREATE TABLE t_a (k {type_} NOT NULL, v int)"
+    execute(empty_database, KINDS_OF_KEYS, statement, f"CREATE UNIQUE INDEX x ON t_a ({index})")
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    assert facts.key == (("k",) if is_key else ())
+    assert ("x is unique by another" in facts.lacking_key) is not is_key
+
+
+def test_key_of_a_constraint_is_one_whatever_its_type_compares_by(empty_database: str) -> None:
+    execute(
+        empty_database,
+        KINDS_OF_KEYS,
+        "CREATE TABLE t_a (k pair, w text COLLATE ci, v text NOT NULL, PRIMARY KEY (k, w));"
+        'CREATE UNIQUE INDEX ON t_a (v COLLATE "C")',
+    )
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    assert facts.key == ("k", "w")
