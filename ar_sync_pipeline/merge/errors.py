@@ -14,6 +14,12 @@ from ar_sync_pipeline.postgres.errors import LoadRefusedError
 
 _MOST_NAMES = 5
 _QUOTED = re.compile(r'".*"')
+# A statement of the load is at fault, or somebody alters the table.
+_INVALID = (
+    psycopg.errors.SyntaxError,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+)
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -76,6 +82,13 @@ def refusal(
     if fired:
         where += f"; these fire for replicated rows: {', '.join(fired[:_MOST_NAMES])}"
     primary = printable(_without_values(error))
+    if isinstance(error, _INVALID) and not names_function(error.diag.context):
+        return LoadRefusedError(
+            f"the receiver cannot run a statement of the load ({primary}{where})",
+            remedy="if nobody altered the table meanwhile, report this with the table's definition:"
+            " it is a defect of ar-sync; the archive is tried again by itself",
+            between=between,
+        )
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({primary}{where})",
         remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),

@@ -21,6 +21,8 @@ from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.sql_parts import column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
+ROWS = "ar_sync rows"
+"""Alias of the rows in `indexed`, which no table of the application has."""
 _MOST_COLUMNS = 4
 
 
@@ -110,7 +112,32 @@ def conflict(unique: UniqueKey, one: str, other: str) -> sql.Composed:
     return sql.SQL(" AND ").join(conditions)
 
 
-def elements(unique: UniqueKey) -> sql.Composed:
+def indexed(unique: UniqueKey, kept: sql.Composable, rows: sql.Composable) -> sql.Composed:
+    """Return what ``kept`` names of the `ROWS` that a unique key is about, and its elements.
+
+    A whole row has to have the table's own type, for the functions that take it.
+    """
+    alias, row = sql.Identifier(ROWS), unique.whole_row
+    source = sql.SQL("{} AS {}").format(rows, alias)
+    if row is not None:
+        source = sql.SQL(
+            "(SELECT {}, ROW({})::{} AS whole FROM {}) AS {}"
+            " CROSS JOIN pg_catalog.unnest(ARRAY[{}]) AS {}"
+        ).format(
+            kept,
+            column_list(row.columns, ROWS),
+            sql.Identifier(row.schema, row.relname),
+            source,
+            alias,
+            sql.Identifier(ROWS, "whole"),
+            sql.Identifier(row.relname),
+        )
+    return sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(
+        kept, _elements(unique), source, sql.SQL(unique.predicate or "true")
+    )
+
+
+def _elements(unique: UniqueKey) -> sql.Composed:
     """Return the elements of a unique key as a list to select, named ``v1`` and so on."""
     collates = unique.collates or ("",) * len(unique.elements)
     return sql.SQL(", ").join(
@@ -125,13 +152,8 @@ def elements(unique: UniqueKey) -> sql.Composed:
     )
 
 
-def predicate(unique: UniqueKey) -> sql.SQL:
-    """Return the condition of the rows that a unique key is about."""
-    return sql.SQL(unique.predicate or "true")
-
-
 def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    return _elements(
+    return _values(
         sql.SQL("{}, {}").format(
             difference.identity.values("t"), column_list(difference.target.columns_of(unique), "t")
         ),
@@ -162,7 +184,7 @@ def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Comp
         source = sql.SQL("{} LEFT JOIN {} AS t ON {}").format(
             source, target.rows, target.same_row("t", "n") if target.key else sql.SQL("false")
         )
-    return _elements(
+    return _values(
         sql.SQL("{}, {}").format(difference.identity.values("n"), sql.SQL(", ").join(columns)),
         source,
         difference,
@@ -182,7 +204,7 @@ def _kept_value(target: TargetTable, name: str) -> sql.Composable:
     )
 
 
-def _elements(
+def _values(
     columns: sql.Composable,
     source: sql.Composable,
     difference: TableDifference,
@@ -197,6 +219,4 @@ def _elements(
     ]
     if computed:
         rows = sql.SQL("SELECT x.*, {} FROM ({}) AS x").format(sql.SQL(", ").join(computed), rows)
-    return sql.SQL("SELECT {}, {} FROM ({}) AS x WHERE {}").format(
-        difference.identity.stored_list("x"), elements(unique), rows, predicate(unique)
-    )
+    return indexed(unique, difference.identity.stored_list(ROWS), sql.SQL("({})").format(rows))

@@ -22,6 +22,7 @@ from ar_sync_pipeline.postgres.table_facts import (
     Action,
     ColumnFacts,
     ForeignKey,
+    RowType,
     TableFacts,
     UniqueKey,
 )
@@ -157,6 +158,7 @@ def _replication_key(
 
 
 def _unique_key(row: dict[str, Any]) -> UniqueKey:
+    schema, relname, columns = row["whole_row"] or ("", "", ())
     return UniqueKey(
         row["name"],
         tuple(row["elements"]),
@@ -172,6 +174,7 @@ def _unique_key(row: dict[str, Any]) -> UniqueKey:
         row["valid"],
         tuple(row["collates"]),
         row["by_equality"],
+        RowType(schema, relname, tuple(columns)) if columns else None,
     )
 
 

@@ -162,6 +162,8 @@ _BY_EQUALITY = """(
 # The equality of an index is the operator of its operator class, which need not be the `=` that
 # the search path finds (citext, ltree). An exclusion constraint names its own, and so does a key
 # that is WITHOUT OVERLAPS.
+# Its expressions may have the whole row (attribute 0), which is printed as the table's name with a
+# star.
 # An index that only one partition has is a unique key among the rows of that partition.
 UNIQUE_KEYS = f"""
 WITH owner AS MATERIALIZED (
@@ -178,7 +180,9 @@ WITH owner AS MATERIALIZED (
    WHERE t.level > 0),
 -- First, since printing a definition locks its table for a moment, whoever's it is.
 wanted AS MATERIALIZED (
-  SELECT i.*, o.root, o.partition_key FROM pg_index i JOIN owner o ON o.oid = i.indrelid)
+  SELECT i.*, o.root, o.partition_key,
+         concat(i.indexprs, i.indpred) LIKE '%%:varattno 0 %%' AS whole_row
+    FROM pg_index i JOIN owner o ON o.oid = i.indrelid)
 SELECT i.root::bigint AS table,
        c.relname AS name,
        i.indisprimary AND NOT t.relispartition AS primary,
@@ -194,10 +198,18 @@ SELECT i.root::bigint AS table,
        e.collates,
        e.by_equality,
        CASE WHEN i.indexprs IS NULL THEN e.names END AS plain,
+       CASE WHEN i.whole_row THEN
+         (SELECT json_build_array(n.nspname, t.relname, json_agg(a.attname ORDER BY a.attnum))
+            FROM pg_namespace n, pg_attribute a
+           WHERE n.oid = t.relnamespace AND a.attrelid = t.oid AND a.attnum > 0
+             AND NOT a.attisdropped
+           GROUP BY n.nspname)
+       END AS whole_row,
        (SELECT json_agg(DISTINCT a.attname ORDER BY a.attname)
           FROM pg_attribute a
          WHERE a.attrelid = i.indrelid AND a.attnum > 0
-           AND (a.attnum = ANY (i.indkey::int2[]) OR a.attname = ANY (i.partition_key)
+           AND (i.whole_row AND NOT a.attisdropped
+                OR a.attnum = ANY (i.indkey::int2[]) OR a.attname = ANY (i.partition_key)
                 OR EXISTS (SELECT FROM pg_depend d
                             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                               AND d.refclassid = 'pg_class'::regclass

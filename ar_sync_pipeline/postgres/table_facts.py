@@ -176,6 +176,15 @@ class ForeignKey:
 
 
 @dataclass(frozen=True)
+class RowType:
+    """The type of the rows of a table or partition, and its columns in their order."""
+
+    schema: str
+    relname: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class UniqueKey:
     """A unique index or an exclusion constraint.
 
@@ -194,6 +203,7 @@ class UniqueKey:
         collates: Collation of each element, as SQL, if it is not that of the column, else empty.
         by_equality: Whether columns that are equal are equal for it. An operator class or a
             collation of its own may tell such values apart.
+        whole_row: Type of the whole row, if an element or the predicate has it.
     """
 
     name: str
@@ -210,6 +220,7 @@ class UniqueKey:
     valid: bool = True
     collates: tuple[str, ...] = ()
     by_equality: bool = True
+    whole_row: RowType | None = None
 
     @property
     def identifies(self) -> bool:

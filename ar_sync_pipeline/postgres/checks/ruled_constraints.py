@@ -75,7 +75,8 @@ def _constraints(connection: Connection, table: TableFacts) -> Iterator[tuple[st
     for column in table.columns:
         if column.generated and not column.nullable:
             subject = f"NOT NULL of the computed column {column.name} of table {table.name}"
-            yield subject, f"({column.expression}) IS DISTINCT FROM NULL", list(column.computed_from)
+            condition = f"({column.expression}) IS DISTINCT FROM NULL"
+            yield subject, condition, list(column.computed_from)
 
 
 def _read(table: TableFacts, names: Collection[str]) -> list[ColumnFacts]:
