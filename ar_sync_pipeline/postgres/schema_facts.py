@@ -132,6 +132,7 @@ def _column_facts(row: dict[str, Any]) -> ColumnFacts:
         row["expression"] or "",
         tuple(row["computed_from"] or ()),
         row["text"],
+        tuple(row["object_types"] or ()),
     )
 
 

@@ -98,6 +98,10 @@ SELECT a.attrelid::bigint AS table,
        NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
                     WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
          AS binary,
+       (SELECT json_agg(DISTINCT t.typname) FROM part p JOIN pg_type t ON t.oid = p.type
+         WHERE p.column_type = a.atttypid AND t.typnamespace = 'pg_catalog'::regnamespace
+           AND (t.typname = 'oid' OR t.typname ~ '^reg' AND t.typcategory = 'N'))
+         AS object_types,
        y.typcategory = 'S' AS text,
        coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(y.typdefaultbin, 0)) AS expression,
        CASE WHEN a.attgenerated <> '' THEN

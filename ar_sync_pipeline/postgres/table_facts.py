@@ -51,6 +51,8 @@ class ColumnFacts:
         computed_from: Columns of the expression of a generated column.
         binary: Whether all parts of its type have binary input and output.
         text: Whether its values are texts of any type, such as a domain.
+        object_types: Parts of its type whose values are numbers of objects of the database, such as
+            ``oid`` and ``regclass``.
     """
 
     name: str
@@ -65,6 +67,12 @@ class ColumnFacts:
     expression: str = ""
     computed_from: tuple[str, ...] = ()
     text: bool = False
+    object_types: tuple[str, ...] = ()
+
+    @property
+    def catalog_types(self) -> tuple[str, ...]:
+        """Parts of its type whose values mean other objects in another database."""
+        return tuple(name for name in self.object_types if name != "oid")
 
     @property
     def type_schema(self) -> str | None:

@@ -103,6 +103,31 @@ def test_large_objects_and_columns_that_name_them_are_said(empty_database: str) 
     assert "the database has large objects" in found(empty_database, catalog)[2]
 
 
+@pytest.mark.parametrize(
+    ("type_", "said"),
+    [
+        ("by_name", "which has regclass in it, whose values mean other"),
+        ("by_name[]", "which has regclass in it, whose values mean other"),
+        ("regclass[]", "is of type regclass[], whose values mean other"),
+        ("with_name", "which has regclass in it, whose values mean other"),
+        ("with_name[]", "which has regclass in it, whose values mean other"),
+        ("paper", "which has oid in it; a large object"),
+        ("oid[]", "is of type oid[]; a large object"),
+    ],
+)
+def test_numbers_of_objects_within_a_type_are_said(
+    empty_database: str, type_: str, said: str
+) -> None:
+    execute(
+        empty_database,
+        "CREATE DOMAIN by_name AS regclass; CREATE TYPE with_name AS (c by_name, n oid)",
+        f"CREATE DOMAIN paper AS oid; CREATE TABLE t_a (id int PRIMARY KEY, c {type_})",
+    )
+    (finding,) = found(empty_database, catalog_of("t_a"))
+    assert "column c of table t_a" in finding
+    assert said in finding
+
+
 def test_table_with_a_type_that_has_no_binary_form_is_refused_by_name(
     small_sites: TwoSites,
 ) -> None:
