@@ -118,8 +118,17 @@ def _foreign_partition(catalog: Catalog, relation: _Relation, label: str) -> Ite
 
 
 def _omitted_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    withheld = catalog.rules(table.name).not_replicated
+    rules = catalog.rules(table.name)
+    withheld = rules.not_replicated
     for column in table.columns:
+        if column.name in rules.receiver_columns and not column.generated and not column.binary:
+            yield Finding(
+                Level.NOTE,
+                f"column {column.name} of table {table.name} is not replicated, since its type"
+                f" {column.type} has no binary form",
+                "keep its values in a column of another type, such as text, if the receiver is to"
+                " have them",
+            )
         if column.name not in withheld and not column.generated:
             yield from _omitted_column(table, column)
 
