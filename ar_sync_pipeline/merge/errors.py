@@ -14,6 +14,12 @@ from ar_sync_pipeline.postgres.errors import LoadRefusedError
 
 _MOST_NAMES = 5
 _QUOTED = re.compile(r'".*"')
+_OF_ENCODINGS = (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire)
+# Such as a timestamp that its precision rounded out of the range.
+_NOT_TAKEN_BACK = (
+    psycopg.errors.DatetimeFieldOverflow,
+    psycopg.errors.InvalidBinaryRepresentation,
+)
 # A statement of the load is at fault, or somebody alters the table.
 _INVALID = (
     psycopg.errors.SyntaxError,
@@ -138,7 +144,7 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
     elif names_function(error.diag.context):
         action = _CORRECT + or_grant
     else:
-        action = "compare the table's columns and types with the sender's"
+        action = _remedy_of_value(error)
     if fires and GRANT not in action:
         action += or_grant
     return f"{action}; the archive is tried again by itself"
@@ -159,6 +165,21 @@ def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str)
         "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if its"
         " rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
     )
+
+
+def _remedy_of_value(error: psycopg.Error) -> str:
+    if isinstance(error, _OF_ENCODINGS):
+        return (
+            "recreate the receiver's database with the sender's encoding (SHOW server_encoding),"
+            " or correct the text at the sender"
+        )
+    compare = "compare the table's columns and types with the sender's"
+    if isinstance(error, _NOT_TAKEN_BACK):
+        return (
+            f"{compare}; if they are alike, correct the value at the sender: PostgreSQL reads it"
+            " and does not write it"
+        )
+    return compare
 
 
 def _remedy_of_constraint(error: psycopg.IntegrityError, or_grant: str) -> str:
