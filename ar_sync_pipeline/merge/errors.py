@@ -162,8 +162,9 @@ def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str)
             " `ar-sync grants receiver`"
         )
     return (
-        "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if its"
-        " rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
+        "name that table in `receiver_tables` of the receiver's catalog, unless it is replicated,"
+        " and run the output of `ar-sync grants receiver`, which takes back a GRANT of your own;"
+        " or BYPASSRLS for the role of the receiver's URL if a policy hides rows"
     )
 
 

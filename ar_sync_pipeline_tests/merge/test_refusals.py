@@ -27,3 +27,10 @@ def test_statement_that_is_not_valid_is_not_called_a_refusal_of_rows() -> None:
 )
 def test_remedy_of_a_value_fits_its_error(error: type[psycopg.Error], remedy: str) -> None:
     assert remedy in refusal(error("no"), table="t").remedy
+
+
+def test_remedy_of_a_missing_right_is_one_that_the_next_grants_keep() -> None:
+    """``ar-sync grants`` revokes what the catalog does not name."""
+    remedy = refusal(psycopg.errors.InsufficientPrivilege("permission denied for table n")).remedy
+    assert "name that table in `receiver_tables` of the receiver's catalog" in remedy
+    assert "ar-sync grants receiver" in remedy
