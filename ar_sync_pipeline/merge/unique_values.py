@@ -87,12 +87,14 @@ def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
             collations=tuple(unique.collations[i] for i in chosen),
             predicate=predicate,
             nulls_distinct=nulls_distinct,
+            by_equality=by_equality,
         ).definition
         in known
         for size in range(1, min(len(unique.plain), _MOST_COLUMNS) + 1)
         for chosen in permutations(range(len(unique.plain)), size)
         for predicate in {unique.predicate, None}
         for nulls_distinct in {unique.nulls_distinct, False}
+        for by_equality in {unique.by_equality, True}
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from psycopg import sql
@@ -256,6 +256,8 @@ class UniqueKey:
         ]
         text = f"{'exclusion' if self.exclusion else 'unique'} ({', '.join(parts)})"
         text += "" if self.nulls_distinct else " nulls not distinct"
+        if self.plain and not self.exclusion and not self.by_equality:
+            text += " by another equality"
         return comparable_text(text + (f" where {self.predicate}" if self.predicate else ""))
 
 
@@ -329,7 +331,12 @@ class TableFacts:
             return f"its primary key is generated ({', '.join(generated)})"
         if any(unique.primary and unique.exclusion for unique in self.unique_keys):
             return "its primary key is WITHOUT OVERLAPS, which is not used as a key"
-        other = [u.name for u in self.unique_keys if u.plain and not u.by_equality]
+        other = [
+            unique.name
+            for unique in self.unique_keys
+            if not unique.by_equality and replace(unique, by_equality=True).identifies
+            if not self.nullable(unique.plain)
+        ]
         if other and not self.key:
             return f"{other[0]} is unique by another operator class or collation than its columns'"
         return ""

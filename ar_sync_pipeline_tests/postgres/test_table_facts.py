@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from ar_sync_pipeline.merge.unique_values import follows
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts, UniqueKey
@@ -117,3 +118,37 @@ def test_key_of_a_constraint_is_one_whatever_its_type_compares_by(empty_database
     with connect(empty_database, application="test") as connection:
         facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
     assert facts.key == ("k", "w")
+
+
+@pytest.mark.parametrize(
+    ("sent", "held", "follows_from_it"),
+    [
+        ("k record_image_ops", "k record_image_ops", True),
+        ("k", "k record_image_ops", True),
+        ("k record_image_ops", "k", False),
+        ("k record_image_ops", "k, v", False),
+        ("k", "k, v", True),
+    ],
+)
+def test_what_is_unique_by_another_equality_need_not_be_by_its_own(
+    empty_database: str, sent: str, held: str, *, follows_from_it: bool
+) -> None:
+    execute(
+        empty_database,
+        KINDS_OF_KEYS,
+        "CREATE TABLE t_a (id int PRIMARY KEY, k pair, v int)",
+        f"CREATE UNIQUE INDEX sent ON t_a ({sent})",
+        f"CREATE UNIQUE INDEX held ON t_a ({held})",
+    )
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    keys = {unique.name: unique for unique in facts.unique_keys}
+    assert follows(keys["held"], [keys["sent"].definition]) is follows_from_it
+
+
+def test_exclusion_constraint_is_no_reason_for_having_no_key(empty_database: str) -> None:
+    statement = "CREATE TABLE t_a (k int4range NOT NULL, EXCLUDE USING gist (k WITH &&))"
+    execute(empty_database, statement)
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    assert facts.lacking_key == "no primary key and no unique key of NOT NULL columns"
