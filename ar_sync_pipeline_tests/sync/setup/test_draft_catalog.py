@@ -587,7 +587,7 @@ def test_column_without_a_binary_form_is_named_by_draft_and_check(
         execute(
             url,
             "CREATE TABLE book (id int PRIMARY KEY, own aclitem, others aclitem[], title text)",
-            "CREATE TABLE loose (own aclitem NOT NULL, title text)",
+            "CREATE TABLE granted (own aclitem NOT NULL, title text)",
         )
     draft = draft_catalog(sender, receiver)
     text = " ".join(as_toml(draft).replace("\n#", "").split())
@@ -599,4 +599,4 @@ def test_column_without_a_binary_form_is_named_by_draft_and_check(
     notes = [text for text, level in found.items() if level is Level.NOTE]
     assert any("column own of table book is not replicated, since its type" in n for n in notes)
     (error,) = [text for text, level in found.items() if level is Level.ERROR]
-    assert "loose.own needs a value that the catalog withholds (drop NOT NULL there" in error
+    assert "granted.own needs a value that the catalog withholds (drop NOT NULL there" in error
