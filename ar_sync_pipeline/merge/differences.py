@@ -20,7 +20,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
-from ar_sync_pipeline.postgres.sql_parts import FALSE, exists
+from ar_sync_pipeline.postgres.sql_parts import FALSE, exists, is_null
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
 WRITTEN = (ADD, CHANGE, REPLACE)
@@ -143,7 +143,7 @@ def _differing_rows(staged: StagedTable) -> sql.Composed:
         " WHERE {missing} OR {new} *<> {current}"
     ).format(
         identity=target.identity.values("n"),
-        missing=sql.SQL("{} IS NULL").format(sql.Identifier("t", target.key[0])),
+        missing=is_null("t", target.key[0]),
         moved=moved,
         add=sql.Literal(ADD),
         replace=sql.Literal(REPLACE),
@@ -202,13 +202,13 @@ def absent_rows(staged: StagedTable) -> sql.Composed:
     target = staged.target
     if not target.key:
         return keyless_absent_rows(staged)
-    query = sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {} IS NULL AND {}")
+    query = sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {} AND {}")
     whole = query.format(
         target.identity.values("t"),
         target.rows,
         staged.relation,
         target.same_row("t", "n"),
-        sql.Identifier("n", target.key[0]),
+        is_null("n", target.key[0]),
         staged.in_whole_chunks(),
     )
     if not staged.changes:

@@ -14,6 +14,18 @@ from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.server_message import shown, shown_place
 
 _MOST_NAMES = 5
+_OF_ENCODINGS = (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire)
+# Such as a timestamp that its precision rounded out of the range.
+_NOT_TAKEN_BACK = (
+    psycopg.errors.DatetimeFieldOverflow,
+    psycopg.errors.InvalidBinaryRepresentation,
+)
+# A statement of the load is at fault, or somebody alters the table.
+_INVALID = (
+    psycopg.errors.SyntaxError,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+)
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -75,6 +87,13 @@ def refusal(
     where = _where(error, table)
     if fired:
         where += f"; these fire for replicated rows: {', '.join(fired[:_MOST_NAMES])}"
+    if isinstance(error, _INVALID) and not names_function(error.diag.context):
+        return LoadRefusedError(
+            f"the receiver cannot run a statement of the load ({shown(error)}{where})",
+            remedy="if nobody altered the table meanwhile, report this with the table's definition:"
+            " it is a defect of ar-sync; the archive is tried again by itself",
+            between=between,
+        )
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({shown(error)}{where})",
         remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),
@@ -118,7 +137,7 @@ def _remedy(error: psycopg.Error, or_grant: str, *, fires: bool) -> str:
     elif names_function(error.diag.context):
         action = _CORRECT + or_grant
     else:
-        action = "compare the table's columns and types with the sender's"
+        action = _remedy_of_value(error)
     if fires and GRANT not in action:
         action += or_grant
     return f"{action}; the archive is tried again by itself"
@@ -136,9 +155,25 @@ def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str)
             " `ar-sync grants receiver`"
         )
     return (
-        "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if its"
-        " rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
+        "name that table in `receiver_tables` of the receiver's catalog, unless it is replicated,"
+        " and run the output of `ar-sync grants receiver`, which takes back a GRANT of your own;"
+        " or BYPASSRLS for the role of the receiver's URL if a policy hides rows"
     )
+
+
+def _remedy_of_value(error: psycopg.Error) -> str:
+    if isinstance(error, _OF_ENCODINGS):
+        return (
+            "recreate the receiver's database with the sender's encoding (SHOW server_encoding),"
+            " or correct the text at the sender"
+        )
+    compare = "compare the table's columns and types with the sender's"
+    if isinstance(error, _NOT_TAKEN_BACK):
+        return (
+            f"{compare}; if they are alike, correct the value at the sender: PostgreSQL reads it"
+            " and does not write it"
+        )
+    return compare
 
 
 def _remedy_of_constraint(error: psycopg.IntegrityError, or_grant: str) -> str:

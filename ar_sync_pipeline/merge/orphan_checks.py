@@ -14,7 +14,7 @@ from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.lost_values import LostValues
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.sql_parts import any_null, column_list
+from ar_sync_pipeline.postgres.sql_parts import any_null, column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -94,7 +94,7 @@ class OrphanChecks:
         incomplete = any_null(rows, key.columns)
         orphan = sql.SQL("NOT {} AND NOT {}").format(incomplete, self._has_parent(key, rows))
         if key.match_full and len(key.columns) > 1:
-            nulls = (sql.SQL("{} IS NULL").format(sql.Identifier(rows, n)) for n in key.columns)
+            nulls = (is_null(rows, name) for name in key.columns)
             all_null = sql.SQL("({})").format(sql.SQL(" AND ").join(nulls))
             orphan = sql.SQL("({} OR {} AND NOT {})").format(orphan, incomplete, all_null)
         return sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(source, orphan)

@@ -15,10 +15,10 @@ from psycopg import sql
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
-from ar_sync_pipeline.merge.unique_values import conflict, elements, predicate
+from ar_sync_pipeline.merge.unique_values import ROWS, conflict, indexed
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.session_settings import application_settings
-from ar_sync_pipeline.postgres.sql_parts import any_null, assignments, column_list
+from ar_sync_pipeline.postgres.sql_parts import TRUE, any_null, assignments, column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 
@@ -113,15 +113,12 @@ class RestoredRows:
         facts = self._references.tables[table]
         self._connection.execute(
             sql.SQL(
-                "DELETE FROM {relation} WHERE ctid IN (SELECT k.place FROM"
-                " (SELECT x.ctid AS place, {elements} FROM {relation} AS x WHERE {met}) AS k"
-                " JOIN (SELECT {elements} FROM {rows} AS x WHERE {met}) AS t ON {conflicts})"
+                "DELETE FROM {} WHERE ctid IN (SELECT k.ctid FROM ({}) AS k JOIN ({}) AS t ON {})"
             ).format(
-                relation=relation,
-                elements=elements(unique),
-                met=predicate(unique),
-                rows=facts.rows,
-                conflicts=conflict(unique, "k", "t"),
+                relation,
+                indexed(unique, sql.Identifier(ROWS, "ctid"), relation),
+                indexed(unique, TRUE, facts.rows),
+                conflict(unique, "k", "t"),
             )
         )
 

@@ -15,7 +15,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import parallel_workers
-from ar_sync_pipeline.postgres.sql_parts import column_list
+from ar_sync_pipeline.postgres.sql_parts import column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 _MAX_IDENTIFIER = 63
@@ -116,8 +116,8 @@ class TargetTable:
             source, self.source_values, self.same_row("t", "s")
         )
         return joined, {
-            name: sql.SQL("CASE WHEN {known} IS NULL THEN {held} ELSE {sent} END").format(
-                known=sql.Identifier("s", self.key[0]),
+            name: sql.SQL("CASE WHEN {unknown} THEN {held} ELSE {sent} END").format(
+                unknown=is_null("s", self.key[0]),
                 held=sql.Identifier("t", name),
                 sent=sql.Identifier("s", name),
             )
@@ -133,6 +133,7 @@ class TargetTable:
             if unique.exclusion
             or unique.predicate
             or any(unique.collates)
+            or not unique.by_equality
             or not (key and key <= set(unique.plain))
         )
 
@@ -201,8 +202,7 @@ def with_key(facts: TableFacts, key: Sequence[str]) -> TableFacts:
     operators = {
         column: operator
         for unique in facts.unique_keys
-        if unique.plain and set(unique.plain) == set(key)
-        if unique.valid and not unique.exclusion and unique.predicate is None
+        if unique.identifies and set(unique.plain) == set(key)
         for column, operator in zip(unique.plain, unique.operators, strict=True)
     }
     if len(operators) != len(key):

@@ -18,9 +18,11 @@ from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.definition_texts import comparable_text
-from ar_sync_pipeline.postgres.sql_parts import column_list
+from ar_sync_pipeline.postgres.sql_parts import column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
+ROWS = "ar_sync rows"
+"""Alias of the rows in `indexed`, which no table of the application has."""
 _MOST_COLUMNS = 4
 
 
@@ -85,12 +87,14 @@ def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
             collations=tuple(unique.collations[i] for i in chosen),
             predicate=predicate,
             nulls_distinct=nulls_distinct,
+            by_equality=by_equality,
         ).definition
         in known
         for size in range(1, min(len(unique.plain), _MOST_COLUMNS) + 1)
         for chosen in permutations(range(len(unique.plain)), size)
         for predicate in {unique.predicate, None}
         for nulls_distinct in {unique.nulls_distinct, False}
+        for by_equality in {unique.by_equality, True}
     )
 
 
@@ -98,15 +102,44 @@ def conflict(unique: UniqueKey, one: str, other: str) -> sql.Composed:
     """Return a condition whether the elements of two rows, ``v1`` and so on, violate the key."""
     conditions = []
     for number, operator in enumerate(unique.operators, 1):
-        held, wanted = sql.Identifier(one, f"v{number}"), sql.Identifier(other, f"v{number}")
-        compared = sql.SQL("{} {} {}").format(held, sql.SQL(operator), wanted)
+        name = f"v{number}"
+        compared = sql.SQL("{} {} {}").format(
+            sql.Identifier(one, name), sql.SQL(operator), sql.Identifier(other, name)
+        )
         if not unique.nulls_distinct:
-            compared = sql.SQL("({} OR {} IS NULL AND {} IS NULL)").format(compared, held, wanted)
+            compared = sql.SQL("({} OR {} AND {})").format(
+                compared, is_null(one, name), is_null(other, name)
+            )
         conditions.append(compared)
     return sql.SQL(" AND ").join(conditions)
 
 
-def elements(unique: UniqueKey) -> sql.Composed:
+def indexed(unique: UniqueKey, kept: sql.Composable, rows: sql.Composable) -> sql.Composed:
+    """Return what ``kept`` names of the `ROWS` that a unique key is about, and its elements.
+
+    A whole row has to have the table's own type, for the functions that take it.
+    """
+    alias, row = sql.Identifier(ROWS), unique.whole_row
+    source = sql.SQL("{} AS {}").format(rows, alias)
+    if row is not None:
+        source = sql.SQL(
+            "(SELECT {}, ROW({})::{} AS whole FROM {}) AS {}"
+            " CROSS JOIN pg_catalog.unnest(ARRAY[{}]) AS {}"
+        ).format(
+            kept,
+            column_list(row.columns, ROWS),
+            sql.Identifier(row.schema, row.relname),
+            source,
+            alias,
+            sql.Identifier(ROWS, "whole"),
+            sql.Identifier(row.relname),
+        )
+    return sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(
+        kept, _elements(unique), source, sql.SQL(unique.predicate or "true")
+    )
+
+
+def _elements(unique: UniqueKey) -> sql.Composed:
     """Return the elements of a unique key as a list to select, named ``v1`` and so on."""
     collates = unique.collates or ("",) * len(unique.elements)
     return sql.SQL(", ").join(
@@ -121,13 +154,8 @@ def elements(unique: UniqueKey) -> sql.Composed:
     )
 
 
-def predicate(unique: UniqueKey) -> sql.SQL:
-    """Return the condition of the rows that a unique key is about."""
-    return sql.SQL(unique.predicate or "true")
-
-
 def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    return _elements(
+    return _values(
         sql.SQL("{}, {}").format(
             difference.identity.values("t"), column_list(difference.target.columns_of(unique), "t")
         ),
@@ -158,7 +186,7 @@ def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Comp
         source = sql.SQL("{} LEFT JOIN {} AS t ON {}").format(
             source, target.rows, target.same_row("t", "n") if target.key else sql.SQL("false")
         )
-    return _elements(
+    return _values(
         sql.SQL("{}, {}").format(difference.identity.values("n"), sql.SQL(", ").join(columns)),
         source,
         difference,
@@ -178,7 +206,7 @@ def _kept_value(target: TargetTable, name: str) -> sql.Composable:
     )
 
 
-def _elements(
+def _values(
     columns: sql.Composable,
     source: sql.Composable,
     difference: TableDifference,
@@ -193,6 +221,4 @@ def _elements(
     ]
     if computed:
         rows = sql.SQL("SELECT x.*, {} FROM ({}) AS x").format(sql.SQL(", ").join(computed), rows)
-    return sql.SQL("SELECT {}, {} FROM ({}) AS x WHERE {}").format(
-        difference.identity.stored_list("x"), elements(unique), rows, predicate(unique)
-    )
+    return indexed(unique, difference.identity.stored_list(ROWS), sql.SQL("({})").format(rows))

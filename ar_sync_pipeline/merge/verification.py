@@ -14,7 +14,6 @@ from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import parallel_workers
-from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 
 def verify_table(
@@ -53,7 +52,10 @@ def _verify_digests(
         if held == ChunkDigest.of(chunk):
             continue
         if not chunk.is_change and _staged(connection, staged, chunk) != ChunkDigest.of(chunk):
-            numbers = [c.name for c in staged.manifest.columns if is_catalog_number(c.type)]
+            columns = staged.target.facts.columns
+            numbers = [
+                c.name for c in columns if c.catalog_types and c.name in staged.target.shared
+            ]
             if numbers:
                 raise _meaning_differs(staged, numbers)
             raise SchemaError(

@@ -16,6 +16,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed, visible_name
 
 _EMPTY = "''"
+_NO_VALUE = "the catalog withholds (drop NOT NULL there, or give it a default)"
 
 
 def missing_migrations(sent: Iterable[str], applied: Sequence[str]) -> list[str]:
@@ -128,8 +129,8 @@ def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) ->
             mismatches.append(f"{shown} is computed at the receiver")
     exported_names = {column.name for column in sent.columns}
     mismatches += [
-        f"the receiver's column {visible_name(f'{held.name}.{column.name}')} needs a value that the"
-        " sender lacks"
+        f"the receiver's column {visible_name(f'{held.name}.{column.name}')} needs a value that"
+        f" {_NO_VALUE if column.name in withheld else 'the sender lacks'}"
         for column in held.columns
         if column.name not in exported_names
         and not column.nullable
@@ -142,12 +143,8 @@ def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) ->
 def key_mismatches(sent: TableManifest, held: TableFacts) -> list[str]:
     """Return a message if the receiver's table lacks the key of the sender's rows."""
     key = set(sent.primary_key)
-    usable = [
-        unique
-        for unique in held.unique_keys
-        if unique.plain and unique.predicate is None and not unique.exclusion and unique.valid
-    ]
-    if key and not any(set(unique.plain) == key for unique in usable):
+    usable = [set(unique.plain) for unique in held.unique_keys if unique.identifies]
+    if key and key not in usable:
         columns = visible_name(", ".join(sent.primary_key))
         free = visible_name(", ".join(held.nullable(key)))
         no_nulls = f" without NULL in {free}" if free else ""

@@ -22,6 +22,7 @@ from ar_sync_pipeline.postgres.table_facts import (
     Action,
     ColumnFacts,
     ForeignKey,
+    RowType,
     TableFacts,
     UniqueKey,
 )
@@ -131,6 +132,7 @@ def _column_facts(row: dict[str, Any]) -> ColumnFacts:
         row["expression"] or "",
         tuple(row["computed_from"] or ()),
         row["text"],
+        tuple(row["object_types"] or ()),
     )
 
 
@@ -149,6 +151,7 @@ def _replication_key(
         and not key["exclusion"]
         and key["predicate"] is None
         and key["valid"]
+        and key["by_equality"]
         and set(key["plain"]) <= usable
     ]
     candidates.sort(key=lambda key: (not key["primary"], len(key["plain"]), key["plain"]))
@@ -156,6 +159,7 @@ def _replication_key(
 
 
 def _unique_key(row: dict[str, Any]) -> UniqueKey:
+    schema, relname, columns = row["whole_row"] or ("", "", ())
     return UniqueKey(
         row["name"],
         tuple(row["elements"]),
@@ -170,6 +174,8 @@ def _unique_key(row: dict[str, Any]) -> UniqueKey:
         row["primary"],
         row["valid"],
         tuple(row["collates"]),
+        row["by_equality"],
+        RowType(schema, relname, tuple(columns)) if columns else None,
     )
 
 

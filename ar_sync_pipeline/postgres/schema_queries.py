@@ -98,6 +98,10 @@ SELECT a.attrelid::bigint AS table,
        NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
                     WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
          AS binary,
+       (SELECT json_agg(DISTINCT t.typname) FROM part p JOIN pg_type t ON t.oid = p.type
+         WHERE p.column_type = a.atttypid AND t.typnamespace = 'pg_catalog'::regnamespace
+           AND (t.typname = 'oid' OR t.typname ~ '^reg' AND t.typcategory = 'N'))
+         AS object_types,
        y.typcategory = 'S' AS text,
        coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(y.typdefaultbin, 0)) AS expression,
        CASE WHEN a.attgenerated <> '' THEN
@@ -131,9 +135,39 @@ SELECT a.attrelid::bigint AS table,
  ORDER BY a.attrelid, a.attnum
 """
 
+# Values are compared by the `=` of their type, which is that of its default operator class
+# (GetDefaultOpClass), and by the collation of the column. An index of a constraint has both.
+_BY_EQUALITY = """(
+  (l.oid IS NULL OR l.oid = a.attcollation
+   OR (SELECT v.collisdeterministic FROM pg_collation v WHERE v.oid = a.attcollation))
+  AND (EXISTS (SELECT FROM pg_constraint u
+                WHERE u.conindid = i.indexrelid AND u.contype IN ('p', 'u'))
+       OR EXISTS (
+         WITH RECURSIVE base AS (
+           SELECT a.atttypid AS type
+           UNION ALL
+           SELECT y.typbasetype FROM base JOIN pg_type y ON y.oid = base.type
+            WHERE y.typtype = 'd')
+         SELECT FROM base
+           JOIN pg_type b ON b.oid = base.type AND b.typtype <> 'd'
+           JOIN pg_opclass o ON o.opcdefault AND o.opcintype = oc.opcintype
+           JOIN pg_am w ON w.oid = o.opcmethod AND w.amname = 'btree'
+           JOIN pg_type y ON y.oid = o.opcintype
+           JOIN pg_amop s ON s.amopfamily = o.opcfamily AND s.amopstrategy = 3
+            AND s.amoplefttype = o.opcintype AND s.amoprighttype = o.opcintype
+            AND s.amopopr = m.amopopr
+          WHERE y.oid = b.oid
+             OR (y.typtype = 'p' OR y.typispreferred)
+                AND NOT EXISTS (SELECT FROM pg_opclass x
+                                 WHERE x.opcdefault AND x.opcmethod = o.opcmethod
+                                   AND x.opcintype = b.oid))))"""
+"""Whether the element of an index that is the column ``a`` compares as ``=`` of the column does."""
+
 # The equality of an index is the operator of its operator class, which need not be the `=` that
 # the search path finds (citext, ltree). An exclusion constraint names its own, and so does a key
 # that is WITHOUT OVERLAPS.
+# Its expressions may have the whole row (attribute 0), which is printed as the table's name with a
+# star.
 # An index that only one partition has is a unique key among the rows of that partition.
 UNIQUE_KEYS = f"""
 WITH owner AS MATERIALIZED (
@@ -150,7 +184,9 @@ WITH owner AS MATERIALIZED (
    WHERE t.level > 0),
 -- First, since printing a definition locks its table for a moment, whoever's it is.
 wanted AS MATERIALIZED (
-  SELECT i.*, o.root, o.partition_key FROM pg_index i JOIN owner o ON o.oid = i.indrelid)
+  SELECT i.*, o.root, o.partition_key,
+         concat(i.indexprs, i.indpred) LIKE '%%:varattno 0 %%' AS whole_row
+    FROM pg_index i JOIN owner o ON o.oid = i.indrelid)
 SELECT i.root::bigint AS table,
        c.relname AS name,
        i.indisprimary AND NOT t.relispartition AS primary,
@@ -164,11 +200,20 @@ SELECT i.root::bigint AS table,
        e.operators,
        e.collations,
        e.collates,
+       e.by_equality,
        CASE WHEN i.indexprs IS NULL THEN e.names END AS plain,
+       CASE WHEN i.whole_row THEN
+         (SELECT json_build_array(n.nspname, t.relname, json_agg(a.attname ORDER BY a.attnum))
+            FROM pg_namespace n, pg_attribute a
+           WHERE n.oid = t.relnamespace AND a.attrelid = t.oid AND a.attnum > 0
+             AND NOT a.attisdropped
+           GROUP BY n.nspname)
+       END AS whole_row,
        (SELECT json_agg(DISTINCT a.attname ORDER BY a.attname)
           FROM pg_attribute a
          WHERE a.attrelid = i.indrelid AND a.attnum > 0
-           AND (a.attnum = ANY (i.indkey::int2[]) OR a.attname = ANY (i.partition_key)
+           AND (i.whole_row AND NOT a.attisdropped
+                OR a.attnum = ANY (i.indkey::int2[]) OR a.attname = ANY (i.partition_key)
                 OR EXISTS (SELECT FROM pg_depend d
                             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                               AND d.refclassid = 'pg_class'::regclass
@@ -187,6 +232,7 @@ SELECT i.root::bigint AS table,
           json_agg(CASE WHEN l.oid <> coalesce(a.attcollation, 0)
                         THEN format('%%I.%%I', ln.nspname, l.collname) ELSE '' END
                    ORDER BY x.position) AS collates,
+          bool_and({_BY_EQUALITY}) AS by_equality,
           json_agg(a.attname ORDER BY x.position) AS names
      FROM generate_series(1, i.indnkeyatts) AS x(position)
      JOIN pg_opclass oc ON oc.oid = i.indclass[x.position - 1]

@@ -39,13 +39,17 @@ def assignments(values: Mapping[str, sql.Composable]) -> sql.Composed:
     )
 
 
+def is_null(alias: str, name: str) -> sql.Composed:
+    """Return the condition that a column is NULL, or that an outer join found no row for it.
+
+    ``IS NULL`` also holds for a composite value whose fields are all NULL (manual, 9.2).
+    """
+    return sql.SQL("{} IS NOT DISTINCT FROM NULL").format(sql.Identifier(alias, name))
+
+
 def any_null(alias: str, names: Iterable[str]) -> sql.Composed:
     """Return the condition that one of the columns is NULL."""
-    return sql.SQL("({})").format(
-        sql.SQL(" OR ").join(
-            sql.SQL("{} IS NULL").format(sql.Identifier(alias, name)) for name in names
-        )
-    )
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(is_null(alias, name) for name in names))
 
 
 def exists(connection: Connection, rows: sql.Composable) -> bool:

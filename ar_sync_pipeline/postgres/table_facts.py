@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from psycopg import sql
@@ -51,6 +51,8 @@ class ColumnFacts:
         computed_from: Columns of the expression of a generated column.
         binary: Whether all parts of its type have binary input and output.
         text: Whether its values are texts of any type, such as a domain.
+        object_types: Parts of its type whose values are numbers of objects of the database, such as
+            ``oid`` and ``regclass``.
     """
 
     name: str
@@ -65,6 +67,12 @@ class ColumnFacts:
     expression: str = ""
     computed_from: tuple[str, ...] = ()
     text: bool = False
+    object_types: tuple[str, ...] = ()
+
+    @property
+    def catalog_types(self) -> tuple[str, ...]:
+        """Parts of its type whose values mean other objects in another database."""
+        return tuple(name for name in self.object_types if name != "oid")
 
     @property
     def type_schema(self) -> str | None:
@@ -176,6 +184,15 @@ class ForeignKey:
 
 
 @dataclass(frozen=True)
+class RowType:
+    """The type of the rows of a table or partition, and its columns in their order."""
+
+    schema: str
+    relname: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class UniqueKey:
     """A unique index or an exclusion constraint.
 
@@ -192,6 +209,9 @@ class UniqueKey:
         exclusion: Whether it is an exclusion constraint, not a unique index.
         collations: Collation of each element if it is not deterministic, else empty.
         collates: Collation of each element, as SQL, if it is not that of the column, else empty.
+        by_equality: Whether columns that are equal are equal for it. An operator class or a
+            collation of its own may tell such values apart.
+        whole_row: Type of the whole row, if an element or the predicate has it.
     """
 
     name: str
@@ -207,6 +227,19 @@ class UniqueKey:
     primary: bool = False
     valid: bool = True
     collates: tuple[str, ...] = ()
+    by_equality: bool = True
+    whole_row: RowType | None = None
+
+    @property
+    def identifies(self) -> bool:
+        """Whether no two rows have equal values of its columns, if none of them is NULL."""
+        return (
+            bool(self.plain)
+            and self.predicate is None
+            and not self.exclusion
+            and self.valid
+            and self.by_equality
+        )
 
     @property
     def definition(self) -> str:
@@ -223,6 +256,8 @@ class UniqueKey:
         ]
         text = f"{'exclusion' if self.exclusion else 'unique'} ({', '.join(parts)})"
         text += "" if self.nulls_distinct else " nulls not distinct"
+        if self.plain and not self.exclusion and not self.by_equality:
+            text += " by another equality"
         return comparable_text(text + (f" where {self.predicate}" if self.predicate else ""))
 
 
@@ -296,6 +331,14 @@ class TableFacts:
             return f"its primary key is generated ({', '.join(generated)})"
         if any(unique.primary and unique.exclusion for unique in self.unique_keys):
             return "its primary key is WITHOUT OVERLAPS, which is not used as a key"
+        other = [
+            unique.name
+            for unique in self.unique_keys
+            if not unique.by_equality and replace(unique, by_equality=True).identifies
+            if not self.nullable(unique.plain)
+        ]
+        if other and not self.key:
+            return f"{other[0]} is unique by another operator class or collation than its columns'"
         return ""
 
     @property

@@ -11,20 +11,6 @@ from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.schema_queries import TYPES
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-# Their binary form is the number of an object in a database's own system catalogs.
-_CATALOG_NUMBERS = frozenset(
-    f"reg{kind}"
-    for kind in (
-        *("class", "proc", "procedure", "oper", "operator", "type"),
-        *("role", "namespace", "config", "dictionary", "collation"),
-    )
-)
-
-
-def is_catalog_number(type_name: str) -> bool:
-    """Return whether values of a type mean other objects in another database."""
-    return type_name.removesuffix("[]") in _CATALOG_NUMBERS
-
 
 def read_types(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]

@@ -144,3 +144,15 @@ def test_column_type_without_a_binary_form_is_refused_by_name(source: Source) ->
     source.run("CREATE TABLE t_a (id integer PRIMARY KEY, rights aclitem[])")
     with pytest.raises(SchemaError, match=r"column rights of t_a has the type aclitem\[\]"):
         source.complete()
+
+
+@pytest.mark.parametrize("change", ["RENAME TO b", "SET SCHEMA elsewhere"])
+def test_complete_names_a_table_that_the_catalog_means_by_its_former_name(
+    source: Source, change: str
+) -> None:
+    source.catalog = catalog(tables=["a", "t_a"])
+    source.run("CREATE SCHEMA elsewhere", "CREATE TABLE a (id int)", "CREATE TABLE t_a (id int)")
+    assert source.complete().omissions == ()
+    source.run(f"ALTER TABLE a {change}")
+    (omission,) = source.complete().omissions
+    assert "`a` of `tables` is not in the database" in omission

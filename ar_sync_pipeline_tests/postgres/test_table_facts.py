@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from ar_sync_pipeline.merge.unique_values import follows
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts, UniqueKey
@@ -51,3 +52,103 @@ def test_primary_key_without_overlaps_is_named_as_the_reason_for_having_no_key()
     )
     assert "WITHOUT OVERLAPS, which is not used as a key" in facts.lacking_key
     assert "no primary key" not in facts.lacking_key
+
+
+KINDS_OF_KEYS = """
+CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE EXTENSION citext;
+CREATE TYPE pair AS (a numeric, b text);
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE DOMAIN short AS varchar(5);
+CREATE DOMAIN shorter AS short;
+"""
+
+
+@pytest.mark.parametrize(
+    ("type_", "index", "is_key"),
+    [
+        ("text", "k", True),
+        ("text", "k text_pattern_ops", True),
+        ("text", 'k COLLATE "C" DESC NULLS FIRST', True),
+        ("text", "k COLLATE ci", True),
+        ("text", "k bpchar_ops", False),
+        ('text COLLATE "C"', 'k COLLATE "POSIX"', True),
+        ("text COLLATE ci", "k", True),
+        ("text COLLATE ci", "k COLLATE ci", True),
+        ("text COLLATE ci", 'k COLLATE "C"', False),
+        ("citext", "k", True),
+        ("citext", "k text_ops", False),
+        ("varchar(9)", "k", True),
+        ("varchar(9)", "k varchar_pattern_ops", True),
+        ("varchar(9)", "k bpchar_ops", False),
+        ("shorter", "k", True),
+        ("shorter", "k text_pattern_ops", True),
+        ("char(9)", "k bpchar_pattern_ops", True),
+        ("name", "k", True),
+        ("cidr", "k", True),
+        ("mood", "k", True),
+        ("numeric[]", "k", True),
+        ("shorter[]", "k", True),
+        ("int4range", "k", True),
+        ("int4multirange", "k", True),
+        ("jsonb", "k", True),
+        ("oid", "k", True),
+        ("pair", "k", True),
+        ("pair", "k record_image_ops", False),
+    ],
+)
+def test_index_that_tells_equal_values_apart_is_no_key(
+    empty_database: str, type_: str, index: str, is_key: bool
+) -> None:
+    statement = f"CREATE TABLE t_a (k {type_} NOT NULL, v int)"
+    execute(empty_database, KINDS_OF_KEYS, statement, f"CREATE UNIQUE INDEX x ON t_a ({index})")
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    assert facts.key == (("k",) if is_key else ())
+    assert ("x is unique by another" in facts.lacking_key) is not is_key
+
+
+def test_key_of_a_constraint_is_one_whatever_its_type_compares_by(empty_database: str) -> None:
+    execute(
+        empty_database,
+        KINDS_OF_KEYS,
+        "CREATE TABLE t_a (k pair, w text COLLATE ci, v text NOT NULL, PRIMARY KEY (k, w));"
+        'CREATE UNIQUE INDEX ON t_a (v COLLATE "C")',
+    )
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    assert facts.key == ("k", "w")
+
+
+@pytest.mark.parametrize(
+    ("sent", "held", "follows_from_it"),
+    [
+        ("k record_image_ops", "k record_image_ops", True),
+        ("k", "k record_image_ops", True),
+        ("k record_image_ops", "k", False),
+        ("k record_image_ops", "k, v", False),
+        ("k", "k, v", True),
+    ],
+)
+def test_what_is_unique_by_another_equality_need_not_be_by_its_own(
+    empty_database: str, sent: str, held: str, *, follows_from_it: bool
+) -> None:
+    execute(
+        empty_database,
+        KINDS_OF_KEYS,
+        "CREATE TABLE t_a (id int PRIMARY KEY, k pair, v int)",
+        f"CREATE UNIQUE INDEX sent ON t_a ({sent})",
+        f"CREATE UNIQUE INDEX held ON t_a ({held})",
+    )
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    keys = {unique.name: unique for unique in facts.unique_keys}
+    assert follows(keys["held"], [keys["sent"].definition]) is follows_from_it
+
+
+def test_exclusion_constraint_is_no_reason_for_having_no_key(empty_database: str) -> None:
+    statement = "CREATE TABLE t_a (k int4range NOT NULL, EXCLUDE USING gist (k WITH &&))"
+    execute(empty_database, statement)
+    with connect(empty_database, application="test") as connection:
+        facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
+    assert facts.lacking_key == "no primary key and no unique key of NOT NULL columns"

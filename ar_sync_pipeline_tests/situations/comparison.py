@@ -67,7 +67,7 @@ def orphans(url: str) -> list[str]:
     with _session(url) as connection:
         for name, child, parent, columns, keys in connection.execute(_REFERENCES).fetchall():
             pairs = list(zip(_names(columns), _names(keys), strict=True))
-            given = " AND ".join(f"c.{column} IS NOT NULL" for column, _ in pairs)
+            given = " AND ".join(f"c.{column} IS DISTINCT FROM NULL" for column, _ in pairs)
             equal = " AND ".join(f"c.{column} = p.{key}" for column, key in pairs)
             query = (
                 f"SELECT FROM {child} c WHERE {given}"

@@ -20,6 +20,37 @@ FOUR = "INSERT INTO t_a SELECT n, 'u' || n FROM generate_series(1, 4) n"
 
 WITHOUT_A_KEY = (
     Situation(
+        "unique_by_another_collation",
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+        "CREATE TABLE t_a (k text COLLATE ci NOT NULL, v int);"
+        'CREATE UNIQUE INDEX ON t_a (k COLLATE "C")',
+        rows="INSERT INTO t_a VALUES ('a', 1), ('b', 2)",
+        steps=(
+            partial("INSERT INTO t_a VALUES ('A', 3)"),
+            partial("UPDATE t_a SET v = v + 5", deletes={"t_a": 3}),
+            partial(
+                "UPDATE t_a SET k = 'x' WHERE v = 6; UPDATE t_a SET k = 'a' WHERE v = 8;"
+                "UPDATE t_a SET k = 'A' WHERE v = 6",
+                deletes={"t_a": 2},
+            ),
+            complete("DELETE FROM t_a WHERE v = 6"),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
+        "unique_by_the_bytes_of_a_composite",
+        "CREATE TYPE number AS (n numeric); CREATE TABLE t_a (k number NOT NULL, v int);"
+        "CREATE UNIQUE INDEX ON t_a (k record_image_ops)",
+        rows="INSERT INTO t_a VALUES ('(1.0)', 1), ('(2.0)', 2)",
+        steps=(
+            partial("INSERT INTO t_a VALUES ('(1.00)', 3), ('(2.00)', 4)"),
+            partial("UPDATE t_a SET v = v + 5", deletes={"t_a": 4}),
+            complete("DELETE FROM t_a WHERE v = 7", deletes={"t_a": 1}),
+            complete("INSERT INTO t_a VALUES ('(3.0)', 1), ('(3.00)', 1)"),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
         "deferrable_unique_column_that_may_be_null",
         "CREATE TABLE t_a (u text UNIQUE DEFERRABLE, v int)",
         rows="INSERT INTO t_a VALUES ('a', 1), ('b', 2), (NULL, 3)",

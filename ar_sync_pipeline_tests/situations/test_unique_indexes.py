@@ -321,6 +321,81 @@ INDEXES = (
         ),
     ),
     Situation(
+        "whole_row_in_a_predicate",
+        "CREATE TABLE t_a (id int PRIMARY KEY, a int, b int);"
+        "CREATE UNIQUE INDEX ON t_a (a) WHERE t_a IS NOT NULL;"
+        'CREATE TABLE t_x (id int PRIMARY KEY, "t_x" int, u text, old int);'
+        "ALTER TABLE t_x DROP old; CREATE UNIQUE INDEX ON t_x (u) WHERE t_x.* IS NOT NULL",
+        rows="INSERT INTO t_a VALUES (1, 1, 1), (2, 2, 2), (3, 1, NULL);"
+        "INSERT INTO t_x VALUES (1, 1, 'a'), (2, 2, 'b'), (3, NULL, 'a')",
+        receiver=HAS_MANY,
+        own=WRITE_NOTES,
+        steps=(
+            partial(
+                "UPDATE t_a SET a = 9 WHERE id = 1; UPDATE t_a SET a = 1 WHERE id = 2;"
+                "UPDATE t_a SET a = 2 WHERE id = 1;"
+                "UPDATE t_x SET u = 'z' WHERE id = 1; UPDATE t_x SET u = 'a' WHERE id = 2;"
+                "UPDATE t_x SET u = 'b' WHERE id = 1",
+                finds=[BOTH_NOTES],
+            ),
+            partial("UPDATE t_a SET b = NULL WHERE id = 2; UPDATE t_a SET b = 1 WHERE id = 3"),
+            complete("DELETE FROM t_a WHERE id = 1; UPDATE t_a SET a = 2 WHERE id = 2"),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
+        "whole_row_in_an_element",
+        "CREATE TABLE t_a (id int PRIMARY KEY, a int, b int GENERATED ALWAYS AS (a + 1) STORED);"
+        "CREATE FUNCTION of_row(t_a) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1.a + $1.b';"
+        "CREATE UNIQUE INDEX ON t_a (of_row(t_a));"
+        "CREATE UNIQUE INDEX ON t_a (abs(a), of_row(t_a));"
+        "CREATE TABLE t_x (a int NOT NULL, b int); CREATE UNIQUE INDEX ON t_x (a) WHERE t_x IS NOT"
+        " NULL; CREATE UNIQUE INDEX ON t_x (hash_record_extended(t_x, 0))",
+        rows="INSERT INTO t_a VALUES (1, 1), (2, 2), (3, 3);"
+        "INSERT INTO t_x VALUES (1, 1), (1, NULL), (2, 2)",
+        receiver=HAS_MANY,
+        own=WRITE_NOTES,
+        steps=(
+            partial(
+                "UPDATE t_a SET a = 9 WHERE id = 1; UPDATE t_a SET a = 1 WHERE id = 2;"
+                "UPDATE t_a SET a = 2 WHERE id = 1; UPDATE t_x SET b = 7 WHERE b = 1",
+                deletes={"t_x": 1},
+                finds=[BOTH_NOTES],
+            ),
+            partial(
+                "DELETE FROM t_a WHERE id = 3; INSERT INTO t_a VALUES (4, 3)", deletes={"t_a": 1}
+            ),
+            complete("UPDATE t_a SET a = a + 10; UPDATE t_x SET a = a + 1"),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
+        "whole_row_in_an_exclusion_and_in_a_partition",
+        "CREATE TABLE t_a (id int PRIMARY KEY, a int, b int4range,"
+        " EXCLUDE USING gist (b WITH &&) WHERE (t_a IS NOT NULL));"
+        "CREATE TABLE t_p (id int PRIMARY KEY, u int, v text) PARTITION BY RANGE (id);"
+        "CREATE TABLE x (v text, id int NOT NULL, u int);"
+        "ALTER TABLE t_p ATTACH PARTITION x FOR VALUES FROM (0) TO (100);"
+        "CREATE TABLE t_rest PARTITION OF t_p DEFAULT;"
+        "CREATE UNIQUE INDEX ON x (u) WHERE x IS NOT NULL",
+        rows="INSERT INTO t_a VALUES (1, 1, '[1,5)'), (2, NULL, '[1,5)'), (3, 1, '[7,9)');"
+        "INSERT INTO t_p VALUES (1, 1, 'a'), (2, 2, 'b'), (200, 1, 'c'), (3, 1, NULL)",
+        receiver=HAS_MANY,
+        own=WRITE_NOTES,
+        steps=(
+            partial(
+                "UPDATE t_a SET b = '[20,21)' WHERE id = 1;"
+                "UPDATE t_a SET b = '[1,5)' WHERE id = 3;"
+                "UPDATE t_a SET b = '[7,9)' WHERE id = 1;"
+                "UPDATE t_p SET u = 9 WHERE id = 1; UPDATE t_p SET u = 1 WHERE id = 2;"
+                "UPDATE t_p SET u = 2 WHERE id = 1",
+                finds=[BOTH_NOTES],
+            ),
+            complete("DELETE FROM t_a WHERE id = 1; DELETE FROM t_p WHERE id = 1"),
+        ),
+        modes=(Mode.SUPERUSER, Mode.REPLICA),
+    ),
+    Situation(
         "md5_of_a_long_text_is_unique",
         "CREATE TABLE t_a (id int PRIMARY KEY, u text NOT NULL);"
         "CREATE UNIQUE INDEX ON t_a (md5(u))",

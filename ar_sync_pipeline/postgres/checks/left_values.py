@@ -54,7 +54,7 @@ def _any_other(connection: Connection, table: TableFacts, column: ColumnFacts) -
     name, type_ = sql.Identifier(column.name), sql.SQL(column.type)
     # As text, since some types, such as json, have no equality.
     query = sql.SQL(
-        "SELECT EXISTS (SELECT FROM {rows} WHERE {name} IS NOT NULL"
+        "SELECT EXISTS (SELECT FROM {rows} WHERE {name} IS DISTINCT FROM NULL"
         " AND {name}::text IS DISTINCT FROM ({default})::{type}::text)"
     ).format(rows=table.rows, name=name, default=sql.SQL(column.expression or "NULL"), type=type_)
     with connection.transaction():
@@ -67,6 +67,6 @@ def _emptying(connection: Connection, table: TableFacts, column: ColumnFacts) ->
     """Return the statement that removes the values; NULL also fits a unique column."""
     template = "UPDATE {0} SET {1} = DEFAULT"
     if column.nullable:
-        template = "UPDATE {0} SET {1} = NULL WHERE {1} IS NOT NULL"
+        template = "UPDATE {0} SET {1} = NULL WHERE {1} IS DISTINCT FROM NULL"
     statement = sql.SQL(template).format(table.relation, sql.Identifier(column.name))
     return statement.as_string(connection)

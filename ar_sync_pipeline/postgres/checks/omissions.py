@@ -19,7 +19,6 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
-from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
 
@@ -119,28 +118,43 @@ def _foreign_partition(catalog: Catalog, relation: _Relation, label: str) -> Ite
 
 
 def _omitted_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    withheld = catalog.rules(table.name).not_replicated
+    rules = catalog.rules(table.name)
+    withheld = rules.not_replicated
     for column in table.columns:
+        if column.name in rules.receiver_columns and not column.generated and not column.binary:
+            yield Finding(
+                Level.NOTE,
+                f"column {column.name} of table {table.name} is not replicated, since its type"
+                f" {column.type} has no binary form",
+                "keep its values in a column of another type, such as text, if the receiver is to"
+                " have them",
+            )
         if column.name not in withheld and not column.generated:
             yield from _omitted_column(table, column)
 
 
 def _omitted_column(table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
     subject = f"column {column.name} of table {table.name}"
-    if is_catalog_number(column.type):
+    if found := column.catalog_types:
         yield Finding(
             Level.WARNING,
-            f"{subject} is of type {column.type}, whose values mean other objects at the receiver;"
-            " an archive with such a value is parked there",
+            f"{subject} is of type {column.type}{_within(column, found)}, whose values mean other"
+            " objects at the receiver; an archive with such a value is parked there",
             "keep names in a text column, or name the column in `receiver_columns` of the table",
         )
-    elif column.type == "oid" or column.type.rpartition(".")[2] == "lo":
+    elif found := column.object_types:
         yield Finding(
             Level.WARNING,
-            f"{subject} is of type {column.type}; a large object that it names is not replicated",
+            f"{subject} is of type {column.type}{_within(column, found)}; a large object that it"
+            " names is not replicated",
             "keep such contents in a bytea column, or name the column in `receiver_columns` of the"
             " table",
         )
+
+
+def _within(column: ColumnFacts, parts: tuple[str, ...]) -> str:
+    """Return the part of a type that the message is about, if it is not the type itself."""
+    return "" if column.type.removesuffix("[]") in parts else f", which has {parts[0]} in it"
 
 
 def _omitted_child(catalog: Catalog, child: _Child) -> Iterator[Finding]:

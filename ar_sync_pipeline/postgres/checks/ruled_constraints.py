@@ -19,11 +19,13 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
-# Since version 18 a constraint may be NOT ENFORCED.
+# Since version 18 a constraint may be NOT ENFORCED. Column 0 is the whole row, printed by the name
+# of the table.
 _CHECKS = """
 SELECT k.conname, pg_get_expr(k.conbin, k.conrelid),
        ARRAY(SELECT a.attname::text FROM pg_attribute a
-              WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey))
+              WHERE a.attrelid = k.conrelid AND a.attnum > 0 AND NOT a.attisdropped
+                AND k.conkey && ARRAY[0::int2, a.attnum])
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -51,7 +53,7 @@ def ruled_constraint_findings(
         ruled = [c for c in read if c.name in rules.column_rules and not c.generated]
         if not ruled:
             continue
-        holds = _holds(connection, condition, read, rules)
+        holds = _holds(connection, table, condition, read, rules)
         made = _made(rules, ruled)
         if holds is False:
             parked = "so" if receives else "so that, where the receiver has it too,"
@@ -75,7 +77,8 @@ def _constraints(connection: Connection, table: TableFacts) -> Iterator[tuple[st
     for column in table.columns:
         if column.generated and not column.nullable:
             subject = f"NOT NULL of the computed column {column.name} of table {table.name}"
-            yield subject, f"({column.expression}) IS NOT NULL", list(column.computed_from)
+            condition = f"({column.expression}) IS DISTINCT FROM NULL"
+            yield subject, condition, list(column.computed_from)
 
 
 def _read(table: TableFacts, names: Collection[str]) -> list[ColumnFacts]:
@@ -104,12 +107,16 @@ def _other_rules(rules: TableRules, ruled: list[ColumnFacts]) -> str:
 
 
 def _holds(
-    connection: Connection, condition: str, read: list[ColumnFacts], rules: TableRules
+    connection: Connection,
+    table: TableFacts,
+    condition: str,
+    read: list[ColumnFacts],
+    rules: TableRules,
 ) -> bool | None:
     """Return whether rows meet a condition by their rules; None: it depends on the row."""
     stored = [column for column in read if not column.generated]
     values = {c.name: value for c in stored if (value := _value(rules, c)) is not None}
-    rows = _rows(read, values)
+    rows = _rows(table, read, values)
     try:
         with connection.transaction():
             if len(values) == len(stored):
@@ -134,7 +141,9 @@ def _never(connection: Connection, condition: sql.Composable, rows: sql.Composab
     return plan.get("One-Time Filter") == "false"
 
 
-def _rows(read: list[ColumnFacts], values: dict[str, sql.Composable]) -> sql.Composed:
+def _rows(
+    table: TableFacts, read: list[ColumnFacts], values: dict[str, sql.Composable]
+) -> sql.Composed:
     """Return rows with the values of columns, any others of the rest, and the computed columns."""
     stored = [column for column in read if not column.generated]
     unknown = [column for column in stored if column.name not in values] or None
@@ -157,7 +166,8 @@ def _rows(read: list[ColumnFacts], values: dict[str, sql.Composable]) -> sql.Com
         if column.generated
     ]
     columns = sql.SQL(", ").join([sql.SQL("t.*"), *computed])
-    return sql.SQL("(SELECT {} FROM {}) AS t").format(columns, source)
+    alias = sql.Identifier(table.place[1])
+    return sql.SQL("(SELECT {} FROM {}) AS {}").format(columns, source, alias)
 
 
 def _any_rows(columns: list[ColumnFacts]) -> sql.Composed:

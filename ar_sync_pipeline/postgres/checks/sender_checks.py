@@ -32,7 +32,7 @@ def check_sender_tables(
     Args:
         tables: Facts of the replicated tables, by label.
     """
-    findings = list(_patterns_without_a_table(connection, catalog, tables))
+    findings = list(names_without_a_table(connection, catalog, tables))
     findings += inherited_rule_findings(connection, catalog, tables)
     for table in tables.values():
         findings += _key(catalog, table)
@@ -46,9 +46,10 @@ def check_sender_tables(
     return findings
 
 
-def _patterns_without_a_table(
+def names_without_a_table(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[Finding]:
+    """Yield names of the catalog that no table has, perhaps since a migration renamed it."""
     for pattern in catalog.tables:
         if any(catalog.matches_any((pattern,), label) for label in tables):
             continue

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.export.dump_session import DumpStart
+from ar_sync_pipeline.export.dump_session import DumpSession, DumpStart
 from ar_sync_pipeline.export.masking import rule_digests
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
 from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
-from ar_sync_pipeline.postgres.checks.sender_checks import references_out
+from ar_sync_pipeline.postgres.checks.sender_checks import names_without_a_table, references_out
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
@@ -120,12 +120,12 @@ def dump_complete(
         manifests, misjudged = whole_tables(session, catalog, writer)
         stopwatch.lap("tables")
         dump = _describe(reading, catalog, manifests)
-        omissions = find_omissions(session.connection, catalog, session.tables)
+        omissions = _omissions(session, catalog)
     digests = compared.digests(dump.watermark.snapshot_at, misjudged)
     dump = dump.model_copy(
         update=compared.described
         | {
-            "omissions": tuple(str(one) for one in omissions if one.level is Level.WARNING),
+            "omissions": omissions,
             "digests": digests,
             "seconds": stopwatch.seconds,
         }
@@ -135,6 +135,15 @@ def dump_complete(
     build.save(dump)
     build.sync()
     return dump
+
+
+def _omissions(session: DumpSession, catalog: Catalog) -> tuple[str, ...]:
+    """Return what the catalog may seem to replicate and does not, for the log of a complete."""
+    found = [
+        *names_without_a_table(session.connection, catalog, session.tables),
+        *find_omissions(session.connection, catalog, session.tables),
+    ]
+    return tuple(str(one) for one in found if one.level is Level.WARNING)
 
 
 def dump_partial(

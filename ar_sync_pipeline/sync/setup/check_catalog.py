@@ -43,6 +43,7 @@ class _Side:
     tables: dict[str, TableFacts]
     types: tuple[TypeDefinition, ...]
     migrations: tuple[str, ...]
+    encoding: str
 
 
 def check_catalog(
@@ -72,6 +73,7 @@ def check_catalog(
         receiver = _read(receiver_url, catalog, of_receiver)
         if sender is not None and receiver is not None:
             of_both += _differences(catalog, sender, receiver)
+            of_both += _encodings(sender.encoding, receiver.encoding)
             # Of these the difference says more: the sender has the table, and archives contain it.
             reported = {missing_table(label) for label in sender.tables}
             reported |= {
@@ -94,7 +96,8 @@ def _read(url: str, catalog: Catalog, findings: list[Finding]) -> _Side | None:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         types = read_types(connection, catalog, tables)
-        read.append(_Side(tables, types, _migrations(connection, catalog)))
+        encoding = connection.info.parameter_status("server_encoding") or "UTF8"
+        read.append(_Side(tables, types, _migrations(connection, catalog), encoding))
     return read[0] if read else None
 
 
@@ -161,6 +164,21 @@ def _without_rule(catalog: Catalog, tables: dict[str, TableFacts]) -> Iterator[F
             Level.NOTE,
             f"these columns look personal and have no rule: {', '.join(listed(found))}",
             "name in `exclude` or `mask` what must not leave the sender",
+        )
+
+
+def _encodings(sent: str, held: str) -> Iterator[Finding]:
+    """Yield a finding if the receiver's database cannot store all texts of the sender's as such.
+
+    Every encoding but that of bytes, ``SQL_ASCII``, can be converted to ``UTF8``.
+    """
+    if sent != held and (held != "UTF8" or sent == "SQL_ASCII"):
+        yield Finding(
+            Level.WARNING,
+            f"the sender's database has the encoding {sent} and the receiver's {held}, so archives"
+            " with a text that does not fit are parked",
+            f"recreate the receiver's database: CREATE DATABASE ... ENCODING '{sent}' TEMPLATE"
+            " template0",
         )
 
 

@@ -101,6 +101,7 @@ def _table_notes(
     if table.size_mb > WATERMARK_LIMIT_MB:
         only = "only by changed_at" if changed_at.column else "by nothing: completes bring them"
         yield f"Larger than watermark_limit_mb: partials find its changes {only}."
+    yield from _unsendable(sender, table)
     for column in sender.media.get(table.name, []):
         yield (
             f"{column.name}: {column.found} of {column.tried} values are files of the media folder"
@@ -121,6 +122,17 @@ def _table_notes(
             )
     if held is not None:
         yield from _at_receiver(sender, table, held.get(table.name))
+
+
+def _unsendable(sender: SenderFindings, table: TableFacts) -> Iterator[str]:
+    for column in table.columns:
+        if column.name in sender.choice.receiver_columns.get(table.name, ()):
+            needs = not column.nullable and not column.has_default
+            yield (
+                f"{column.name}: is not replicated, since its type {column.type} has no binary"
+                " form. To replicate its values, keep them in a column of another type, such as"
+                f" text.{' NOT NULL has to be dropped at the receiver.' if needs else ''}"
+            )
 
 
 def _consequences(

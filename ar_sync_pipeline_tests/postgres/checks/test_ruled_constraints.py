@@ -57,6 +57,9 @@ def found(scratch: Scratch, rules: Mapping[str, object], *, receives: bool = Tru
         ("mailbox = 'X'", {"mask": {"email": {"constant": "X"}}}, Level.ERROR),
         ("mailbox IS NOT NULL", {"exclude": ["mailbox"]}, None),
         ("kind <> ''", BOTH, None),
+        # A whole row has all columns.
+        ("contact IS NOT NULL", BOTH, Level.ERROR),
+        ("contact IS NOT NULL", {"mask": {"email": {"constant": "X"}}}, Level.NOTE),
     ],
 )  # fmt: skip
 def test_what_rules_make_of_rows_is_tried_with_all_columns_of_a_constraint(

@@ -150,6 +150,40 @@ def test_values_that_name_objects_of_the_senders_database(filled: TwoSites) -> N
     assert "app_child (object) contain object ids, which differ" in str(read_reason(parked.path))
 
 
+@pytest.mark.parametrize("kind", ["complete", "partial"])
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("regclass", "'named'"),
+        ("by_name", "'named'"),
+        ("by_name[]", "'{named}'"),
+        ("with_name", "'(named,1)'"),
+        ("with_name[]", "ARRAY['(named,1)'::with_name]"),
+        ("with_names", """'("{""(named,1)""}")'"""),
+    ],
+)
+def test_object_ids_within_a_type(filled: TwoSites, type_: str, value: str, kind: str) -> None:
+    filled.at_sender("CREATE TABLE named (id integer)")
+    filled.at_receiver("CREATE TABLE another (id integer)", "CREATE TABLE named (id integer)")
+    for change in (filled.at_sender, filled.at_receiver):
+        change(
+            "CREATE DOMAIN by_name AS regclass",
+            "CREATE TYPE with_name AS (c regclass, n integer)",
+            "CREATE TYPE with_names AS (all_of_them with_name[])",
+            f"ALTER TABLE app_child ADD object {type_}",
+        )
+    since = watermark_of(filled.complete())
+    filled.load()
+    filled.at_sender(f"UPDATE app_child SET object = {value} WHERE id = 1")
+    if kind == "complete":
+        filled.complete()
+    else:
+        filled.partial(recent_window(), since=since)
+    assert filled.load().loaded == ()
+    (parked,) = list_parked(filled.spool)
+    assert "app_child (object) contain object ids, which differ" in str(read_reason(parked.path))
+
+
 class TestIdentity:
     @pytest.mark.long
     def test_archive_of_another_sender_is_quarantined(

@@ -15,6 +15,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.transform.transapp.catalog_marks import lines_to_add
@@ -592,3 +593,26 @@ def test_types_of_the_receiver_are_tried_at_the_receiver(database_factory: Datab
     text = as_toml(draft_catalog(sender, receiver))
     assert 'exclude = ["phone"]' in text
     assert "email: looks personal (contact) and needs a value" in text
+
+
+def test_column_without_a_binary_form_is_named_by_draft_and_check(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(
+            url,
+            "CREATE TABLE book (id int PRIMARY KEY, own aclitem, others aclitem[], title text)",
+            "CREATE TABLE granted (own aclitem NOT NULL, title text)",
+        )
+    draft = draft_catalog(sender, receiver)
+    text = " ".join(as_toml(draft).replace("\n#", "").split())
+    assert "own: is not replicated, since its type aclitem has no binary form." in text
+    assert "others: is not replicated, since its type aclitem[] has no binary form." in text
+    assert text.count("NOT NULL has to be dropped at the receiver.") == 1
+    catalog = loaded(draft, tmp_path)
+    found = {str(one): one.level for one in check_catalog(catalog, sender, receiver)}
+    notes = [text for text, level in found.items() if level is Level.NOTE]
+    assert any("column own of table book is not replicated, since its type" in n for n in notes)
+    (error,) = [text for text, level in found.items() if level is Level.ERROR]
+    assert "granted.own needs a value that the catalog withholds (drop NOT NULL there" in error

@@ -359,6 +359,7 @@ def test_repeated_values_are_pseudonymized_once_by_the_server(sites: TwoSites) -
         ("timestamptz NOT NULL DEFAULT now()", "'2020-01-01'", False),
         ("char(3) DEFAULT 'a'", "DEFAULT", False),
         ("text[]", "'{a}'", True),
+        ("t_post", """jsonb_populate_record(NULL::t_post, '{"id": 1}')""", True),
     ],
 )
 def test_defaults_of_an_excluded_column_are_not_named(

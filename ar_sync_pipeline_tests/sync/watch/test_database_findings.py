@@ -8,6 +8,7 @@ import pytest
 
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
@@ -101,6 +102,60 @@ def test_large_objects_and_columns_that_name_them_are_said(empty_database: str) 
     assert "column c of table t_a is of type regclass, whose values mean other" in said[1]
     execute(empty_database, "SELECT lo_from_bytea(0, 'x')")
     assert "the database has large objects" in found(empty_database, catalog)[2]
+
+
+@pytest.mark.parametrize(
+    ("type_", "said"),
+    [
+        ("by_name", "which has regclass in it, whose values mean other"),
+        ("by_name[]", "which has regclass in it, whose values mean other"),
+        ("regclass[]", "is of type regclass[], whose values mean other"),
+        ("with_name", "which has regclass in it, whose values mean other"),
+        ("with_name[]", "which has regclass in it, whose values mean other"),
+        ("paper", "which has oid in it; a large object"),
+        ("oid[]", "is of type oid[]; a large object"),
+    ],
+)
+def test_numbers_of_objects_within_a_type_are_said(
+    empty_database: str, type_: str, said: str
+) -> None:
+    execute(
+        empty_database,
+        "CREATE DOMAIN by_name AS regclass; CREATE TYPE with_name AS (c by_name, n oid)",
+        f"CREATE DOMAIN paper AS oid; CREATE TABLE t_a (id int PRIMARY KEY, c {type_})",
+    )
+    (finding,) = found(empty_database, catalog_of("t_a"))
+    assert "column c of table t_a" in finding
+    assert said in finding
+
+
+@pytest.mark.parametrize(
+    ("sent", "held", "said"),
+    [
+        ("UTF8", "LATIN1", "has the encoding UTF8 and the receiver's LATIN1"),
+        ("UTF8", "SQL_ASCII", "has the encoding UTF8 and the receiver's SQL_ASCII"),
+        ("SQL_ASCII", "UTF8", "has the encoding SQL_ASCII and the receiver's UTF8"),
+        ("LATIN1", "UTF8", ""),
+        ("LATIN1", "LATIN1", ""),
+    ],
+)
+def test_encodings_that_do_not_fit_are_said(
+    postgres_server: EmbeddedPostgres, sent: str, held: str, said: str
+) -> None:
+    urls = []
+    for side, encoding in (("sender", sent), ("receiver", held)):
+        name = f"encoding_{side}"
+        postgres_server.drop_database(name)
+        execute(
+            postgres_server.url(),
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'",
+        )
+        urls.append(postgres_server.url(name))
+        execute(urls[-1], "CREATE TABLE t_a (id int PRIMARY KEY, v text)")
+    found = [str(one) for one in check_catalog(catalog_of("t_a"), *urls)]
+    assert [said in one for one in found if "encoding" in one] == [True] * bool(said)
+    for side in ("sender", "receiver"):
+        postgres_server.drop_database(f"encoding_{side}")
 
 
 def test_table_with_a_type_that_has_no_binary_form_is_refused_by_name(
