@@ -348,9 +348,7 @@ def test_locked_table_keeps_only_what_was_found_of_itself(
         Finding(Level.ERROR, f"{name} is unreadable", "alter it", area="database", table=name)
         for name in ("a", "b")
     )
-    locked = Finding(
-        Level.NOTE, "b is locked", "wait", area="database", unexamined=True, table="b"
-    )
+    locked = Finding(Level.NOTE, "b is locked", "wait", area="database", unexamined=True, table="b")
     examined = [[rights, a, b], [locked], [locked], []]
     told = iter(Preflight("receiver", tuple(found), (), None, 0.0) for found in examined)
     sensor = preflight_sensor(
