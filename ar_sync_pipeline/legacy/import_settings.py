@@ -148,7 +148,7 @@ def _values(paths: Sequence[Path]) -> PythonValues:
             schedule = found.value
             if isinstance(schedule, str):
                 schedule = " ".join(schedule.split())
-            # A list that is assigned anew, as in local settings, replaces the earlier one.
+            # A list that is assigned again, as in local settings, replaces the earlier one.
             earlier = values.find(job) if last.get(job) == assignment else None
             last[job] = assignment
             values.put(_with_earlier(earlier, replace(found, value=schedule)), job)
