@@ -142,12 +142,16 @@ def _values(paths: Sequence[Path]) -> PythonValues:
         flat = _FLAT.fullmatch(name)
         if flat and values.find(old.BACKUPS, flat[1]) is None:
             values.put(found, old.BACKUPS, flat[1])
-    for found, job in values.pairs:
+    last: dict[str, int] = {}
+    for found, job, assignment in values.pairs:
         if job.startswith(f"{old.JOBS}.") and isinstance(found.value, str | Unreadable):
             schedule = found.value
             if isinstance(schedule, str):
                 schedule = " ".join(schedule.split())
-            values.put(_with_earlier(values.find(job), replace(found, value=schedule)), job)
+            # A list that is assigned again, as in local settings, replaces the earlier one.
+            earlier = values.find(job) if last.get(job) == assignment else None
+            last[job] = assignment
+            values.put(_with_earlier(earlier, replace(found, value=schedule)), job)
     return values
 
 
@@ -156,6 +160,8 @@ def _with_earlier(earlier: Found | None, found: Found) -> Found:
     if earlier is None or earlier.value == found.value:
         return found
     schedules = [*(earlier.value if isinstance(earlier.value, list) else [earlier.value])]
+    if found.value in schedules:
+        return earlier
     return replace(
         found,
         value=[*schedules, found.value],
@@ -189,7 +195,9 @@ def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
 def _unlike(rule: old.Rule, found: Found, other: PythonValues) -> Iterator[str]:
     """Yield a note if the other server has another value of a setting that both need alike."""
     there = other.find(*rule.place) if rule is old.TIME else None
-    if there is not None and there.value != found.value:
+    if there is None or any(isinstance(one.value, Unreadable) for one in (there, found)):
+        return
+    if str(there.value) != str(found.value):
         yield f"The other server has {there.value} ({there.origin}), and both need the same."
 
 
@@ -209,6 +217,10 @@ def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret:
     if isinstance(found.value, Unreadable):
         # The expression is not shown, because it may contain a password.
         notes.append("Its value is known only when the program runs: write it here.")
+        return Imported(variable, None, secret, tuple(notes))
+    if isinstance(found.value, list) and rule.old.startswith(f"{old.JOBS}."):
+        schedules = "; ".join(one for one in found.value if isinstance(one, str))
+        notes.append(f"The job has several schedules ({schedules}): write one here.")
         return Imported(variable, None, secret, tuple(notes))
     try:
         value, remark = _CONVERSIONS.get(rule, _plain)(found.value, side, interval)
@@ -305,8 +317,11 @@ _CONVERSIONS: dict[old.Rule, _Conversion] = {
 
 
 def _interval(found: Found | None) -> int:
-    minutes = minutes_between_ticks(str(found.value)) if found is not None else None
-    return minutes or _DEFAULT_INTERVAL
+    """Return the minutes between the old partials, of several schedules the most."""
+    value = found.value if found is not None else []
+    schedules = value if isinstance(value, list) else [value]
+    minutes = (minutes_between_ticks(str(schedule)) for schedule in schedules)
+    return max((one for one in minutes if one), default=_DEFAULT_INTERVAL)
 
 
 def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:

@@ -60,18 +60,22 @@ class PythonValues:
 
     Attributes:
         names: Values by name.
-        pairs: Second string of lists and tuples, each with what is before it.
+        pairs: Second string of lists and tuples, each with what is before it, and with the number
+            of the assignment that it is part of; what is added to a list later has its number.
         unread: Statements that take settings from a file that was not read, each with its origin.
         unread_names: Names that are imported from such a file, each with its origin.
     """
 
     names: dict[str, Found] = field(default_factory=dict)
-    pairs: list[tuple[Found, str]] = field(default_factory=list)
+    pairs: list[tuple[Found, str, int]] = field(default_factory=list)
     unread: list[tuple[str, str]] = field(default_factory=list)
     unread_names: list[tuple[str, str]] = field(default_factory=list)
     _modules: dict[str, Path] = field(default_factory=dict)
     _read: dict[Path, dict[str, Found]] = field(default_factory=dict)
+    _pairs_of: dict[Path, list[tuple[Found, str, int]]] = field(default_factory=dict)
     _in_branch: bool = False
+    _assignments: dict[str, int] = field(default_factory=dict)
+    _assignment: int = 0
 
     def read(self, paths: Sequence[Path]) -> None:
         """Add the values of files; a file that another one imports is read there.
@@ -85,12 +89,14 @@ class PythonValues:
                 self._read_file(path, _Runs.ONCE)
 
     def _read_file(self, path: Path, runs: _Runs) -> None:
-        before, tree = dict(self.names), _parse(path)
+        before, pairs, tree = dict(self.names), len(self.pairs), _parse(path)
         self._read[path] = {}  # a file that imports itself, by others, gets nothing new
-        for statement, inner in _statements(tree, runs):
-            self._take(statement, path, inner)
-        for node, conditional in _nodes(tree, conditional=runs is not _Runs.ONCE):
-            self._take_node(node, path, conditional=conditional)
+        for part in tree.body:
+            for statement, inner in _statements(part, runs):
+                self._take(statement, path, inner)
+            for node, conditional in _nodes(part, conditional=runs is not _Runs.ONCE):
+                self._take_node(node, path, conditional=conditional)
+        self._pairs_of[path] = self.pairs[pairs:]
         self._read[path] = {
             name: found for name, found in self.names.items() if before.get(name) is not found
         }
@@ -148,6 +154,8 @@ class PythonValues:
         if source is not None and source not in self._read:
             self.names = dict(before)
             self._read_file(source, runs)
+        elif source is not None and statement.names[0].name == "*":
+            self.pairs += self._pairs_of.get(source, ())
         module = self._read.get(source, {}) if source else {}
         taken: dict[str, Found] = {}
         for alias in statement.names:
@@ -169,13 +177,29 @@ class PythonValues:
     def _take_node(self, node: ast.AST, path: Path, *, conditional: bool) -> None:
         origin = f"{path.name}:{getattr(node, 'lineno', 0)}"
         match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                adds = any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(value))
+                self._number(name, adds=adds)
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                self._number(name, adds=False)
+            case (
+                ast.AugAssign(target=ast.Name(id=name))
+                | ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name))))
+            ):
+                self._number(name, adds=True)
             case ast.Tuple(elts=[before, second, *_]) | ast.List(elts=[before, second, *_]):
                 job = self._found(second, path, origin, conditional=conditional)
                 found = self._found(before, path, origin, conditional=job.conditional)
                 if isinstance(job.value, str):
-                    self.pairs.append((found, job.value))
+                    self.pairs.append((found, job.value, self._assignment))
             case ast.Call(func=ast.Name(id="exec" | "execfile" as name)):
                 self.unread.append((name, origin))
+
+    def _number(self, name: str, *, adds: bool) -> None:
+        """Number the assignment to a name, unless it adds to the value that the name has."""
+        if not adds or name not in self._assignments:
+            self._assignments[name] = max(self._assignments.values(), default=0) + 1
+        self._assignment = self._assignments[name]
 
     def _found(self, node: ast.expr, path: Path, origin: str, *, conditional: bool) -> Found:
         """Return the value of an expression, whose names may have values of a branch."""
@@ -322,9 +346,9 @@ def _parse(path: Path) -> ast.Module:
         ) from None
 
 
-def _statements(tree: ast.Module, runs: _Runs) -> Iterator[tuple[ast.stmt, _Runs]]:
-    """Yield the statements of a module in order, each with how often it runs."""
-    waiting = [(statement, runs) for statement in reversed(tree.body)]
+def _statements(outermost: ast.stmt, runs: _Runs) -> Iterator[tuple[ast.stmt, _Runs]]:
+    """Yield a statement and those in it, in order, each with how often it runs."""
+    waiting = [(outermost, runs)]
     while waiting:
         statement, runs = waiting.pop()
         yield statement, runs
@@ -346,8 +370,8 @@ def _statements(tree: ast.Module, runs: _Runs) -> Iterator[tuple[ast.stmt, _Runs
         waiting += reversed([(line, runs) for line in inner])
 
 
-def _nodes(tree: ast.Module, *, conditional: bool) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield the nodes of a module in order, each with whether it is in a branch."""
+def _nodes(tree: ast.AST, *, conditional: bool) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield the nodes of a statement in order, each with whether it is in a branch."""
     waiting: list[tuple[ast.AST, bool]] = [(tree, conditional)]
     while waiting:
         node, conditional = waiting.pop()

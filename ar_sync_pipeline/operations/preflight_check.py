@@ -284,7 +284,7 @@ def _result(
 def _errors_by_area(found: Preflight) -> dict[str, Any]:
     """Return metadata for `_not_examined_again`; an area's own error has an incident of its own."""
     errors = [
-        [one.area, one.problem, one.remedy]
+        [one.area, one.problem, one.remedy, one.table]
         for one in errors_of(found.findings)
         if not (one.unexamined or _error_of(one))
     ]
@@ -294,13 +294,15 @@ def _errors_by_area(found: Preflight) -> dict[str, Any]:
 def _not_examined_again(
     before: dg.AssetCheckEvaluation | None, found: Preflight
 ) -> Iterator[Finding]:
-    """Yield the errors of an evaluation in areas that could not be examined since."""
+    """Yield the errors of an evaluation in areas, or of tables, that were not examined since."""
     stored = before.metadata.get(_ERRORS) if before is not None else None
     errors = stored.data if isinstance(stored, dg.JsonMetadataValue) else []
     again = {(one.area, one.problem) for one in found.findings}
-    for area, problem, remedy in errors if isinstance(errors, list) else []:
-        if area in found.unexamined and (area, problem) not in again:
-            yield Finding(Level.ERROR, problem, remedy, area=area)
+    tables = {(one.area, one.table) for one in found.findings if one.unexamined and one.table}
+    for area, problem, remedy, table in errors if isinstance(errors, list) else []:
+        is_unexamined = area in found.unexamined or (area, table) in tables
+        if is_unexamined and (area, problem) not in again:
+            yield Finding(Level.ERROR, problem, remedy, area=area, table=table)
 
 
 def _broken_area(found: Preflight) -> dict[str, str]:

@@ -89,15 +89,22 @@ def run_command(
 def _pipes_session(context: dg.AssetExecutionContext) -> Iterator[dg.PipesSession]:
     """Open a session of Dagster Pipes for a command that may use it or not.
 
-    ``dg.open_pipes_session`` warns in the log of each run whose command does not use it.
+    ``dg.open_pipes_session`` also warns in the log of each run whose command does not use it.
     """
     data = build_external_execution_context_data(context, extras=None)
     handler = dg.PipesMessageHandler(context, dg.PipesTempFileMessageReader())
-    with (
-        dg.PipesTempFileContextInjector().inject_context(data) as injected,
-        handler.handle_messages() as read,
-    ):
-        yield dg.PipesSession(data, handler, injected, read, context)
+    try:
+        with (
+            dg.PipesTempFileContextInjector().inject_context(data) as injected,
+            handler.handle_messages() as read,
+        ):
+            yield dg.PipesSession(data, handler, injected, read, context)
+    finally:
+        if handler.received_opened_message and not handler.received_closed_message:
+            context.log.warning(
+                "The transform command did not close Dagster Pipes: what it reported may be"
+                " missing. Use `with open_dagster_pipes() as pipes:` in it."
+            )
 
 
 def _of_the_pair(settings: ReceiverSettings) -> dict[str, str]:

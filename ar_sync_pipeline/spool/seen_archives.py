@@ -44,6 +44,12 @@ def read_seen(spool: Path, *, signing_keys: Sequence[bytes]) -> frozenset[Archiv
     return frozenset(name for name in names if name is not None)
 
 
+def newest_archives(archives: Iterable[ArchiveName]) -> frozenset[ArchiveName]:
+    """Return the archives that a list may have: of very many, the newest."""
+    in_order = sorted(archives, key=lambda name: (name.snapshot_at, name.kind))
+    return frozenset(in_order[-_MOST:])
+
+
 def write_seen(
     spool: Path, archives: Iterable[ArchiveName], *, signing_keys: Sequence[bytes]
 ) -> None:
@@ -53,6 +59,5 @@ def write_seen(
         SpoolMissingError: The spool does not exist.
         SpoolAccessError: The operating system refuses.
     """
-    newest = sorted(archives, key=lambda name: name.snapshot_at)[-_MOST:]
-    names = tuple(name.applied for name in newest)
+    names = tuple(sorted(name.applied for name in newest_archives(archives)))
     SeenArchives(archives=names).write(spool, signing_keys=signing_keys)

@@ -174,6 +174,30 @@ def test_role_script_refuses_a_role_that_owns_anything(
     assert rows(url, rights) == before
 
 
+def test_role_of_the_product_may_give_away_what_it_owns(
+    shop: TwoSites, postgres_server: EmbeddedPostgres, role_script: RoleScript
+) -> None:
+    """A transform command has made a table: the role is one of its own already."""
+    admin = superuser(shop.receiver)
+    database = urlsplit(admin).path.lstrip("/")
+    role = psycopg.sql.Identifier(unquote(urlsplit(shop.receiver).username or "")).as_string()
+    execute(
+        admin,
+        "CREATE TABLE public.my_stats (a int)",
+        f"ALTER TABLE public.my_stats OWNER TO {role}",
+        f'ALTER DATABASE "{database}" OWNER TO {role}',
+    )
+    said = refused_script(postgres_server, shop, "receiver", tables="shop_*")
+    assert "my_stats" in said
+    assert f"database {database}" in said
+    (remedy,) = re.findall(r"REASSIGN OWNED BY .*? TO ", said)
+    execute(admin, remedy + "CURRENT_USER")
+    role_script("receiver", admin, **variables("receiver_role.sql"))
+    shop.complete()
+    shop.load()
+    assert rows(admin, CONTENT) == rows(superuser(shop.sender), CONTENT)
+
+
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_role_script_refuses_a_pattern_that_matches_no_table(
     shop: TwoSites, postgres_server: EmbeddedPostgres, side: str

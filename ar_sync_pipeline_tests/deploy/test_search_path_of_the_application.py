@@ -184,3 +184,4 @@ def test_table_whose_index_is_rebuilt_hides_no_finding_about_another(
             notes = [one for one in check(role, sites.catalog) if one.unexamined]
         assert "t_a" in error
         assert ["t_0" in one.problem for one in notes] == [True]
+        assert [one.table for one in notes] == ["t_0"]

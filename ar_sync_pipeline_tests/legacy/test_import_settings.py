@@ -592,6 +592,60 @@ def test_several_schedules_of_a_job_are_left_to_the_operator(tmp_path: Path) -> 
     assert values["AR_SYNC_COMPLETE_CRON"] == "30 3 * * *"
 
 
+LISTED = "CRONJOBS = [('{}', 'AndroidRequestsBackups.jobs.partial_dump')]"
+
+
+@pytest.mark.parametrize("order", [["settings", "local"], ["local", "settings"]])
+@pytest.mark.parametrize("imported_by", ["settings", "local"])
+def test_schedules_of_a_later_file_replace_those_of_an_earlier_one(
+    tmp_path: Path, order: list[str], imported_by: str
+) -> None:
+    settings, local = LISTED.format("*/5 * * * *"), LISTED.format("*/10 * * * *")
+    if imported_by == "settings":
+        settings += "\ntry:\n    from local import *\nexcept ImportError:\n    pass"
+    else:
+        local = f"from settings import *\n{local}"
+    write(tmp_path, settings=settings, local=local)
+    files = [tmp_path / f"{name}.py" for name in order]
+    value, notes = about(import_settings([], files), "PARTIAL_INTERVAL")
+    assert value == "10", notes
+    assert "local.py:" in notes
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("CRONJOBS += [('*/10 * * * *', '{}')]", None),
+        ("CRONJOBS = CRONJOBS + [('*/10 * * * *', '{}')]", None),
+        ("CRONJOBS.append(('*/10 * * * *', '{}'))", None),
+        ("CRONJOBS = [('*/10 * * * *', '{}')]", "10"),
+        ("CRONJOBS: list = [('*/10 * * * *', '{}')]", "10"),
+        ("CRONJOBS += [('0 3 * * *', 'other')]", "5"),
+    ],
+)
+def test_what_is_added_to_a_list_is_one_more_schedule(
+    tmp_path: Path, change: str, expected: str | None
+) -> None:
+    source = f"{LISTED.format('*/5 * * * *')}\nOTHER = 1\n{change.format(JOB)}\n"
+    source += "ANDROID_REQUESTS_BACKUPS = {'TIME': 12}"
+    imported = import_settings([], write(tmp_path, x=source))
+    value, notes = about(imported, "PARTIAL_INTERVAL")
+    assert value == expected
+    if expected is None:
+        assert "several schedules (*/5 * * * *; */10 * * * *): write one here." in notes
+        assert about(imported, "TIME", "receiver")[0] == "20"
+
+
+def test_numbers_as_text_and_unknown_values_are_no_difference(tmp_path: Path) -> None:
+    sender = write(tmp_path / "sender", backups=SENDER_BACKUPS)
+    for value in ("'5'", "unknown()"):
+        text = RECEIVER_BACKUPS.replace("= 5", f"= {value}")
+        assert text != RECEIVER_BACKUPS
+        receiver = write(tmp_path / "receiver", backups=text)
+        env_text = import_settings([], sender, receiver).env("sender", with_secrets=False)
+        assert "both need the same" not in env_text
+
+
 def test_a_value_that_both_sides_need_alike_is_told_where_the_old_servers_differ(
     tmp_path: Path,
 ) -> None:

@@ -338,6 +338,36 @@ def test_only_what_could_not_be_examined_stays(
     ]
 
 
+def test_locked_table_keeps_only_what_was_found_of_itself(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right that was granted meanwhile has been examined, and the finding of it is untrue."""
+    monkeypatch.setattr(preflight_check, "AGAIN_AFTER_SECONDS", {True: 0.0, False: 0.0})
+    rights = Finding(Level.ERROR, "no right to a, b", "grant it", area="database")
+    a, b = (
+        Finding(Level.ERROR, f"{name} is unreadable", "alter it", area="database", table=name)
+        for name in ("a", "b")
+    )
+    locked = Finding(Level.NOTE, "b is locked", "wait", area="database", unexamined=True, table="b")
+    examined = [[rights, a, b], [locked], [locked], []]
+    told = iter(Preflight("receiver", tuple(found), (), None, 0.0) for found in examined)
+    sensor = preflight_sensor(
+        RECEIVER.asset_key,
+        lambda _seconds: next(told),
+        name="examined",
+        clock=lambda: datetime.now(UTC),
+        side="receiver",
+    )
+    process = Process(dg.Definitions(sensors=[sensor]), "examined", instance)
+    found = [process.tick() for _ in examined]
+    assert [one if isinstance(one, str) else one.description for one in found] == [
+        "no right to a, b: grant it. (2 more in the metadata)",
+        "b is unreadable: alter it.",
+        "b is unreadable: alter it.",
+        "Archives can be loaded.",
+    ]
+
+
 def test_finding_stays_in_sight_after_a_test_of_the_endpoint(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:

@@ -163,6 +163,42 @@ def test_process_is_told_from_others(
     assert launcher.check_run_worker_health(run).status is status
 
 
+@pytest.mark.parametrize("there", ["container", "host"])
+@pytest.mark.parametrize("told_by", ["_MACHINE", "_BOOT"])
+def test_process_of_another_host_of_the_same_name_counts_as_running(
+    instance: dg.DagsterInstance,
+    launcher: WatchedRunLauncher,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    there: str,
+    told_by: str,
+) -> None:
+    """A run that is failed is killed: none at work may be. A reboot ends all runs of its host."""
+    namespace = str(Path("/proc/self/ns/pid").readlink())
+    monkeypatch.setattr(own_process, "_OF_HOST", namespace if there == "host" else "pid:[1]")
+    for name in ("_MACHINE", "_BOOT"):
+        monkeypatch.setattr(own_process, name, tmp_path / name)
+        (tmp_path / name).write_text("a\n")
+    run = here(instance)
+    run = run.with_tags({PROCESS_TAG: named(run, started_at="1")})
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.NOT_FOUND
+    (tmp_path / told_by).write_text("b\n")
+    is_elsewhere = (there, told_by) in {("host", "_MACHINE"), ("container", "_BOOT")}
+    status = WorkerStatus.RUNNING if is_elsewhere else WorkerStatus.NOT_FOUND
+    assert launcher.check_run_worker_health(run).status is status
+
+
+def test_host_without_a_machine_id_is_known_by_its_boot(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    namespace = str(Path("/proc/self/ns/pid").readlink())
+    monkeypatch.setattr(own_process, "_OF_HOST", namespace)
+    monkeypatch.setattr(own_process, "_MACHINE", tmp_path / "none")
+    monkeypatch.setattr(own_process, "_BOOT", tmp_path / "boot")
+    (tmp_path / "boot").write_text("b\n")
+    assert f" b {namespace} " in here(instance).tags[PROCESS_TAG]
+
+
 def test_next_run_of_a_command_line_fails_those_whose_process_has_ended(
     instance: dg.DagsterInstance,
 ) -> None:

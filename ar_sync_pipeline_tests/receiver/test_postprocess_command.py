@@ -61,6 +61,16 @@ def test_command_that_does_not_use_pipes_leaves_no_warning(
     assert log == []
 
 
+@pytest.mark.parametrize("status", [0, 3])
+def test_command_that_does_not_close_pipes_is_told(
+    tmp_path: Path, empty_database: str, status: int
+) -> None:
+    script = f"import os\nfrom dagster_pipes import *\nopen_dagster_pipes()\nos._exit({status})"
+    _, log, _ = run(tmp_path, empty_database, script)
+    (warning,) = (message for level, message in log if level == logging.WARNING)
+    assert "did not close Dagster Pipes" in warning
+
+
 def test_what_a_command_reports_through_pipes_is_metadata_and_in_the_log(
     tmp_path: Path, empty_database: str
 ) -> None:

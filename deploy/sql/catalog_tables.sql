@@ -82,7 +82,9 @@ SELECT format('DO $owner$ BEGIN RAISE EXCEPTION ''%%'', %L USING HINT = %L; END 
               format('role %I owns %s; nothing was changed', :'role',
                      array_to_string((array_agg(name ORDER BY name))[:5], ', ')
                      || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END),
-              'Give this side a role of its own, in the URL of its settings or by -v role=...')
+              format('Give this side a role of its own, in the URL of its settings or by -v role=... If it is one,'
+                     ' give what it owns to another role, by ALTER ... OWNER TO or, all at once, by'
+                     ' REASSIGN OWNED BY %I TO ..., and run this again', :'role'))
   FROM (SELECT c.oid::regclass::text
           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_'

@@ -17,6 +17,9 @@ PROCESS_TAG = "ar_sync/process"
 _ENDED_STATES = frozenset("ZX")
 # Fields of /proc/PID/stat after the name of the program, which may have spaces (proc(5)).
 _STATE, _STARTED_AT = 0, 19
+# The namespace of ids outside containers (PROC_PID_INIT_INO of Linux).
+_OF_HOST = "pid:[4026531836]"
+_MACHINE, _BOOT = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
 
 
 def is_launched(run: dg.DagsterRun) -> bool:
@@ -68,8 +71,21 @@ def health_of_process(run: dg.DagsterRun) -> CheckRunHealthResult | None:
 
 
 def _place() -> str:
-    """Return where process ids are those of this process: the host and its namespace of ids."""
-    return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
+    """Return where process ids are those of this process: the host and its namespace of ids.
+
+    Several hosts may have one name. The id of the machine stays the same after a reboot, which
+    ends all processes. In a container it may be that of the image, or be missing.
+    """
+    namespace = str(Path("/proc/self/ns/pid").readlink())
+    host = (_text(_MACHINE) if namespace == _OF_HOST else "") or _text(_BOOT)
+    return f"{socket.gethostname()} {host} {namespace}"
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _exists(process_id: int, started_at: str) -> bool:

@@ -32,7 +32,8 @@ class Finding:
         area: What was checked, such as ``database`` or ``spool``.
         of_role: Whether it is about what the connection's role may do.
         unexamined: Whether it says that something could not be examined now, so that earlier
-            findings of the area may still be true.
+            findings of the area, or about `table` if it names one, may still be true.
+        table: The only table that it is about; empty: several, or anything else.
         code: Code of the error that a run would fail with; empty if unknown.
     """
 
@@ -43,6 +44,7 @@ class Finding:
     area: str = ""
     of_role: bool = False
     unexamined: bool = False
+    table: str = ""
     code: str = field(default="", compare=False)
 
     def __str__(self) -> str:

@@ -37,6 +37,7 @@ def search_path_findings(
                 f"another session locks table {table.name}, so that it was not examined",
                 "run the check again",
                 unexamined=True,
+                table=table.name,
             )
             continue
         if lacking:
@@ -46,6 +47,7 @@ def search_path_findings(
                 f" find a name ({printable(lacking)})",
                 SET_THE_PATH.format(role, side),
                 of_role=True,
+                table=table.name,
             )
 
 

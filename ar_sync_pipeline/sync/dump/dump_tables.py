@@ -25,7 +25,7 @@ from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
 from ar_sync_pipeline.sync.dump.format_limits import describing
-from ar_sync_pipeline.sync.dump.journal_of_tables import remember_digests
+from ar_sync_pipeline.sync.dump.journal_of_tables import remember_digests, remember_loss
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
 from ar_sync_pipeline.sync.dump.sender_journal import begin_at
@@ -131,7 +131,9 @@ def dump_complete(
         }
     )
     reading.remember()
-    remember_digests(build.path.parent, digests)
+    scratch, snapshot_at = build.path.parent, dump.watermark.snapshot_at
+    remember_loss(scratch, snapshot_at, session.tables, database.clock())
+    remember_digests(scratch, digests)
     build.save(dump)
     build.sync()
     return dump

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -51,6 +51,21 @@ def remember_unread(scratch: Path, now: UnreadTables) -> None:
             last = now.model_copy(update={"first_at": before.pop().first_at})
         found = sorted((*before, last), key=lambda one: one.last_at)
         write_journal(scratch, journal.model_copy(update={"unread": tuple(found[-MOST_UNREAD:])}))
+
+
+def remember_loss(
+    scratch: Path, snapshot_at: datetime, tables: Iterable[str], now: datetime
+) -> None:
+    """Record that partials may have left out any table, if the journal was lost during a dump.
+
+    Else the new journal would have a complete, and nothing of what partials after it left out.
+
+    Args:
+        snapshot_at: Snapshot of the dump, which the journal named when it began.
+    """
+    if snapshot_at not in read_journal(scratch).begun:
+        names, last_at = tuple(sorted(tables)), max(snapshot_at, now)
+        remember_unread(scratch, UnreadTables(first_at=snapshot_at, last_at=last_at, names=names))
 
 
 def _continues(before: UnreadTables, now: UnreadTables) -> bool:

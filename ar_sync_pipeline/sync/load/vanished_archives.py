@@ -15,7 +15,7 @@ from ar_sync_pipeline.archive.spool_names import RECEIPTS
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.seen_archives import read_seen, write_seen
+from ar_sync_pipeline.spool.seen_archives import newest_archives, read_seen, write_seen
 from ar_sync_pipeline.spool.states import (
     list_applied,
     list_parked,
@@ -66,7 +66,7 @@ def remember_archives(settings: ReceiverSettings, now: datetime) -> None:
     """
     spool, keys = settings.remote_bkp_fldr, settings.signing_keys.accepted(now)
     before = read_seen(spool, signing_keys=keys)
-    seen = before | _not_applied(spool)
+    seen = _listed(before | _not_applied(spool), now)
     if seen != before and (spool / RECEIPTS).exists():
         write_seen(spool, seen, signing_keys=keys)
 
@@ -83,7 +83,7 @@ def forget_archives(
     spool, keys = settings.remote_bkp_fldr, settings.signing_keys.accepted(now)
     before, here = read_seen(spool, signing_keys=keys), _not_applied(spool)
     vanished = {one.name for one in vanished_archives(settings, ledger, now)}
-    seen = here | {name for name in before if name.applied in vanished}
+    seen = _listed(here | {name for name in before if name.applied in vanished}, now)
     if seen != before:
         write_seen(spool, seen, signing_keys=keys)
 
@@ -100,10 +100,20 @@ def _wanted(
         name
         for name in names
         if not is_brought(name, until)
-        and name.snapshot_at <= now + CLOCK_TOLERANCE
+        and _is_dated(name, now)
         and all(name.snapshot_at > snapshot_at for snapshot_at in to_come)
         and (chain is not None or name.kind is complete)
     }
+
+
+def _listed(names: Iterable[ArchiveName], now: datetime) -> frozenset[ArchiveName]:
+    """Return the names for the list, on which others of the future would take the places."""
+    return newest_archives(name for name in names if _is_dated(name, now))
+
+
+def _is_dated(name: ArchiveName, now: datetime) -> bool:
+    """Return whether a name has a date that a right clock may have given it."""
+    return name.snapshot_at <= now + CLOCK_TOLERANCE
 
 
 def _not_applied(spool: Path) -> frozenset[ArchiveName]:

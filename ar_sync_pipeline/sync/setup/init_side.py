@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ar_sync_pipeline.catalog.draft import as_toml
 from ar_sync_pipeline.catalog.errors import CatalogError
@@ -37,6 +37,7 @@ _KEY, _TRANSFORM = "AR_SYNC_PRIVATE_KEY", "AR_SYNC_TRANSFORM"
 _PSEUDONYMS = "AR_SYNC_PSEUDONYM_KEY"
 _PSEUDONYM_KEY_BYTES = 32
 _PORT, _THIS_HOST = "5432", ("", "localhost", "127.0.0.1", "::1")
+_PLACE = ("service", "host", "hostaddr", "port", "dbname")
 _WRITTEN_PSEUDONYM = re.compile(r"""["']pseudonym["']""")
 
 
@@ -154,13 +155,18 @@ def first_files(
 
 def _psql(url: Mapping[str, object]) -> str:
     """Return the command that runs SQL as a superuser in the database of a URL."""
-    host, port = str(url.get("host") or ""), str(url.get("port") or _PORT)
+    if url.get("service"):
+        # Its file says what the URL does not.
+        place = {name: str(url[name]) for name in _PLACE if name in url}
+        return shlex.join(["psql", "-d", make_conninfo(**place), "-U", "postgres"])
+    host = str(url.get("host") or url.get("hostaddr") or "")
+    port = str(url.get("port") or _PORT)
     words = ["psql"]
     if host and host not in _THIS_HOST:
         words += ["-h", host]
     if port != _PORT:
         words += ["-p", port]
-    is_local = host in _THIS_HOST or host.startswith("/")
+    is_local = host in _THIS_HOST or host.startswith(("/", "@"))
     words = ["sudo", "-u", "postgres", *words] if is_local else [*words, "-U", "postgres"]
     words += ["-d", str(url.get("dbname") or url.get("user") or "DATABASE")]
     return shlex.join(words)

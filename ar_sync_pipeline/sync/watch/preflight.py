@@ -92,7 +92,7 @@ def preflight(
         settings.warnings,
         checked[0] if checked else None,
         time.monotonic() - started,
-        frozenset(one.area for one in findings if one.unexamined),
+        frozenset(one.area for one in findings if one.unexamined and not one.table),
     )
 
 

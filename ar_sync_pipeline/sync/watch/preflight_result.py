@@ -22,7 +22,7 @@ class Preflight:
         unwise: Warnings about the settings.
         link: Steps to a published archive; None at the receiver, or if they did not end.
         seconds: Duration of everything.
-        unexamined: Areas of which something could not be examined now, as during a lock.
+        unexamined: Areas of which more than single tables could not be examined now.
     """
 
     side: str

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.postgres.checks.omissions import find_omissions
+from ar_sync_pipeline.sync.dump import dump_tables
 from ar_sync_pipeline.sync.dump.coverage import uncovered_at
 from ar_sync_pipeline.sync.dump.journal_of_tables import (
     MOST_UNREAD,
     remember_digests,
+    remember_loss,
     remember_unread,
 )
+from ar_sync_pipeline.sync.dump.sender_journal import begin_at
 from ar_sync_pipeline.sync.dump.sender_journal_file import (
     SENT_FILE,
     DigestsOf,
@@ -67,6 +72,27 @@ def test_complete_that_never_arrives_covers_nothing_after_the_journal_was_lost(
     media_sender.bundled_complete()
     found = [applied_partial(media_sender).uncovered for _ in range(2)]
     assert found == [("app_parent",), ("app_parent",)]
+    apply(media_sender, media_sender.complete())
+    assert media_sender.partial().uncovered == ()
+
+
+@pytest.mark.long
+def test_complete_that_was_begun_before_the_journal_was_lost_covers_nothing(
+    media_sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partial that overtook it left a table out, and only the lost journal said so."""
+    apply(media_sender, media_sender.complete())
+
+    def lose(*args: Any) -> Any:
+        monkeypatch.setattr(dump_tables, "find_omissions", find_omissions)
+        assert too_large(media_sender, "app_parent").uncovered == ("app_parent",)
+        (media_sender.scratch / SENT_FILE).unlink()
+        return find_omissions(*args)
+
+    monkeypatch.setattr(dump_tables, "find_omissions", lose)
+    media_sender.bundled_complete()
+    found = [applied_partial(media_sender).uncovered for _ in range(2)]
+    assert found == [("app_child", "app_parent")] * 2
     apply(media_sender, media_sender.complete())
     assert media_sender.partial().uncovered == ()
 
@@ -172,6 +198,16 @@ class TestWhatTheJournalKnows:
         leave_out(tmp_path, 20, "b")
         assert [uncovered(tmp_path, minute) for minute in (20, 99)] == [{"a", "b"}, {"a", "b"}]
         assert uncovered(tmp_path, 15) == set()
+
+    def test_nothing_is_known_of_partials_before_the_loss_of_the_journal(
+        self, scratch: Path
+    ) -> None:
+        remember_loss(scratch, begin_at(scratch, at(5), None), "abc", at(20))
+        assert uncovered(scratch, 99) == set(), "it was not lost"
+        remember_loss(scratch, at(10), "abc", at(20))
+        assert [uncovered(scratch, minute) for minute in (9, 10, 99)] == [set(), *2 * [{*"abc"}]]
+        leave_out(scratch, 25, made_up=("a", "b", "c"))
+        assert uncovered(scratch, 25) == set()
 
     def test_partials_that_left_out_the_same_are_one_entry(self, scratch: Path) -> None:
         for minute, names in ((5, "a"), (10, "a"), (15, ""), (20, "a"), (25, "ab")):

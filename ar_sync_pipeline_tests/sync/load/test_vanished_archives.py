@@ -23,7 +23,7 @@ from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
 from ar_sync_pipeline.spool.seen_archives import SeenArchives, read_seen, write_seen
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.load import vanished_archives
-from ar_sync_pipeline.sync.load.vanished_archives import remember_archives
+from ar_sync_pipeline.sync.load.vanished_archives import forget_archives, remember_archives
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.status import Status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
@@ -249,6 +249,23 @@ def test_longest_list_can_be_read(filled: TwoSites) -> None:
     write_seen(filled.spool, names, signing_keys=[b"k" * 32, b"o" * 32])
     found = read_seen(filled.spool, signing_keys=[b"o" * 32])
     assert found == frozenset(names[:500])
+
+
+def test_long_list_is_written_once_and_without_archives_of_the_future(
+    filled: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tick compared all that wait with the 500 of the file, and replaced it."""
+    now, file = filled.clock(), filled.spool / "receipts" / SeenArchives.FILE
+    partials = [ArchiveName(ArchiveKind.PARTIAL, now - timedelta(seconds=n)) for n in range(600)]
+    later = [ArchiveName(ArchiveKind.PARTIAL, now + timedelta(days=n)) for n in range(1, 9)]
+    waiting = frozenset([*partials, *later])
+    monkeypatch.setattr(vanished_archives, "_not_applied", lambda _spool: waiting)
+    remember_archives(filled.settings, now)
+    assert read_seen(filled.spool, signing_keys=()) == frozenset(partials[:500])
+    written = file.stat().st_ino
+    remember_archives(filled.settings, now)
+    forget_archives(filled.settings, (), now)
+    assert file.stat().st_ino == written
 
 
 def base_of(sites: TwoSites) -> Watermark:

@@ -320,6 +320,11 @@ def test_next_commands_run_where_the_settings_are_and_in_the_database_of_the_url
             "postgresql:///shop?host=/run/pg&port=5434",
             "sudo -u postgres psql -h /run/pg -p 5434 -d shop",
         ),
+        ("postgresql:///shop?hostaddr=10.1.2.3", "psql -h 10.1.2.3 -U postgres -d shop"),
+        ("postgresql:///shop?hostaddr=127.0.0.1", "sudo -u postgres psql -d shop"),
+        ("postgresql://me:pw@/?service=shop", "psql -d service=shop -U postgres"),
+        ("service=shop dbname=viz", "psql -d 'service=shop dbname=viz' -U postgres"),
+        ("host=@/run/pg dbname=viz", "sudo -u postgres psql -h @/run/pg -d viz"),
     ):
         (folder / ".env").unlink()
         here = {"AR_SYNC_SENDER_DATABASE_URL": url}
