@@ -146,9 +146,8 @@ def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime
             except OSError as error:
                 refused.add(f"{quoted(file.path)} ({error.strerror or error})")
                 continue
-            if outcome is Removal.RENAMED:
+            if outcome is Removal.RENAMED:  # kept records would add up to what the guard suspects
                 renamed.add(quoted(file.path))
-                continue
             removed += outcome is Removal.REMOVED
             forgotten.append(file.path)
         forget_media(connection, forgotten)
@@ -166,9 +165,9 @@ def _why_kept(folder: Path, refused: _Kept, renamed: _Kept) -> str | None:
         )
     if renamed.count:
         texts.append(
-            f"{renamed.count:,} media files are not removed, such as {renamed.first}: their file"
-            " system ignores case or normalizes Unicode in names, and the sender may have them"
-            " under another name; move them to a file system that keeps the names apart, or set"
-            " AR_SYNC_MEDIA_DELETE=false."
+            f"{renamed.count:,} media files are not removed, now or later, such as {renamed.first}:"
+            " their file system ignores case or normalizes Unicode in names, and the sender may"
+            " have them under another name; remove by hand those that it does not have, and move"
+            " the folder to a file system that keeps the names apart."
         )
     return " ".join(texts) or None
