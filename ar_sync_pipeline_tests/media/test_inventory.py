@@ -338,6 +338,14 @@ def test_file_without_content_is_not_read(tmp_path: Path, size_bytes: int) -> No
         list(hash_media(scan_media(tmp_path, ["*"])))
 
 
+def test_file_that_is_whole_and_has_holes_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.sqlite", b"x")
+    os.truncate(tmp_path / "a.sqlite", 2**26)
+
+    (entry,) = hash_media(scan_media(tmp_path, ["*"]))
+    assert entry.size_bytes == 2**26
+
+
 def test_file_larger_than_an_entry_can_tell_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
