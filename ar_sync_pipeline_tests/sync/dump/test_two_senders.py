@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -86,9 +86,9 @@ def own_cluster(sender: MediaSender) -> str:
     return str(cluster)
 
 
-def findings_at_receiver(sender: MediaSender) -> list[Finding]:
+def findings_at_receiver(sender: MediaSender, later: timedelta = timedelta()) -> list[Finding]:
     with session(sender.sites.receiver) as connection:
-        return [*sender_as_written(sender.sites.settings, connection, datetime.now(UTC))]
+        return [*sender_as_written(sender.sites.settings, connection, datetime.now(UTC) + later)]
 
 
 @pytest.fixture
@@ -147,6 +147,7 @@ def test_complete_of_a_copy_is_told_until_one_of_production_has_replaced_it(
     assert "were applied in turn" in found.problem
     for url in (pair.sites.sender, copy.sites.sender):
         assert f"{url.rpartition('/')[2]} of cluster {own_cluster(pair)}" in found.problem
+    assert findings_at_receiver(pair, timedelta(days=2)) == []
 
 
 def test_sender_that_moved_once_is_no_alternation(pair: MediaSender, copy: MediaSender) -> None:
