@@ -199,6 +199,8 @@ def test_a_link_at_any_depth_is_refused_and_a_special_file_too(tmp_path: Path) -
     assert {refused.reason for refused in result.refused} == {
         "a folder in its path is a link or special file"
     }
+    # One entry stands for all that rows name behind it.
+    assert {refused.omits for refused in result.refused} == {"a/b/link/", "a/pipe/"}
 
 
 @pytest.mark.parametrize(("name", "omitted"), [("lost+found", []), ("private", ["2017/private/"])])
