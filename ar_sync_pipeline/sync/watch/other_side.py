@@ -235,7 +235,7 @@ def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Ite
 def _alternation(ledger: Sequence[AppliedArchive], now: datetime) -> Iterator[Finding]:
     """Check whether the receiver went back to a database that it had left not long ago.
 
-    The return may be the mend: two senders that go on have completes in turn each day.
+    The return may be the remedy: two senders that go on have completes in turn each day.
     """
     recent = [line for line in ledger if line.applied_at > now - _IN_TURN_WITHIN]
     *before, newest = databases_of_completes(recent) or [("", "")]

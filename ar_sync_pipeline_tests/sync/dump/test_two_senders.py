@@ -13,8 +13,9 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
-from ar_sync_pipeline.sync.dump.starting_point import starting_point
+from ar_sync_pipeline.sync.dump.starting_point import never_sent_in_words, starting_point
 from ar_sync_pipeline.sync.watch.other_side import (
     checkpoint_as_written,
     receiver_as_written,
@@ -223,3 +224,14 @@ class TestPreflightOfTheSender:
         (found,) = self.found(pair, own_cluster(pair))
         assert "which this sender never sent" in found.problem
         assert self.found(copy, own_cluster(copy)) == []
+
+
+@pytest.mark.parametrize(("point", "said"), [(True, False), (False, True)])
+def test_old_sender_that_is_not_stopped_is_thought_of(
+    pair: MediaSender, point: bool, said: bool
+) -> None:
+    view = observe_receiver(pair.settings, lambda: datetime.now(UTC))
+    assert view.checkpoint is not None
+    if not point:
+        view = replace(view, checkpoint=view.checkpoint.model_copy(update={"watermark": None}))
+    assert ("its cron lines" in never_sent_in_words([datetime.now(UTC)], view)) is said
