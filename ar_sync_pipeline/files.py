@@ -276,7 +276,7 @@ def open_file(folder_fd: int, name: str) -> int:
     return os.open(name, _FILE, dir_fd=folder_fd)
 
 
-def is_mostly_holes(fd: int, size_bytes: int) -> bool:
+def is_mostly_holes(fd: int, size_bytes: int, *, enough_bytes: int | None = None) -> bool:
     """Return whether a file has large holes and less than a quarter of it was ever written.
 
     A sparse file of a terabyte takes no disk space and hours to read. An archive contains
@@ -285,8 +285,12 @@ def is_mostly_holes(fd: int, size_bytes: int) -> bool:
     ``SEEK_DATA`` finds holes. It includes data that is not on the disk yet. The block count does
     not (delayed allocation), and it is too small on a compressing file system. A file system
     without support for holes reports everything as data.
+
+    Args:
+        enough_bytes: Written bytes that are enough, whatever the share; None: no number is.
     """
     least = min(size_bytes // _LEAST_SHARE_WRITTEN, size_bytes - _SMALLEST_HOLES_BYTES)
+    least = least if enough_bytes is None else min(least, enough_bytes)
     written_bytes = end = 0
     try:
         while written_bytes < least:

@@ -23,6 +23,7 @@ from ar_sync_pipeline.media.safe_paths import OpenParent
 from ar_sync_pipeline.visible_text import visible
 
 _READ_BYTES = 1024 * 1024
+_READ_SOON_BYTES = 64 * 10**9
 
 
 def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
@@ -74,7 +75,9 @@ def _check_size(fd: int, size_bytes: int) -> None:
     """Refuse a file that would take hours to read and fill the receiver's disk, with its zeros."""
     if size_bytes > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES:,} bytes")
-    if is_mostly_holes(fd, size_bytes):
+    # Databases, disk images and copies of them have holes when they are whole, and are read soon.
+    enough_bytes = 1 if size_bytes <= _READ_SOON_BYTES else None
+    if is_mostly_holes(fd, size_bytes, enough_bytes=enough_bytes):
         raise OSError(errno.EFBIG, f"most of its {size_bytes:,} bytes were never written")
 
 

@@ -102,9 +102,9 @@ def _resolved(nearest: NearestFolder, folder: Path, name: str) -> MediaFile | Re
         facts = _facts_below(nearest, name)
     except FileNotFoundError as error:
         raise _folder_error(folder, error) from error
-    except NotADirectoryError:
+    except NotADirectoryError as error:
         problem = "a folder in its path is a link or special file"
-        return RefusedName(name, problem, omits=f"{name.rpartition('/')[0]}/")
+        return RefusedName(name, problem, omits=f"{error.filename}/")
     except OSError as error:
         problem = f"it cannot be opened ({error.strerror})"
         return RefusedName(name, problem, temporary=error.errno not in GONE)

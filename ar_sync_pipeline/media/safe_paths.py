@@ -88,17 +88,19 @@ def open_nearest(folder: Path, name: str) -> Iterator[tuple[int, int]]:
         name: A name that `media_name_problem` accepts.
 
     Raises:
-        OSError: Error of openat; ``ENOTDIR`` if a component is a link or a special file.
+        OSError: Error of openat; ``ENOTDIR`` if a component is a link or a special file, with its
+            path in the media folder as `filename`.
     """
-    held, depth = HeldFolder.open(folder, follow=True), 0
+    held, depth, parents = HeldFolder.open(folder, follow=True), 0, name.split("/")[:-1]
     try:
-        for parent in name.split("/")[:-1]:
+        for parent in parents:
             try:
                 child = held.subfolder(parent)
             except FileNotFoundError:
                 break
-            except NotADirectoryError:
+            except NotADirectoryError as error:
                 if held.file_facts(parent) is None:
+                    error.filename = "/".join(parents[: depth + 1])
                     raise
                 break
             held.close()

@@ -121,13 +121,18 @@ def forget_media(connection: Connection, paths: Sequence[str]) -> None:
 def _codec(connection: Connection) -> str:
     """Return Python's codec of the encoding of the database.
 
-    One that Python does not know is taken for UTF-8, as SQL_ASCII, which stores any bytes.
+    SQL_ASCII stores any bytes. One that Python does not know, or knows with other characters, is
+    taken for ASCII: they are those of East Asia, and the files with other names are kept.
     """
     name = connection.info.parameter_status("server_encoding") or ""
+    if name == "SQL_ASCII":
+        return "utf-8"
+    if name == "EUC_JIS_2004":
+        return "ascii"
     try:
         return codecs.lookup(name.replace("WIN", "CP").replace("KOI8", "KOI8_")).name
     except LookupError:
-        return "utf-8"
+        return "ascii"
 
 
 def _is_storable(path: str, codec: str) -> bool:
@@ -135,9 +140,13 @@ def _is_storable(path: str, codec: str) -> bool:
         path.encode(codec)
     except UnicodeEncodeError:
         return False
+    if codec == "euc_jp" and not _REFUSED_IN_EUC_JP.isdisjoint(path):
+        return False
     return len(path.encode()) <= _LONGEST_BYTES
 
 
+# Python encodes them.
+_REFUSED_IN_EUC_JP = frozenset("\u00a2\u00a3\u00a5\u00ac\u2016\u203e\u2212\u301c")
 # An entry of a B-tree has at most 2,704 bytes (PostgreSQL manual, "B-Tree Indexes").
 _LONGEST_BYTES = 2_600
 

@@ -4,7 +4,8 @@ Only these errors repeat values: class 22 (PostgreSQL manual, appendix A), synta
 `tsquery` in a column, errors of extensions, such as GEOS with its coordinates, and those that the
 application's own functions raise. PostgreSQL
 quotes a value, except in some translations (Georgian, Japanese). All other messages name only
-tables, columns, types, constraints and limits. DETAIL, which repeats rows, is never shown.
+tables, columns, types, constraints and limits, as do those of damage; of bytes that an encoding
+lacks, only the encodings are quoted. DETAIL, which repeats rows, is never shown.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ RAISE = "exec_stmt_raise"
 # Of PL/pgSQL, Perl, Python and Tcl with their default states: the application writes the text.
 _OF_FUNCTIONS = frozenset({"P0", "38", "39"})
 _ABOUT_VALUES = (psycopg.DataError, psycopg.errors.SyntaxError, psycopg.errors.InvalidName)
+_OF_ENCODINGS = (psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter)
+_OF_DAMAGE = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted)
 _LONGEST = 2_000
 _MASK = '"..."'
 _APOSTROPHES = "'\u2018\u2019"
@@ -28,6 +31,7 @@ _QUOTES = '"\u00ab\u00bb\u2039\u203a\u201c\u201d\u201e\u201a\u300c\u300d\u300e\u
 _QUOTED = re.compile(
     rf"(?:[{_QUOTES}]|(?<!\w)[{_APOSTROPHES}]).*(?:[{_QUOTES}]|[{_APOSTROPHES}](?!\w))", re.DOTALL
 )
+_ENCODING = re.compile(rf"[{_QUOTES}]\s?[A-Z0-9_]+\s?[{_QUOTES}]")
 # Bytes of a text, addresses, coordinates.
 _UNQUOTED = re.compile(r"\b0x\w+|(?<!\S)[^\s@]*@\S*|(?<!\S)[-+]?\d+[.,]\d\S*")
 # The application's own text need not have quotes.
@@ -46,12 +50,15 @@ def shown(error: psycopg.Error, text: str | None = None) -> str:
     masked = _QUOTED.sub(_MASK, head)
     if (error.sqlstate or "")[:2] in _OF_FUNCTIONS or error.diag.source_function == RAISE:
         return printable(_ANY_NUMBER.sub("...", masked))
+    if isinstance(error, _OF_ENCODINGS) and not _QUOTED.search(_ENCODING.sub("", head)):
+        return printable(_UNQUOTED.sub("...", head))
     if isinstance(error, _ABOUT_VALUES):
         words = masked.partition(":")[0].rstrip()
         # A translation need not quote the value.
-        tells = text.isascii() and words != _MASK
+        frame = _QUOTED.sub(lambda quoted: quoted[0][0] + quoted[0][-1], head)
+        tells = (frame + text[_LONGEST:]).isascii() and words != _MASK
         return printable(_UNQUOTED.sub("...", words)) if tells else _kind(error)
-    if isinstance(error, psycopg.InternalError):
+    if isinstance(error, psycopg.InternalError) and not isinstance(error, _OF_DAMAGE):
         return printable(_UNQUOTED.sub("...", masked))
     return printable(text)
 

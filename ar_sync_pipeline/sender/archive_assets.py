@@ -66,10 +66,10 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
         "references_resolved",
         media_bundle_key(kind, site.names),
         meaning="Every file that a row names exists at the sender, and has a name that can be sent;"
-        " no media file stays unsent because it cannot be read",
+        " no media file stays unsent as one that cannot be read, or has no space at the receiver",
         remedy="the first names are in the metadata, with the reason; restore or rename the files,"
-        " correct the rows, or let this account read the files (`setfacl -m u:ar_sync:rX`). The"
-        " archive is sent without them",
+        " correct the rows, let this account read the files (`setfacl -m u:ar_sync:rX`), or free"
+        " space at the receiver. The archive is sent without them",
         page="pictures_missing",
     )
 

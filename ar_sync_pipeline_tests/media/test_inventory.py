@@ -199,6 +199,8 @@ def test_a_link_at_any_depth_is_refused_and_a_special_file_too(tmp_path: Path) -
     assert {refused.reason for refused in result.refused} == {
         "a folder in its path is a link or special file"
     }
+    # One entry stands for all that rows name behind it.
+    assert {refused.omits for refused in result.refused} == {"a/b/link/", "a/pipe/"}
 
 
 @pytest.mark.parametrize(("name", "omitted"), [("lost+found", []), ("private", ["2017/private/"])])
@@ -336,6 +338,14 @@ def test_file_without_content_is_not_read(tmp_path: Path, size_bytes: int) -> No
 
     with pytest.raises(MediaUnreadableError, match="never written"):
         list(hash_media(scan_media(tmp_path, ["*"])))
+
+
+def test_file_that_is_whole_and_has_holes_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.sqlite", b"x")
+    os.truncate(tmp_path / "a.sqlite", 2**26)
+
+    (entry,) = hash_media(scan_media(tmp_path, ["*"]))
+    assert entry.size_bytes == 2**26
 
 
 def test_file_larger_than_an_entry_can_tell_is_not_read(

@@ -75,7 +75,16 @@ def test_long_path_that_an_earlier_version_recorded_stays_listed(connection: Con
 
 @pytest.mark.parametrize(
     ("encoding", "taken", "lacking"),
-    [("LATIN1", "ñ", "€"), ("WIN1252", "€", "ж"), ("KOI8R", "ж", "ñ"), ("EUC_JP", "写", "😀")],
+    [
+        ("LATIN1", "ñ", "€"),
+        ("WIN1252", "€", "ж"),
+        ("KOI8R", "ж", "ñ"),
+        ("EUC_JP", "写", "😀"),
+        # Python's codecs take them, or there is none, and the server refuses them.
+        ("EUC_JP", "写", "\u301c"),
+        ("EUC_JIS_2004", "a", "\u0120"),
+        ("EUC_TW", "a", "ñ"),
+    ],
 )
 def test_path_that_the_encoding_of_the_database_lacks_is_not_recorded(
     empty_database: str, encoding: str, taken: str, lacking: str

@@ -73,6 +73,32 @@ def test_coordinates_in_an_error_of_an_extension_are_masked() -> None:
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        errors.IndexCorrupted('index "t_a_pkey" contains unexpected zero page at block 0'),
+        errors.DataCorrupted('could not read block 5 in file "base/5/16384"'),
+    ],
+)
+def test_damage_is_told_with_its_place(error: psycopg.Error) -> None:
+    assert shown(error) == str(error)
+
+
+def test_encodings_are_no_values() -> None:
+    text = 'character with byte sequence {} in encoding "UTF8" has no equivalent in encoding "{}"'
+    error = errors.UntranslatableCharacter(text.format("0xe2 0x82 0xac", "LATIN1"))
+    assert shown(error) == text.format("... ... ...", "LATIN1")
+    assert "ana" not in shown(errors.UntranslatableCharacter(text.format("0xe2", "ana y eva")))
+
+
+def test_value_with_accents_hides_no_message_that_quotes_it() -> None:
+    text = 'invalid input value for enum "estado": "Peña"'
+    shown_text = 'invalid input value for enum "..."'
+    assert shown(errors.InvalidTextRepresentation(text)) == shown_text
+    unquoted = errors.InvalidTextRepresentation("syntax: Peña")
+    assert shown(unquoted) == "InvalidTextRepresentation, SQLSTATE 22P02"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         'relation "t_a" does not exist',

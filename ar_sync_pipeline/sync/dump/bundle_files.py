@@ -195,10 +195,21 @@ class BundleFiles:
         """Yield the files that the archive lists."""
         return self._rows(_IS_LISTED)
 
-    def carried_above(self, size_bytes: int) -> list[str]:
-        """Return the files to carry that are larger than this."""
-        condition = f"status = {Status.CARRIED:d} AND size_bytes > {size_bytes:d}"
-        return [file.path for file in self._rows(condition)]
+    def carried_beyond(self, most_bytes: int, smallest_bytes: int) -> Iterator[str]:
+        """Yield the largest files to carry until the others have no more bytes than this.
+
+        Args:
+            smallest_bytes: Size of a file from which on it is one of them.
+        """
+        condition = f"FROM file WHERE status = {Status.CARRIED:d}"
+        query = f"SELECT coalesce(sum(size_bytes), 0) {condition}"
+        carried_bytes = self._connection.execute(query).fetchone()[0]
+        query = f"SELECT path, size_bytes {condition} AND size_bytes > ? ORDER BY size_bytes DESC"
+        for path, size_bytes in self._connection.execute(query, [smallest_bytes]).fetchall():
+            if carried_bytes <= most_bytes:
+                return
+            carried_bytes -= size_bytes
+            yield path
 
     def held(self) -> Iterator[BundledFile]:
         """Yield the files that the receiver is known to have."""

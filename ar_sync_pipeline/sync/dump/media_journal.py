@@ -10,7 +10,7 @@ It is SQLite, since a complete may have hundreds of thousands of files.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _WAIT_SECONDS = 60
 _VERSION, _WITHOUT_LEFT_OUT, _WITHOUT_UNRESOLVED = 3, 2, 1
 MOST_UNRESOLVED = 1_000
+_EMPTY_COMPLETE = "empty complete"
 _LONGEST_UNRESOLVED = 1_000
 _CAME_BACK = "it was not in its place when a complete was made"
 
@@ -58,8 +59,14 @@ class MediaJournal:
                 archives need not start.
         """
         chain = set[int]() if base_at is None else self._archives_of_base(to_microseconds(base_at))
-        point = None if since is None else to_microseconds(since.snapshot_at)
-        while point is not None and point not in chain:
+        if since is not None:
+            chain |= self._chain(to_microseconds(since.snapshot_at), chain)
+        return HeldMedia(self._connection, frozenset(chain))
+
+    def _chain(self, point: int | None, until: Collection[int] = ()) -> set[int]:
+        """Return an archive and those before it back to a complete; nothing if it is unknown."""
+        chain = set[int]()
+        while point is not None and point not in until and point not in chain:
             row = self._connection.execute(
                 "SELECT kind, since FROM archive WHERE archive = ?", [point]
             ).fetchone()
@@ -67,7 +74,7 @@ class MediaJournal:
                 break
             chain.add(point)
             point = None if row[0] == ArchiveKind.COMPLETE else row[1]
-        return HeldMedia(self._connection, frozenset(chain))
+        return chain
 
     def _archives_of_base(self, base: int) -> set[int]:
         """Return a complete; with all that was recorded before it, if its files are not recorded.
@@ -75,9 +82,9 @@ class MediaJournal:
         It lists those of their files that were not replaced or deleted meanwhile, and the receiver
         verifies what an archive lists.
         """
-        query = "SELECT archive FROM archive WHERE archive <= ?"
-        earlier = {number for (number,) in self._connection.execute(query, [base])}
-        return {base} if base in earlier else {base, *earlier}
+        query = "SELECT archive FROM archive WHERE archive < ?"
+        earlier = (number for (number,) in self._connection.execute(query, [base]))
+        return self._chain(base) or {base, *earlier}
 
     def has_complete_until(self, point: Watermark) -> bool:
         """Return whether it has a complete up to a point, and so everything that was listed since.
@@ -102,20 +109,22 @@ class MediaJournal:
     def remember(self, manifest: Manifest, versions: Callable[[], Iterable[Version]]) -> None:
         """Record the files of an archive that was published.
 
-        A complete without files is not recorded if there were some: the disk of the media folder
-        may not have been mounted. The receiver then keeps its files, and the next complete lists
-        them as held instead of carrying all of them again.
+        After a complete that lists no file the receiver keeps what it has, since the disk of the
+        media folder may not have been mounted: it is recorded as a follower of its base, whose
+        files the next complete lists as held instead of carrying all of them again.
 
         Args:
             versions: Function that returns all files of the archive.
         """
-        if manifest.kind is ArchiveKind.COMPLETE and self.has_files() and not any(versions()):
-            return
-        archive = to_microseconds(manifest.snapshot_at)
-        since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
+        archive, kind = to_microseconds(manifest.snapshot_at), str(manifest.kind)
+        after: Watermark | BaseArchive | None = None
+        if manifest.kind is ArchiveKind.PARTIAL:
+            after = manifest.since
+        elif self.has_files() and not any(versions()):
+            kind, after = _EMPTY_COMPLETE, manifest.base
         self._connection.execute(
             "INSERT OR REPLACE INTO archive VALUES (?, ?, ?)",
-            [archive, str(manifest.kind), since and to_microseconds(since.snapshot_at)],
+            [archive, kind, after and to_microseconds(after.snapshot_at)],
         )
         if manifest.kind is ArchiveKind.PARTIAL:
             self._forget_other_shapes(version[0] for version in versions())
@@ -124,7 +133,7 @@ class MediaJournal:
             " changed_ns) VALUES (?, ?, ?, ?, ?, ?, ?)",
             ((archive, *version) for version in versions()),
         )
-        if manifest.kind is ArchiveKind.COMPLETE:
+        if kind == ArchiveKind.COMPLETE:
             self._owe_left_out(archive)
             self._keep_newest_completes(manifest.base)
 

@@ -16,7 +16,7 @@ from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles
 from ar_sync_pipeline.visible_text import visible
 
 WENT_AWAY = "it went away, or became something else, while it was read"
-_TOO_LARGE = "it is larger than the free space of the receiver's spool"
+_TOO_LARGE = "it is larger than the free space that the receiver's spool has for it"
 # The archive has rows besides, and an upload needs a twentieth more than its bytes.
 _SHARE_OF_FREE_SPACE = 0.9
 _SMALLEST_OMITTED_BYTES = 10**9
@@ -107,12 +107,15 @@ class MediaSelection:
             self.omitted[item.path] = item
 
     def omit_larger(self, free_bytes: int | None) -> None:
-        """Omit files with which no archive fits into the receiver's free space: no row would."""
+        """Omit the largest files if no archive with all fits into the receiver's free space.
+
+        No row would arrive.
+        """
         if free_bytes is None:
             return
         # Of smaller files there may be many, and a disk that is as full as that takes nothing.
-        most_bytes = max(int(free_bytes * _SHARE_OF_FREE_SPACE), _SMALLEST_OMITTED_BYTES)
-        for path in self.files.carried_above(most_bytes):
+        most_bytes = int(free_bytes * _SHARE_OF_FREE_SPACE)
+        for path in self.files.carried_beyond(most_bytes, _SMALLEST_OMITTED_BYTES):
             self.omit(OmittedMedia(path, _TOO_LARGE, temporary=True))
 
     def _scan_owed(self, path: str) -> None:

@@ -79,7 +79,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
         problems=view.problems,
-        never_sent=never_sent_in_words(unknown_archives(settings.tmp_bkp_fldr, view, now)),
+        never_sent=never_sent_in_words(unknown_archives(settings.tmp_bkp_fldr, view, now), view),
         reported=Reported(
             claimed=view.claimed,
             has_unknown=has_unknown(
@@ -105,15 +105,18 @@ def unknown_archives(scratch: Path, view: ReceiverView, now: datetime) -> tuple[
     return unknown_dates(scratch, view.dates, since, latest_date(view.checkpoint, now))
 
 
-def never_sent_in_words(unknown: Sequence[datetime]) -> str:
+def never_sent_in_words(unknown: Sequence[datetime], view: ReceiverView) -> str:
     """Return what the receiver has and this sender never sent, as a clause; empty: nothing."""
     if not unknown:
         return ""
     many = f"{len(unknown)} archives" if len(unknown) > 1 else "an archive"
+    # A receiver whose point no partial can start from may still convert the old system's archives.
+    may_be_old = view.checkpoint is not None and view.checkpoint.watermark is None
+    old = " (the old one, if its cron lines are left)" if may_be_old else ""
     return (
         f"the receiver has {many} that this sender never sent (the newest is of"
-        f" {unknown[-1]:%Y-%m-%d %H:%M:%S} UTC): another sender publishes into this spool, or this"
-        " one was restored from a backup"
+        f" {unknown[-1]:%Y-%m-%d %H:%M:%S} UTC): another sender{old} publishes into this spool, or"
+        " this one was restored from a backup"
     )
 
 

@@ -253,17 +253,18 @@ class _Opening:
             self.receiver = replace(self.receiver, sender=reader.manifest.sender)
 
     def check_sources_of(self, archive_ids: Sequence[UUID]) -> None:
-        """Check that new archives come from the database of the first one.
+        """Check that new archives come from the database of the first one that tells its own.
 
         Raises:
             ArchiveRefusedError: A partial comes from another one.
         """
-        for archive_id in archive_ids[1:]:
-            first = self.manifests[archive_ids[0]]
+        manifests = [self.manifests[archive_id] for archive_id in archive_ids]
+        telling = [manifest for manifest in manifests if source_in(manifest) is not None]
+        for manifest in telling[1:]:
             try:
-                check_source(self.manifests[archive_id], source_in(first), first.name.applied)
+                check_source(manifest, source_in(telling[0]), telling[0].name.applied)
             except ArchiveParkedError as error:
-                raise ArchiveRefusedError(self.archives[archive_id], error) from error
+                raise ArchiveRefusedError(self.archives[manifest.archive_id], error) from error
 
     def check_schema_of(self, archive_ids: Iterable[UUID]) -> None:
         """Check archives that were superseded until another archive was replaced.

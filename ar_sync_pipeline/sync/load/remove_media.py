@@ -70,10 +70,11 @@ def remove_absent_media(
         applied: Archives in the order of their application.
         unrecorded: A file that they list and the database cannot record; None: there is none.
     """
-    completes = [m.snapshot_at for m in applied if m.kind is ArchiveKind.COMPLETE]
+    completes = [m for m in applied if m.kind is ArchiveKind.COMPLETE]
     if not settings.media_delete or not completes:
         return MediaRemoval()
-    newest = max(completes)
+    complete = max(completes, key=lambda manifest: manifest.snapshot_at)
+    newest = complete.snapshot_at
     folding = folding_problem(settings.receiver_media_fldr)
     if folding is not None:
         return MediaRemoval(
@@ -81,7 +82,7 @@ def remove_absent_media(
             " name: move the media folder to a file system that keeps the names apart, or set"
             " AR_SYNC_MEDIA_DELETE=false."
         )
-    kept = _suspicion(connection, settings.delete_guard, newest)
+    kept = _suspicion(connection, settings.delete_guard, complete)
     if kept is not None:
         return MediaRemoval(warning=kept)
     done = _remove(connection, settings, newest)
@@ -91,16 +92,24 @@ def remove_absent_media(
     return replace(done, warning=" ".join(warnings))
 
 
-def _suspicion(connection: Connection, percent: int, newest: datetime) -> str | None:
+def _suspicion(connection: Connection, percent: int, complete: Manifest) -> str | None:
     known = count_media(connection)
-    absent = count_media(connection, listed_before=newest)
+    absent = count_media(connection, listed_before=complete.snapshot_at)
+    if not absent:
+        return None
+    gone = f"{absent:,} of {known:,} media files are no longer at the sender, and none was removed"
+    look = "look whether its media folder is mounted and AR_SYNC_MEDIA_PATTERNS unchanged"
+    if not complete.media_count:
+        # The sender relies on it, whatever the guard: it sends none of them again.
+        return (
+            f"{gone}, since it lists no file at all: {look}; if they are really gone, remove them"
+            " here by hand and set AR_SYNC_MEDIA_DELETE=false."
+        )
     if not _is_suspicious(known, absent, percent):
         return None
     return (
-        f"{absent:,} of {known:,} media files are no longer at the sender, and none was removed:"
-        " look whether its media folder is mounted and AR_SYNC_MEDIA_PATTERNS unchanged; if they"
-        " are really gone, set AR_SYNC_DELETE_GUARD=100 for the load of the next complete, which"
-        " may then delete any number of rows, too."
+        f"{gone}: {look}; if they are really gone, set AR_SYNC_DELETE_GUARD=100 for the load of the"
+        " next complete, which may then delete any number of rows, too."
     )
 
 
@@ -118,7 +127,7 @@ def _is_suspicious(known: int, absent: int, percent: int) -> bool:
     The folder below the mount may have files of its own. A small table may change as a whole, a
     small media folder does not, so the limit is 20 files and not 1,000 rows.
     """
-    if percent >= SWITCHED_OFF or not absent:
+    if percent >= SWITCHED_OFF:
         return False
     return absent == known or absent > max(_FEW_FILES, known * percent / 100)
 
@@ -137,9 +146,8 @@ def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime
             except OSError as error:
                 refused.add(f"{quoted(file.path)} ({error.strerror or error})")
                 continue
-            if outcome is Removal.RENAMED:
+            if outcome is Removal.RENAMED:  # kept records would add up to what the guard suspects
                 renamed.add(quoted(file.path))
-                continue
             removed += outcome is Removal.REMOVED
             forgotten.append(file.path)
         forget_media(connection, forgotten)
@@ -157,9 +165,9 @@ def _why_kept(folder: Path, refused: _Kept, renamed: _Kept) -> str | None:
         )
     if renamed.count:
         texts.append(
-            f"{renamed.count:,} media files are not removed, such as {renamed.first}: their file"
-            " system ignores case or normalizes Unicode in names, and the sender may have them"
-            " under another name; move them to a file system that keeps the names apart, or set"
-            " AR_SYNC_MEDIA_DELETE=false."
+            f"{renamed.count:,} media files are not removed, now or later, such as {renamed.first}:"
+            " their file system ignores case or normalizes Unicode in names, and the sender may"
+            " have them under another name; remove by hand those that it does not have, and move"
+            " the folder to a file system that keeps the names apart."
         )
     return " ".join(texts) or None

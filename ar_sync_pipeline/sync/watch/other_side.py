@@ -28,6 +28,7 @@ from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool, newest_m
 from ar_sync_pipeline.visible_text import visible
 
 _WORTH_SAYING = timedelta(seconds=60)
+_IN_TURN_WITHIN = timedelta(days=2)
 _RECENT_PARTIALS = 10
 # The first ones after a start may each cover several windows.
 _ENOUGH_PARTIALS = 3
@@ -125,7 +126,7 @@ def sender_as_written(
     ledger = read_ledger(connection) if has_ledger else []
     applied = read_sender(connection) if has_ledger else None
     yield from _own_database(settings.remote_bkp_fldr, connection, applied, ledger)
-    yield from _alternation(ledger)
+    yield from _alternation(ledger, now)
     yield from _interval(settings, ledger)
     yield from _identity(settings, applied)
     yield from _signature(settings, now)
@@ -231,9 +232,13 @@ def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Ite
     )
 
 
-def _alternation(ledger: Sequence[AppliedArchive]) -> Iterator[Finding]:
-    """Check whether the receiver went back to a database that it had left."""
-    *before, newest = databases_of_completes(ledger) or [("", "")]
+def _alternation(ledger: Sequence[AppliedArchive], now: datetime) -> Iterator[Finding]:
+    """Check whether the receiver went back to a database that it had left not long ago.
+
+    The return may be the remedy: two senders that go on have completes in turn each day.
+    """
+    recent = [line for line in ledger if line.applied_at > now - _IN_TURN_WITHIN]
+    *before, newest = databases_of_completes(recent) or [("", "")]
     if newest not in before:
         return
     one, other = (f"{database} of cluster {cluster}" for cluster, database in (newest, before[-1]))
@@ -241,7 +246,8 @@ def _alternation(ledger: Sequence[AppliedArchive]) -> Iterator[Finding]:
         Level.WARNING,
         f"complete archives of the databases {visible(one, 110)} and {visible(other, 110)} were"
         " applied in turn",
-        f"if the sender has moved back, nothing is to be done; if not, {ONE_OF_TWO}",
+        f"if the sender has moved back, or one was stopped, nothing is to be done, and this ends"
+        f" within two days; if not, {ONE_OF_TWO}",
     )
 
 

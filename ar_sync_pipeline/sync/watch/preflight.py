@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -118,8 +119,11 @@ def _sender_areas(
         own = _ask(url, lambda connection: scalar(connection, _CLUSTER), unexamined)
         checkpoint = checked[0].checkpoint
         yield from receiver_as_written(settings, checkpoint, checked[0].agreed, own)
-        yield from checkpoint_as_written(checkpoint, read_points(settings.tmp_bkp_fldr), clock())
         yield from unexamined
+        if checkpoint is not None:
+            with suppress(OSError):  # area `scratch` tells it
+                known = read_points(settings.tmp_bkp_fldr)
+                yield from checkpoint_as_written(checkpoint, known, clock())
 
     def named(connection: Connection) -> Iterator[Finding]:
         return sent_file_findings(

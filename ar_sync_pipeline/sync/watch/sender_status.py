@@ -49,7 +49,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     unknown = unknown_archives(settings.tmp_bkp_fldr, view, now)
     overdue = overdue_since(arrived, complete_due_within(settings, now), remembered)
     low = low_disks(settings)
-    others = never_sent_in_words(unknown)
+    others = never_sent_in_words(unknown, view)
     faults = [*([others] if others else []), *overdue_in_words(overdue), *low, *incidents.faults]
     until = reported.reached_at
     waiting = _waiting(view, sent, until)

@@ -68,6 +68,40 @@ def test_disk_that_was_not_mounted_makes_no_complete_carry_everything(
     assert names(pair.partial()) == []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("guard", "more"), [("5", 0), ("100", 30)])
+def test_what_an_empty_complete_does_not_list_stays_whatever_came_meanwhile(
+    media_sender: MediaSender, guard: str, more: int
+) -> None:
+    pair = media_sender
+    pair.sites.environ |= {"AR_SYNC_MEDIA_DELETE": "true", "AR_SYNC_DELETE_GUARD": guard}
+    for name in ("back.jpeg", "lost.jpeg", *(f"{number}.jpeg" for number in range(more))):
+        put(pair, name, name.encode())
+    assert_applied(pair, pair.complete())
+    put(pair, "lost.jpeg", b"of a partial that is lost")
+    pair.waiting(pair.partial()).unlink()
+    mounted = pair.media.rename(pair.sites.folder / "elsewhere")
+    pair.media.mkdir()
+    build = pair.bundled_complete()
+    pair.media.rmdir()
+    mounted.rename(pair.media)
+    put(pair, "new.jpeg", b"new")
+    pair.sites.at_sender(NAME.format(1))
+    assert "back.jpeg" not in names(pair.partial())
+    load(pair)
+    pair.publish(build)
+    report = load(pair)
+    assert report.media.removed == 0
+    assert "lists no file at all" in str(report.media.warning)
+    assert is_there(pair)
+    pair.partial()
+    load(pair)
+    manifest = pair.complete()
+    assert not {"back.jpeg", "0.jpeg"} & {*carried_files(manifest)}
+    assert_applied(pair, manifest)
+    assert_equal(pair)
+
+
 def late_complete(pair: MediaSender, aside: Path, partials: int = 1) -> None:
     """Apply a complete without the file, which came back before partials that name it."""
     file = pair.media / "back.jpeg"

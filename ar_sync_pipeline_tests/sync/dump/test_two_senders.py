@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -13,8 +13,9 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
-from ar_sync_pipeline.sync.dump.starting_point import starting_point
+from ar_sync_pipeline.sync.dump.starting_point import never_sent_in_words, starting_point
 from ar_sync_pipeline.sync.watch.other_side import (
     checkpoint_as_written,
     receiver_as_written,
@@ -86,9 +87,9 @@ def own_cluster(sender: MediaSender) -> str:
     return str(cluster)
 
 
-def findings_at_receiver(sender: MediaSender) -> list[Finding]:
+def findings_at_receiver(sender: MediaSender, later: timedelta = timedelta()) -> list[Finding]:
     with session(sender.sites.receiver) as connection:
-        return [*sender_as_written(sender.sites.settings, connection, datetime.now(UTC))]
+        return [*sender_as_written(sender.sites.settings, connection, datetime.now(UTC) + later)]
 
 
 @pytest.fixture
@@ -147,6 +148,7 @@ def test_complete_of_a_copy_is_told_until_one_of_production_has_replaced_it(
     assert "were applied in turn" in found.problem
     for url in (pair.sites.sender, copy.sites.sender):
         assert f"{url.rpartition('/')[2]} of cluster {own_cluster(pair)}" in found.problem
+    assert findings_at_receiver(pair, timedelta(days=2)) == []
 
 
 def test_sender_that_moved_once_is_no_alternation(pair: MediaSender, copy: MediaSender) -> None:
@@ -222,3 +224,14 @@ class TestPreflightOfTheSender:
         (found,) = self.found(pair, own_cluster(pair))
         assert "which this sender never sent" in found.problem
         assert self.found(copy, own_cluster(copy)) == []
+
+
+@pytest.mark.parametrize(("point", "said"), [(True, False), (False, True)])
+def test_old_sender_that_is_not_stopped_is_thought_of(
+    pair: MediaSender, point: bool, said: bool
+) -> None:
+    view = observe_receiver(pair.settings, lambda: datetime.now(UTC))
+    assert view.checkpoint is not None
+    if not point:
+        view = replace(view, checkpoint=view.checkpoint.model_copy(update={"watermark": None}))
+    assert ("its cron lines" in never_sent_in_words([datetime.now(UTC)], view)) is said

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.manifest import SenderIdentity
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
@@ -190,6 +191,19 @@ def test_partials_of_two_databases_in_the_first_load(pair: Pair) -> None:
     pair.change()
     foreign = pair.copy.partial(recent_window())
     pair.production.partial(recent_window())
+    (parked,) = pair.load()
+    assert parked.name == foreign.name
+    assert pair.has_production()
+
+
+def test_partials_of_two_databases_in_a_first_load_with_the_old_systems_complete(
+    pair: Pair, tmp_path: Path
+) -> None:
+    pair.production.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
+    remake(pair.production.complete(), tmp_path / "old", sender=OLD_SYSTEM)
+    pair.change()
+    pair.production.partial(recent_window())
+    foreign = pair.copy.partial(recent_window())
     (parked,) = pair.load()
     assert parked.name == foreign.name
     assert pair.has_production()

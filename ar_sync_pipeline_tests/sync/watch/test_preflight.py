@@ -31,6 +31,7 @@ from ar_sync_pipeline.settings.model import (
     load_receiver_settings,
     load_sender_settings,
 )
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline.sync.watch import folder_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.folder_findings import (
@@ -259,6 +260,16 @@ def test_settings_that_differ_between_the_sides_are_said_at_the_sender(
 
 
 @pytest.mark.long
+def test_journal_that_cannot_be_read_hides_nothing_of_the_receiver(deployment: Deployment) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    scratch = load_sender_settings(deployment.sender_environment()).tmp_bkp_fldr
+    (scratch / SENT_FILE).unlink()
+    (scratch / SENT_FILE).mkdir()
+    (found,) = (one for one in at_sender(deployment, AR_SYNC_TIME="20") if one.area == "receiver")
+    assert "AR_SYNC_TIME is 20 minutes here" in found.problem
+
+
 def test_sender_that_is_another_one_is_said_at_the_receiver(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
