@@ -18,7 +18,6 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.draft_section import WATERMARK_LIMIT_MB, draft_section
-from ar_sync_pipeline.sync.setup.media_choice import endings
 from ar_sync_pipeline.sync.setup.personal_columns import Kind
 from ar_sync_pipeline.sync.setup.personal_rules import (
     JoinedColumns,
@@ -32,6 +31,7 @@ from ar_sync_pipeline.sync.setup.table_choice import (
     why_nameless,
 )
 from ar_sync_pipeline.sync.watch.database_access import limit_waits
+from ar_sync_pipeline.sync.watch.media_columns import endings
 
 
 def draft_catalog(

@@ -12,14 +12,13 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.migrations import migrated_apps
 from ar_sync_pipeline.postgres.schema_facts import read_tables
-from ar_sync_pipeline.sync.setup.media_choice import find_media_columns
 from ar_sync_pipeline.sync.setup.table_choice import (
     TableChoice,
     choose_tables,
     django_apps,
     main_schema,
 )
-from ar_sync_pipeline.sync.watch.media_columns import MediaColumn
+from ar_sync_pipeline.sync.watch.media_columns import MediaColumn, find_media_columns
 
 _RELATIONS = """
 SELECT n.nspname, c.relname,

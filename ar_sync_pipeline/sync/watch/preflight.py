@@ -39,7 +39,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import (
     spool_findings,
     state_findings,
 )
-from ar_sync_pipeline.sync.watch.media_columns import sent_file_findings
+from ar_sync_pipeline.sync.watch.media_columns import sent_file_findings, unsent_file_findings
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
 from ar_sync_pipeline.sync.watch.old_results import old_results
 from ar_sync_pipeline.sync.watch.other_side import (
@@ -126,9 +126,9 @@ def _sender_areas(
                 yield from checkpoint_as_written(checkpoint, known, clock())
 
     def named(connection: Connection) -> Iterator[Finding]:
-        return sent_file_findings(
-            connection, catalog, settings.sender_media_fldr, settings.media_patterns
-        )
+        folder, patterns = settings.sender_media_fldr, settings.media_patterns
+        yield from sent_file_findings(connection, catalog, folder, patterns)
+        yield from unsent_file_findings(connection, catalog, folder, patterns)
 
     return {
         "database": partial(check_sender, url, catalog),
