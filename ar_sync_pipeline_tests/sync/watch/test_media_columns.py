@@ -74,9 +74,7 @@ def test_column_that_got_files_after_the_draft_is_named_until_they_are_sent(
     execute(profiles, "UPDATE profile SET cover = 'c1.gif' WHERE id = 7")
     (tmp_path / "c1.gif").touch()
     (found,) = unsent(profiles, tmp_path, rules)
-    assert found.startswith(
-        "warning: column cover of table profile names files of the media folder"
-    )
+    assert found.startswith("column cover of table profile names files of the media folder")
     assert "add cover to `media_columns` at both sides, or *.gif to AR_SYNC_MEDIA_PATTERNS" in found
     assert unsent(profiles, tmp_path, rules, "*.gif") == []
     for key in ("media_columns", "exclude"):
