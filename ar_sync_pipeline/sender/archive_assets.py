@@ -110,6 +110,9 @@ def _late_since(
     return {_LATE_SINCE: since or dg.MetadataValue.timestamp(site.clock())}
 
 
+_HAVE = {True: "name in rows has", False: "names in rows have"}
+
+
 def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
     """Return how many names have no file that can be sent, and how many files are late.
 
@@ -119,7 +122,7 @@ def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
         late: Files that neither this archive nor an earlier one could send.
     """
     found = [
-        *([f"{missing} names in rows have no file"] if missing else []),
+        *([f"{missing} {_HAVE[missing == 1]} no file"] if missing else []),
         *([f"{refused} names of files, or in rows, cannot be sent"] if refused else []),
         *([f"{late} files could not be sent by earlier archives, and cannot now"] if late else []),
     ]

@@ -259,13 +259,23 @@ def libpq_string(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     try:
         conninfo_to_dict(text)
+        is_readable = not _has_bare_password(text)
     except (psycopg.Error, UnicodeError):
+        is_readable = False
+    if not is_readable:
         raise invalid_value(
             "libpq cannot read this connection string",
             "write postgresql://user@host:5432/database, with special characters of the password "
             "percent-encoded, or host=... port=... dbname=... user=...",
-        ) from None
+        )
     return value
+
+
+def _has_bare_password(text: str) -> bool:
+    """Return whether an @ or / in a URL is not encoded, so that libpq takes a part for the host."""
+    scheme, _, rest = text.partition("://")
+    authority, _, path = rest.partition("?")[0].partition("/")
+    return scheme in {"postgresql", "postgres"} and (authority.count("@") > 1 or "@" in path)
 
 
 def time_zone(value: object) -> str:

@@ -408,6 +408,8 @@ def test_no_secret_is_shown(sender_environ: Environ, show: Callable[[SenderSetti
     [
         ("AR_SYNC_SENDER_DATABASE_URL", f"postgresql://app:{PASSWORD}%zz@db/transapp"),
         ("AR_SYNC_SENDER_DATABASE_URL", f"dbname=x {PASSWORD}"),
+        ("AR_SYNC_SENDER_DATABASE_URL", f"postgresql://app:p@{PASSWORD}@db/transapp"),
+        ("AR_SYNC_SENDER_DATABASE_URL", f"postgresql://app:p/{PASSWORD}@db/transapp"),
         ("AR_SYNC_SIGNING_KEY", PASSWORD),
         ("AR_SYNC_WEBHOOK_URL", f"ftp://hooks.example.org/{PASSWORD}"),
         ("AR_SYNC_REMOTE_HOST", f"sftp://ar_sync:{PASSWORD}@viz.example.org"),
