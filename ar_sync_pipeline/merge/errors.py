@@ -25,6 +25,7 @@ _INVALID = (
     psycopg.errors.SyntaxError,
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
+    psycopg.errors.AmbiguousColumn,
 )
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"

@@ -123,7 +123,7 @@ def indexed(unique: UniqueKey, kept: sql.Composable, rows: sql.Composable) -> sq
     source = sql.SQL("{} AS {}").format(rows, alias)
     if row is not None:
         source = sql.SQL(
-            "(SELECT {}, ROW({})::{} AS whole FROM {}) AS {}"
+            '(SELECT {}, ROW({})::{} AS "ar_sync row" FROM {}) AS {}'
             " CROSS JOIN pg_catalog.unnest(ARRAY[{}]) AS {}"
         ).format(
             kept,
@@ -131,7 +131,7 @@ def indexed(unique: UniqueKey, kept: sql.Composable, rows: sql.Composable) -> sq
             sql.Identifier(row.schema, row.relname),
             source,
             alias,
-            sql.Identifier(ROWS, "whole"),
+            sql.Identifier(ROWS, "ar_sync row"),
             sql.Identifier(row.relname),
         )
     return sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(

@@ -324,8 +324,8 @@ INDEXES = (
         "whole_row_in_a_predicate",
         "CREATE TABLE t_a (id int PRIMARY KEY, a int, b int);"
         "CREATE UNIQUE INDEX ON t_a (a) WHERE t_a IS NOT NULL;"
-        'CREATE TABLE t_x (id int PRIMARY KEY, "t_x" int, u text, old int);'
-        "ALTER TABLE t_x DROP old; CREATE UNIQUE INDEX ON t_x (u) WHERE t_x.* IS NOT NULL",
+        'CREATE TABLE t_x (id int PRIMARY KEY, "t_x" int, whole text, old int);'
+        "ALTER TABLE t_x DROP old; CREATE UNIQUE INDEX ON t_x (whole) WHERE t_x.* IS NOT NULL",
         rows="INSERT INTO t_a VALUES (1, 1, 1), (2, 2, 2), (3, 1, NULL);"
         "INSERT INTO t_x VALUES (1, 1, 'a'), (2, 2, 'b'), (3, NULL, 'a')",
         receiver=HAS_MANY,
@@ -334,8 +334,8 @@ INDEXES = (
             partial(
                 "UPDATE t_a SET a = 9 WHERE id = 1; UPDATE t_a SET a = 1 WHERE id = 2;"
                 "UPDATE t_a SET a = 2 WHERE id = 1;"
-                "UPDATE t_x SET u = 'z' WHERE id = 1; UPDATE t_x SET u = 'a' WHERE id = 2;"
-                "UPDATE t_x SET u = 'b' WHERE id = 1",
+                "UPDATE t_x SET whole = 'z' WHERE id = 1; UPDATE t_x SET whole = 'a' WHERE id = 2;"
+                "UPDATE t_x SET whole = 'b' WHERE id = 1",
                 finds=[BOTH_NOTES],
             ),
             partial("UPDATE t_a SET b = NULL WHERE id = 2; UPDATE t_a SET b = 1 WHERE id = 3"),
