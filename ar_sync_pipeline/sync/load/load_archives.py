@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
+
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.disk_errors import is_full
@@ -188,7 +190,7 @@ class _Loader:
         # As late as possible: the next load reports what still waits if this one is killed.
         for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
-        unsent = unsent_tables(self.connection, self.catalog)
+        unsent = self._unsent_tables()
         unreported = self._report_and_clean(unsent)
         ledger = read_ledger(self.connection)
         chain = promised_chain(ledger, list_waiting(self._spool))
@@ -222,6 +224,15 @@ class _Loader:
 
     def _recover_media(self, *, cleans: bool) -> None:
         recover_media(self.connection, self.settings, self.catalog.name, cleans=cleans)
+
+    def _unsent_tables(self) -> tuple[str, ...]:
+        """Return the tables that are no longer sent; none if one is locked, until the next load."""
+        try:
+            return unsent_tables(self.connection, self.catalog)
+        except (
+            psycopg.errors.LockNotAvailable
+        ):  # what is applied is to be acknowledged whatever holds other tables
+            return ()
 
     def _report_and_clean(self, unsent: Sequence[str]) -> SpoolAccessError | None:
         """Report to the sender, then apply retention; return what prevents it.

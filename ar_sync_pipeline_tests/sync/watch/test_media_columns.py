@@ -1,4 +1,4 @@
-"""``ar-sync check`` at the sender names columns whose files are sent or missing by mistake."""
+"""``ar-sync check`` at the sender names columns whose files are sent or missing in error."""
 
 from __future__ import annotations
 
