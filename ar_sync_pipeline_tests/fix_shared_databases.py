@@ -38,6 +38,9 @@ SELECT md5(string_agg(line, ' ' ORDER BY line)) FROM (
   SELECT concat_ws(' ', attrelid::regclass, attname, atttypid, attnotnull, attisdropped) AS line
   FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
   WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND attnum > 0
+  UNION ALL SELECT concat_ws(' ', oid, relkind, relrowsecurity, relforcerowsecurity, reloptions)
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace
+  UNION ALL SELECT concat_ws(' ', 'policy', oid) FROM pg_policy
   UNION ALL SELECT concat_ws(' ', 'constraint', oid) FROM pg_constraint
   UNION ALL SELECT concat_ws(' ', 'trigger', oid, tgenabled) FROM pg_trigger
   UNION ALL SELECT concat_ws(' ', 'function', oid) FROM pg_proc

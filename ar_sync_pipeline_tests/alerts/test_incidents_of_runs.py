@@ -51,6 +51,13 @@ def test_run_that_never_started_until_one_ends_well(bare: Watched) -> None:
     assert "Recovered: job partial_dump" in bare.subjects[1]
 
 
+def test_run_that_is_killed_before_its_first_step_had_started(bare: Watched) -> None:
+    bare.end_run("Detected run worker status FAILED.", events=[(dg.DagsterEventType.RUN_START, "")])
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert "job partial_dump: the run was cut short (Detected run worker" in subject
+
+
 def test_run_whose_process_could_not_load_tells_why(bare: Watched) -> None:
     wrong = SerializableErrorInfo(
         "1 error in the settings of the sender\n  AR_SYNC_TMP_BKP_FLDR=/x: does not exist\n",

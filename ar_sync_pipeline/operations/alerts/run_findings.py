@@ -29,6 +29,7 @@ _TYPES = {
     dg.DagsterEventType.STEP_UP_FOR_RETRY,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.RUN_CANCELING,
+    dg.DagsterEventType.RUN_START,
 }
 _RUNNING = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED}
 # Without failures: where an interruption is reported, they are those of interrupted steps.
@@ -223,7 +224,8 @@ def _interrupted(
     if at_work and step is None:
         return
     what = f"{run_name(run)}, step {_step_name(step)}" if step else run_name(run)
-    ended = "was cut short" if running else "never started"
+    has_begun = any(one.dagster_event_type is dg.DagsterEventType.RUN_START for one in events)
+    ended = "was cut short" if running or has_begun else "never started"
     reason = message.strip().rstrip(".") if message else ""
     yield Problem(
         cause=step_source(step) if step else run_source(run),
