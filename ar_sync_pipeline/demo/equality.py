@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -178,13 +178,9 @@ def _compare_table(
     first: str | None = None
     # Without the table, or without its key, the receiver has no rows to compare.
     readable = bool(received) and received.keys() >= set(key)
-    with ExitStack() as streams:
-        # A stream that an error leaves open keeps its session locked, also for its end.
-        sent_rows, received_rows = (
-            streams.enter_context(closing(_stream(connection, query))) if wanted else iter(())
-            for connection, wanted in ((sender, True), (receiver, readable))
-        )
-        for finding, row_key in _walk(sent_rows, received_rows):
+    # A stream that an error leaves open keeps its session locked, also for its end.
+    with closing(_stream(sender, query)) as ours, closing(_stream(receiver, query)) as theirs:
+        for finding, row_key in _walk(ours, theirs if readable else iter(())):
             counts["sender"] += finding != "extra"
             counts["receiver"] += finding != "missing"
             if finding != "same":

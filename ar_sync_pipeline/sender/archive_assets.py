@@ -110,9 +110,6 @@ def _late_since(
     return {_LATE_SINCE: since or dg.MetadataValue.timestamp(site.clock())}
 
 
-_HAVE = {True: "name in rows has", False: "names in rows have"}
-
-
 def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
     """Return how many names have no file that can be sent, and how many files are late.
 
@@ -122,7 +119,8 @@ def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
         late: Files that neither this archive nor an earlier one could send.
     """
     found = [
-        *([f"{missing} {_HAVE[missing == 1]} no file"] if missing else []),
+        *(["1 name in rows has no file"] if missing == 1 else []),
+        *([f"{missing} names in rows have no file"] if missing > 1 else []),
         *([f"{refused} names of files, or in rows, cannot be sent"] if refused else []),
         *([f"{late} files could not be sent by earlier archives, and cannot now"] if late else []),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -298,6 +298,21 @@ def test_lock_alone_fails_nothing(
     assert "lock timeout" in str(found.metadata["findings"].value)
 
 
+def shown_after(instance: dg.DagsterInstance, told: Sequence[Preflight]) -> list[str | None]:
+    """Return what the sensor shows after each of some examinations."""
+    examined = iter(told)
+    sensor = preflight_sensor(
+        RECEIVER.asset_key,
+        lambda _seconds: next(examined),
+        name="examined",
+        clock=lambda: datetime.now(UTC),
+        side="receiver",
+    )
+    process = Process(dg.Definitions(sensors=[sensor]), "examined", instance)
+    found = [process.tick() for _ in told]
+    return [one if isinstance(one, str) else one.description for one in found]
+
+
 def test_only_what_could_not_be_examined_stays(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,7 +323,7 @@ def test_only_what_could_not_be_examined_stays(
     gone = Finding(Level.ERROR, "gone", "wait", area="database", unexamined=True)
     locked = Finding(Level.WARNING, "locked", "wait", area="database", unexamined=True)
     examined = [[rights, program], [gone], [locked], [locked, program], [], [locked]]
-    told = iter(
+    told = [
         Preflight(
             "receiver",
             tuple(found),
@@ -318,17 +333,8 @@ def test_only_what_could_not_be_examined_stays(
             frozenset(f.area for f in found if f.unexamined),
         )
         for found in examined
-    )
-    sensor = preflight_sensor(
-        RECEIVER.asset_key,
-        lambda _seconds: next(told),
-        name="examined",
-        clock=lambda: datetime.now(UTC),
-        side="receiver",
-    )
-    process = Process(dg.Definitions(sensors=[sensor]), "examined", instance)
-    found = [process.tick() for _ in examined]
-    assert [one if isinstance(one, str) else one.description for one in found] == [
+    ]
+    assert shown_after(instance, told) == [
         "no right: grant it. (1 more in the metadata)",
         "gone: wait. (1 more in the metadata)",
         "no right: grant it.",
@@ -350,17 +356,8 @@ def test_locked_table_keeps_only_what_was_found_of_itself(
     )
     locked = Finding(Level.NOTE, "b is locked", "wait", area="database", unexamined=True, table="b")
     examined = [[rights, a, b], [locked], [locked], []]
-    told = iter(Preflight("receiver", tuple(found), (), None, 0.0) for found in examined)
-    sensor = preflight_sensor(
-        RECEIVER.asset_key,
-        lambda _seconds: next(told),
-        name="examined",
-        clock=lambda: datetime.now(UTC),
-        side="receiver",
-    )
-    process = Process(dg.Definitions(sensors=[sensor]), "examined", instance)
-    found = [process.tick() for _ in examined]
-    assert [one if isinstance(one, str) else one.description for one in found] == [
+    told = [Preflight("receiver", tuple(found), (), None, 0.0) for found in examined]
+    assert shown_after(instance, told) == [
         "no right to a, b: grant it. (2 more in the metadata)",
         "b is unreadable: alter it.",
         "b is unreadable: alter it.",
