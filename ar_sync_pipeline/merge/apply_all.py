@@ -143,7 +143,7 @@ class _Merges:
     def restore(self, preserved: PreservedRows) -> dict[str, int]:
         """Restore preserved rows; return how many rows are deleted in the end, by table."""
         with self._blame(len(self._archives) - 1):
-            preserved.restore(self._staged_tables(0))
+            preserved.restore(self._staged_tables(0), self._effects)
         for number in range(len(self._archives)):
             with self._blame(number):
                 preserved.refuse_lost_references(number)

@@ -20,7 +20,9 @@ from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.restored_rows import RestoredRows
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.taken_over_values import TakenOverValues
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.merge.violated_tables import violated_tables
@@ -41,6 +43,7 @@ class PreservedRows:
         self._cleared: dict[ForeignKey, sql.Identifier] = {}
         self._unkeyed = list[dict[ForeignKey, sql.Identifier]]()
         self._restored = RestoredRows(connection, references)
+        self._taken_over = TakenOverValues(connection, references)
 
     def remember(self, to_delete: RowsToDelete, later: Mapping[str, Sequence[StagedTable]]) -> None:
         """Copy the rows to delete, and the references that are about to become NULL.
@@ -65,13 +68,18 @@ class PreservedRows:
             if not decided and not to_delete.is_final(table):
                 self._restored.remember(table, rows)
         for key in to_delete.cleared():
-            self._remember_reference(to_delete, key)
+            self._remember_reference(key, to_delete.losing_parents(key))
+        self._taken_over.remember(to_delete)
+        for key in self._taken_over.keys(to_delete):
+            if to_delete.identity(key.table) is PLACE:
+                self._remember_reference(key, to_delete.with_staged_parents(key))
 
-    def restore(self, staged: Mapping[str, Sequence[StagedTable]]) -> None:
+    def restore(self, staged: Mapping[str, Sequence[StagedTable]], effects: SideEffects) -> None:
         """Restore the rows that were deleted only temporarily, and the receiver's own data of them.
 
         Args:
             staged: Staged tables of all archives of the load, by name.
+            effects: Whether the transaction suppresses side effects.
 
         Raises:
             LoadRefusedError: A constraint that only the receiver has prevents it.
@@ -85,6 +93,7 @@ class PreservedRows:
             for key, relation in self._cleared.items():
                 columns = self._references.cleared_columns(key)
                 self._update(key.table, columns, relation, self._parent_is_there(key))
+            self._taken_over.restore(effects)
             self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.IntegrityError as error:
             between = violated_tables(error, self._references)
@@ -124,14 +133,12 @@ class PreservedRows:
             counts[table] = scalar(self._connection, query)
         return counts
 
-    def _remember_reference(self, to_delete: RowsToDelete, key: ForeignKey) -> None:
+    def _remember_reference(self, key: ForeignKey, children: sql.Composed) -> None:
         facts = self._references.tables[key.table]
         names = tuple(dict.fromkeys((*facts.key, *key.columns)))
-        rows = sql.SQL("SELECT {} FROM {}").format(
-            column_list(names, "c"), to_delete.losing_parents(key)
-        )
+        rows = sql.SQL("SELECT {} FROM {}").format(column_list(names, "c"), children)
         known, name = self._cleared, f"reference_{len(self._cleared)}"
-        if to_delete.identity(key.table) is PLACE:
+        if not facts.key:
             known = self._unkeyed[-1]
             name = f"unkeyed_{len(self._unkeyed)}_{len(known)}"
         if key not in known:

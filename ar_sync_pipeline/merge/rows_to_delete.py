@@ -227,6 +227,13 @@ class RowsToDelete:
             return query
         return sql.SQL("{} AND NOT {}").format(query, self.is_deleted(key.table, "c"))
 
+    def with_staged_parents(self, key: ForeignKey) -> sql.Composed:
+        """Return the child rows ``c`` of rows to delete whose value a row of the archive has."""
+        return sql.SQL("{} WHERE {}").format(
+            self.references.joined(key, self.relation(key.referenced_table)),
+            self.has_staged_parent(key),
+        )
+
     def is_deleted(self, table: str, alias: str) -> sql.Composed:
         """Return the condition that the row ``alias`` of a table is to be deleted."""
         return self.identity(table).is_in(alias, self.relation(table))

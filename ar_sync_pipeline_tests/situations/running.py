@@ -131,6 +131,12 @@ class Running:
             self.compare(keeps=any(step.keeps for step in steps))
         self._answer(last.finds)
 
+    def load_waits(self, words: Sequence[str]) -> None:
+        """Load, which parks one archive with these words and changes nothing."""
+        before = everything(self.servers.receiver)
+        self.sites.load()
+        self._assert_parked(words, before)
+
     def compare(self, *, keeps: bool = False) -> None:
         """The shared columns of all tables that the sender has are equal."""
         found = compare(self.servers.sender, self.servers.receiver, keeps=keeps)

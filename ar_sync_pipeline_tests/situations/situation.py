@@ -103,6 +103,8 @@ class Situation:
         tables: of the catalog.
         rules: of the catalog, by table.
         receiver_tables: of the catalog.
+        late_waits_for: words in the reason for which the first step's archive waits for the next
+            complete if it comes last; empty: it is applied.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Situation:
     tables: Sequence[str] = ("t_*",)
     rules: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     receiver_tables: Sequence[str] = ()
+    late_waits_for: Sequence[str] = ()
 
     @property
     def needs(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
@@ -24,18 +26,26 @@ CYCLE = (
 )
 
 
-def followers(own: str, action: str, *answers: tuple[str | None, str | None]) -> Situation:
+def followers(
+    own: str,
+    action: str,
+    *answers: tuple[str | None, str | None],
+    rules: Mapping[str, Mapping[str, object]] = FIRES,
+    late_waits_for: Sequence[str] = (),
+) -> Situation:
     """Rows of the receiver that refer to values which are passed on from row to row."""
     notes = "SELECT u FROM own ORDER BY note"
+    how = "" if rules else "_in_silence"
     chained, turned = zip(*answers, strict=True)
     return Situation(
-        f"values_are_passed_on_under_{own[:2]}_{action.lower().replace(' ', '_')}",
+        f"values_are_passed_on_under_{own[:2]}_{action.lower().replace(' ', '_')}{how}",
         A,
         rows="INSERT INTO t_a VALUES (1, 'a'), (2, 'b'), (3, 'x')",
         receiver=f"CREATE TABLE own ({own}, note text, u text REFERENCES t_a (u)"
         f" ON UPDATE {action})",
         own="INSERT INTO own (note, u) VALUES ('on 1', 'a'), ('on 2', 'b'), ('on 3', 'x')",
-        rules=FIRES,
+        rules=rules,
+        late_waits_for=late_waits_for,
         steps=(
             partial(CHAIN, finds=[ask(notes, *((value,) for value in chained))]),
             partial(CYCLE.replace("'a'", "'b'"), finds=[ask(notes, *((v,) for v in turned))]),
@@ -46,7 +56,15 @@ def followers(own: str, action: str, *answers: tuple[str | None, str | None]) ->
 
 FIRING = (
     followers("id serial PRIMARY KEY", "CASCADE", ("b", "c"), ("c", "d"), ("x", "b")),
-    followers("other int", "CASCADE", ("b", "c"), ("c", "d"), ("x", "b")),
+    followers("id serial PRIMARY KEY", "CASCADE", ("b", "c"), ("c", "d"), ("x", "b"), rules={}),
+    followers(
+        "other int",
+        "CASCADE",
+        ("b", "c"),
+        ("c", "d"),
+        ("x", "b"),
+        late_waits_for=["rows of own refer", "give own a primary key"],
+    ),
     followers("id serial PRIMARY KEY", "SET NULL", (None, None), (None, None), ("x", None)),
     Situation(
         "orphans_on_purpose_when_the_deletion_of_their_parent_fires",

@@ -14,7 +14,7 @@ import pytest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline_tests.situations.fix_situations import StartSituation
 from ar_sync_pipeline_tests.situations.running import run_sql
-from ar_sync_pipeline_tests.situations.situation import Mode, Situation, partial
+from ar_sync_pipeline_tests.situations.situation import Mode, Situation, complete, partial
 
 HERE = Path(__file__)
 
@@ -85,6 +85,9 @@ def test_first_archive_comes_last(start_situation: StartSituation, situation: Si
         running.dump_after(step)
         running.sites.load()  # after a gap it may wait
     withheld.rename(late)
+    if situation.late_waits_for:
+        running.load_waits(situation.late_waits_for)
+        running.dump_after(complete())
     running.load_together(situation.steps)
 
 
