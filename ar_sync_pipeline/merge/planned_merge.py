@@ -60,7 +60,7 @@ def plan_merge(
         for table in found.to_delete.tables()
     }
     if preserved is not None:
-        preserved.remember(found.to_delete, later)
+        preserved.remember(found.to_delete, lost, later)
     return PlannedMerge(found, actions, tuple(cleared), plans, before)
 
 

@@ -16,13 +16,14 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.lost_values import LostValues
+from ar_sync_pipeline.merge.own_references import OwnReferences
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.restored_rows import RestoredRows
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.merge.taken_over_values import TakenOverValues
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.merge.violated_tables import violated_tables
@@ -43,15 +44,21 @@ class PreservedRows:
         self._cleared: dict[ForeignKey, sql.Identifier] = {}
         self._unkeyed = list[dict[ForeignKey, sql.Identifier]]()
         self._restored = RestoredRows(connection, references)
-        self._taken_over = TakenOverValues(connection, references)
+        self._own = OwnReferences(connection, references)
 
-    def remember(self, to_delete: RowsToDelete, later: Mapping[str, Sequence[StagedTable]]) -> None:
-        """Copy the rows to delete, and the references that are about to become NULL.
+    def remember(
+        self,
+        to_delete: RowsToDelete,
+        lost: LostValues,
+        later: Mapping[str, Sequence[StagedTable]],
+    ) -> None:
+        """Copy the rows to delete, and the references that the merge is about to change.
 
         A shared row that this archive or a later one would have, because it has all rows of the
         table, is not restored: the archive decides.
 
         Args:
+            lost: Referenced values that rows are about to lose.
             later: Staged tables of the archives that are applied after this one, by name.
         """
         self._unkeyed.append({})
@@ -69,8 +76,8 @@ class PreservedRows:
                 self._restored.remember(table, rows)
         for key in to_delete.cleared():
             self._remember_reference(key, to_delete.losing_parents(key))
-        self._taken_over.remember(to_delete)
-        for key in self._taken_over.keys(to_delete):
+        self._own.remember(to_delete, lost)
+        for key in self._own.taken_over(to_delete):
             if to_delete.identity(key.table) is PLACE:
                 self._remember_reference(key, to_delete.with_staged_parents(key))
 
@@ -93,7 +100,7 @@ class PreservedRows:
             for key, relation in self._cleared.items():
                 columns = self._references.cleared_columns(key)
                 self._update(key.table, columns, relation, self._parent_is_there(key))
-            self._taken_over.restore(effects)
+            self._own.restore(effects)
             self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.IntegrityError as error:
             between = violated_tables(error, self._references)

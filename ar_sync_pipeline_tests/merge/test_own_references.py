@@ -1,4 +1,4 @@
-"""A late archive gives the value of a row that is there to another one, and that row comes back."""
+"""A late archive takes back for a moment what the receiver's own rows refer to."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def sites(database_factory: DatabaseFactory, tmp_path: Path) -> TwoSites:
     return TwoSites(sender, receiver, catalog, tmp_path)
 
 
-def begin(sites: TwoSites, column: str) -> tuple[Path, Watermark]:
+def begin(sites: TwoSites, column: str, action: str = "CASCADE") -> tuple[Path, Watermark]:
     """Apply a complete and a partial; return the one between them, and where the last one ends."""
     sites.at_sender("INSERT INTO t_a VALUES (1, 'a'), (2, 'b'), (3, 'x')")
     since = mark(sites.complete())
     sites.load()
     sites.at_receiver(
         f"CREATE TABLE own (note text PRIMARY KEY, u text {column} REFERENCES t_a (u)"
-        " ON UPDATE CASCADE)",
+        f" ON UPDATE {action})",
         "INSERT INTO own VALUES ('on 1', 'a'), ('on 2', 'b'), ('on 3', 'x')",
     )
     sites.at_sender(*CHAIN)
@@ -49,7 +49,6 @@ def begin(sites: TwoSites, column: str) -> tuple[Path, Watermark]:
     sites.at_sender(*TURN)
     end = mark(sites.partial(recent_window(), since=since))
     sites.load()
-    assert rows(sites.receiver, OWN_ROWS) == [("on 1", "c"), ("on 2", "d"), ("on 3", "b")]
     return late, end
 
 
@@ -84,3 +83,20 @@ def test_references_stay_with_the_value_if_their_row_is_gone(sites: TwoSites) ->
     assert sites.load().refused == ()
     assert equal(sites, "SELECT * FROM t_a ORDER BY id")
     assert rows(sites.receiver, OWN_ROWS) == [("on 1", "c"), ("on 2", "b"), ("on 3", "b")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("action", ["SET NULL", "SET DEFAULT"])
+def test_references_that_people_set_since_are_not_lost(sites: TwoSites, action: str) -> None:
+    late, since = begin(sites, "", action)
+    sites.at_receiver(
+        "UPDATE own SET u = 'c' WHERE note = 'on 1'",
+        "UPDATE own SET u = 'd' WHERE note = 'on 2'",
+        "UPDATE own SET u = 'b' WHERE note = 'on 3'",
+    )
+    sites.at_sender("UPDATE t_a SET u = 'e' WHERE id = 2")
+    sites.partial(recent_window(), since=since)
+    deliver(late)
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT * FROM t_a ORDER BY id")
+    assert rows(sites.receiver, OWN_ROWS) == [("on 1", "c"), ("on 2", None), ("on 3", "b")]
