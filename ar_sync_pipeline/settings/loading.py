@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from ar_sync_pipeline.errors import ValidationProblem, ValidationProblemsError
 from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.redact import MASK, without_passwords
+from ar_sync_pipeline.settings.places import settings_places
 from ar_sync_pipeline.settings.values import INVALID_VALUE, nearest
 
 PREFIX: Final = "AR_SYNC_"
@@ -63,13 +64,17 @@ class SettingsError(ValidationProblemsError[SettingProblem]):
     Args:
         side: ``sender`` or ``receiver``.
         problems: Validation errors, at least one.
+        written_in: Where the settings are written; unless given, where commands and Dagster read
+            them.
     """
 
-    def __init__(self, side: str, problems: Sequence[SettingProblem]) -> None:
+    def __init__(
+        self, side: str, problems: Sequence[SettingProblem], *, written_in: str | None = None
+    ) -> None:
         super().__init__(
             f"the settings of the {side}",
             problems,
-            remedy="correct the environment or the .env file beside workspace.yaml, then reload",
+            remedy=f"correct {written_in or settings_places()}, then try again",
         )
 
 
