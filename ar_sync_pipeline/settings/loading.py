@@ -130,7 +130,7 @@ def load(
     problems.sort(key=lambda found: places[found.variable])
     problems += _unknown(given, known, side, variables(other))
     if problems or settings is None:
-        raise SettingsError(side, problems)
+        raise SettingsError(side, problems, written_in=_of_other_side(given, known, other, side))
     return settings
 
 
@@ -158,6 +158,20 @@ def meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> list[str
     if guess is None:
         return longer
     return [guess, *(one for one in longer if one != guess)]
+
+
+def _of_other_side(
+    given: Mapping[str, str],
+    known: Mapping[str, DescribedVariable],
+    other: type[BaseModel],
+    side: str,
+) -> str | None:
+    """Return where the settings are written if they are only those of the other side."""
+    others = variables(other)
+    if given.keys() & (known.keys() - others) or not given.keys() & (others.keys() - known):
+        return None
+    name = "receiver" if side == "sender" else "sender"
+    return f"{settings_places()}, where the settings of the {name} are, not of the {side}"
 
 
 def _problem(

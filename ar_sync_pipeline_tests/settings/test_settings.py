@@ -215,6 +215,24 @@ def test_the_message_names_the_file_that_was_read(
     assert f"{folder}/.env, which this account cannot read (Permission denied)" in str(caught.value)
 
 
+def test_settings_of_the_other_side_alone_are_named_as_such(
+    sender_environ: Environ, receiver_environ: Environ
+) -> None:
+    """A job of the receiver, started in the sender's folder, said that three variables lack."""
+    for load, environ, side, other in (
+        (load_receiver_settings, sender_environ, "receiver", "sender"),
+        (load_sender_settings, receiver_environ, "sender", "receiver"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load(environ)
+        hint = f", where the settings of the {other} are, not of the {side}, then try again."
+        assert str(caught.value).endswith(hint)
+    mixed = sender_environ | receiver_environ | {"AR_SYNC_RECEIVER_MEDIA_FLDR": ""}
+    with pytest.raises(SettingsError) as caught:
+        load_receiver_settings(mixed)
+    assert "where the settings of" not in str(caught.value)
+
+
 def test_variable_of_the_other_side_and_of_the_tooling_is_no_error(
     sender_environ: Environ, receiver_environ: Environ
 ) -> None:
