@@ -136,4 +136,4 @@ class ValidationProblemsError(TerminalError, Generic[FoundProblem]):
 
     def __str__(self) -> str:
         """Return the errors, one a line, then the remedy."""
-        return f"{self.problem}\n{self.remedy.capitalize()}."
+        return f"{self.problem}\n{self.remedy[:1].upper()}{self.remedy[1:]}."

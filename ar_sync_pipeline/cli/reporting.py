@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -68,10 +68,14 @@ def plain(text: str) -> str:
     return visible(text, _LONGEST_SHOWN)
 
 
+def as_object(error: ArSyncError) -> dict[str, Any]:
+    """Return what a JSON object says about an error."""
+    return {"ok": False, "code": error.code, "problem": error.problem, "remedy": error.remedy}
+
+
 def print_error(error: ArSyncError) -> None:
     """Print the error as a JSON object."""
-    result = {"ok": False, "code": error.code, "problem": error.problem, "remedy": error.remedy}
-    click.echo(json.dumps(result))
+    click.echo(json.dumps(as_object(error)))
 
 
 def fail(error: ArSyncError, *, as_json: bool, exit_code: int) -> NoReturn:

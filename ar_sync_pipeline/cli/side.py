@@ -8,10 +8,12 @@ from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.settings.model import (
     ReceiverSettings,
     SenderSettings,
+    SettingsError,
     load_receiver_settings,
     load_sender_settings,
 )
 from ar_sync_pipeline.settings.side import infer_side, refuse_sender
+from ar_sync_pipeline.settings.usable import usable_settings
 
 side_option = click.option(
     "--side",
@@ -31,6 +33,29 @@ def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
     if (side or infer_side(environment)) == "receiver":
         return load_receiver_settings(environment)
     return load_sender_settings(environment)
+
+
+def load_usable_side(
+    side: str | None,
+) -> tuple[SenderSettings | ReceiverSettings, SettingsError | None]:
+    """Return the settings of a side of which some may be unusable, and the error that names those.
+
+    Raises:
+        SideError: The side cannot be inferred.
+        SettingsError: No setting can be read without those that are wrong.
+    """
+    environment = operator_environment()
+    try:
+        return load_side(side), None
+    except SettingsError as error:
+        usable: SenderSettings | ReceiverSettings | None
+        if (side or infer_side(environment)) == "receiver":
+            usable = usable_settings(ReceiverSettings, error, environment)
+        else:
+            usable = usable_settings(SenderSettings, error, environment)
+        if usable is None:
+            raise
+        return usable, error
 
 
 def load_receiver(command: str) -> ReceiverSettings:

@@ -9,9 +9,9 @@ import psycopg
 
 from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import ArSyncError, TransientError
-from ar_sync_pipeline.operations.check_evaluation import ERROR
+from ar_sync_pipeline.operations.check_evaluation import ERROR, OF_CONNECTION
 from ar_sync_pipeline.operations.runs.watched_executor import refuse_spread_steps
-from ar_sync_pipeline.postgres.errors import StatementFailedError
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, StatementFailedError
 
 RETRIES = 3
 RETRY_DELAY_SECONDS = 30
@@ -58,6 +58,11 @@ def _failure(error: ArSyncError) -> dg.Failure:
             "remedy": error.remedy,
             "policy": str(error.policy),
             ERROR: error.code,
+            **({OF_CONNECTION: True} if _is_of_connection(error) else {}),
         },
         allow_retries=False,
     )
+
+
+def _is_of_connection(error: ArSyncError) -> bool:
+    return isinstance(error, DatabaseRefusedError) and error.is_of_connection

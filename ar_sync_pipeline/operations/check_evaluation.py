@@ -18,6 +18,9 @@ NO_MAIL_BEFORE = "no_mail_before"
 ERROR = "error"
 """Metadata of a failed step, or of an evaluation that fails by an error: the error's code."""
 
+OF_CONNECTION = "refused_connection"
+"""Metadata of a failed step to which a server refused the connection, whatever the work."""
+
 REMEDY = "remedy"
 """Metadata of a failed evaluation: what to do about this finding; its message may end with it."""
 

@@ -5,6 +5,7 @@ YAML contains the values of the others, and for each secret the name of a variab
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,8 @@ from ar_sync_pipeline.settings.model import SettingProblem, SettingsError, varia
 _FROM_OUTSIDE = "SSH_AUTH_SOCK"
 # Secrets of a pair's database and its signing key, which pairs cannot share.
 _SECRETS_SHOWN = ("sender_database_url", "receiver_database_url", "signing_key")
+
+_YAML = "the component's YAML or the variables that its secrets name"
 
 
 class PairAttributes(dg.Model):
@@ -42,10 +45,19 @@ def environment_of(
     """
     problems = tuple(_problems(attributes, model, environ))
     if problems:
-        raise SettingsError(side, problems)
+        raise SettingsError(side, problems, written_in=_YAML)
     made = {variable_name(name): _as_text(value) for name, value in attributes.settings.items()}
     made |= {variable_name(name): environ[held_by] for name, held_by in attributes.secrets.items()}
     return made | {name: environ[name] for name in (_FROM_OUTSIDE,) if name in environ}
+
+
+@contextmanager
+def read_from_yaml(side: str) -> Iterator[None]:
+    """Let an error of the settings name the YAML, not the places of a side's own process."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(side, error.problems, written_in=_YAML) from None
 
 
 class PairScaffolder(dg.Scaffolder[Any]):

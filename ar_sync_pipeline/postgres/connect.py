@@ -194,6 +194,7 @@ def _refuse_old_server(connection: Connection, label: str) -> None:
             f"the database {label} is PostgreSQL {version // 10000}, which lacks functions that the"
             " digests of rows need",
             remedy=f"upgrade the server to PostgreSQL {OLDEST_SERVER // 10000} or later",
+            is_of_connection=True,
         )
 
 
@@ -301,6 +302,7 @@ def _open(url: str, application: str) -> Connection:
                 f"the database {label} refused the connection ({_first_line(error)})",
                 remedy="check the role, password, database name, TLS settings and options in the"
                 " URL",
+                is_of_connection=True,
             ) from error
         if _FULL.search(str(error)):
             raise DatabaseUnreachableError(

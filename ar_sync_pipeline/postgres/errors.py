@@ -15,7 +15,16 @@ class DatabaseUnreachableError(TransientError):
 
 
 class DatabaseRefusedError(TerminalError):
-    """The server refused: wrong role, password or database name, or a right is missing."""
+    """The server refused: wrong role, password or database name, or a right is missing.
+
+    Attributes:
+        is_of_connection: Whether it refused the connection, so that any work with it proves that it
+            does not any more; a missing right may concern only the work that needs it.
+    """
+
+    def __init__(self, problem: str, *, remedy: str, is_of_connection: bool = False) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.is_of_connection = is_of_connection
 
 
 class DatabaseFailedError(TransientError):

@@ -57,6 +57,7 @@ def refuse_transaction_pooling(
             f" {'statements' if answer is None else 'transactions'}, so that a session's snapshot,"
             " locks and temporary tables are lost",
             remedy=_REMEDY,
+            is_of_connection=True,
         )
 
 

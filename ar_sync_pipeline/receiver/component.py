@@ -8,6 +8,7 @@ from ar_sync_pipeline.operations.pair_component import (
     PairAttributes,
     PairScaffolder,
     environment_of,
+    read_from_yaml,
 )
 from ar_sync_pipeline.receiver.definitions import definitions_of
 from ar_sync_pipeline.settings.model import ReceiverSettings
@@ -30,4 +31,6 @@ class ReceiverComponent(dg.Component, PairAttributes, dg.Resolvable):
             SettingsError: A setting is missing, invalid or unknown.
         """
         del context
-        return definitions_of(environment_of(self, ReceiverSettings, "receiver", os.environ))
+        environ = environment_of(self, ReceiverSettings, "receiver", os.environ)
+        with read_from_yaml("receiver"):
+            return definitions_of(environ)

@@ -35,7 +35,7 @@ from ar_sync_pipeline.sync.load.media_of_load import recover_by_itself
 from ar_sync_pipeline.sync.watch.arrived_archives import complete_due_within
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
-from ar_sync_pipeline.sync.watch.status import VANISHED, Status
+from ar_sync_pipeline.sync.watch.status import PARKED_REPLACED, VANISHED, Status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.
@@ -44,6 +44,7 @@ _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
 _CLOSES_WITHIN_WINDOWS = 3
 # Longer than it takes a person who reads the mail about these archives, or two retries.
+_UNAPPLIED = ("waiting", "parked", PARKED_REPLACED, "quarantined")
 _WITH_OWN_INCIDENT = timedelta(hours=6)
 
 
@@ -202,7 +203,7 @@ def _metadata(lag: Lag) -> dict[str, dg.MetadataValue | float]:
 
 def _not_applied(site: ReceiverSite, status: Status) -> dict[str, Any]:
     """Return the list of archives that are not applied, which a failed load leaves out of date."""
-    if not any(status.count(state) for state in ("waiting", "parked", "quarantined")):
+    if not any(status.count(state) for state in _UNAPPLIED):
         return {}
     return unapplied_metadata(view_ledger(site.settings, status.parked))
 

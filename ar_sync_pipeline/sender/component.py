@@ -8,6 +8,7 @@ from ar_sync_pipeline.operations.pair_component import (
     PairAttributes,
     PairScaffolder,
     environment_of,
+    read_from_yaml,
 )
 from ar_sync_pipeline.sender.definitions import definitions_of
 from ar_sync_pipeline.settings.model import SenderSettings
@@ -30,4 +31,6 @@ class SenderComponent(dg.Component, PairAttributes, dg.Resolvable):
             SettingsError: A setting is missing, invalid or unknown.
         """
         del context
-        return definitions_of(environment_of(self, SenderSettings, "sender", os.environ))
+        environ = environment_of(self, SenderSettings, "sender", os.environ)
+        with read_from_yaml("sender"):
+            return definitions_of(environ)

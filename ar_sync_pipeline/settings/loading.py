@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from ar_sync_pipeline.errors import ValidationProblem, ValidationProblemsError
 from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.redact import MASK, without_passwords
+from ar_sync_pipeline.settings.places import settings_places
 from ar_sync_pipeline.settings.values import INVALID_VALUE, nearest
 
 PREFIX: Final = "AR_SYNC_"
@@ -63,13 +64,17 @@ class SettingsError(ValidationProblemsError[SettingProblem]):
     Args:
         side: ``sender`` or ``receiver``.
         problems: Validation errors, at least one.
+        written_in: Where the settings are written; unless given, where commands and Dagster read
+            them.
     """
 
-    def __init__(self, side: str, problems: Sequence[SettingProblem]) -> None:
+    def __init__(
+        self, side: str, problems: Sequence[SettingProblem], *, written_in: str | None = None
+    ) -> None:
         super().__init__(
             f"the settings of the {side}",
             problems,
-            remedy="correct the environment or the .env file beside workspace.yaml, then reload",
+            remedy=f"correct {written_in or settings_places()}, then try again",
         )
 
 
@@ -125,7 +130,7 @@ def load(
     problems.sort(key=lambda found: places[found.variable])
     problems += _unknown(given, known, side, variables(other))
     if problems or settings is None:
-        raise SettingsError(side, problems)
+        raise SettingsError(side, problems, written_in=_of_other_side(given, known, other, side))
     return settings
 
 
@@ -153,6 +158,20 @@ def meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> list[str
     if guess is None:
         return longer
     return [guess, *(one for one in longer if one != guess)]
+
+
+def _of_other_side(
+    given: Mapping[str, str],
+    known: Mapping[str, DescribedVariable],
+    other: type[BaseModel],
+    side: str,
+) -> str | None:
+    """Return where the settings are written if they are only those of the other side."""
+    others = variables(other)
+    if given.keys() & (known.keys() - others) or not given.keys() & (others.keys() - known):
+        return None
+    name = "receiver" if side == "sender" else "sender"
+    return f"{settings_places()}, where the settings of the {name} are, not of the {side}"
 
 
 def _problem(

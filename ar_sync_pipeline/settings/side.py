@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Final
 
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.settings.loading import given_variables, meant, variables
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.places import settings_file, unreadable_reason
 from ar_sync_pipeline.settings.values import Side
 
 _VARIABLE: Final = "AR_SYNC_SIDE"
@@ -44,12 +44,7 @@ def infer_side(environ: Mapping[str, str]) -> Side:
     if sides:
         named = " and ".join(f"the {side} ({_names(found[side].values())})" for side in Side)
         raise SideError(f"the settings are those of {named}", remedy=_CHOOSE)
-    raise SideError(
-        "no setting of the sender or the receiver is in the environment or in"
-        f" {Path.cwd() / '.env'}",
-        remedy="run the command in the folder of the .env file, or set the variables that"
-        " docs/settings.md lists",
-    )
+    raise _nothing_set()
 
 
 def refuse_sender(environ: Mapping[str, str], command: str) -> None:
@@ -65,6 +60,21 @@ def refuse_sender(environ: Mapping[str, str], command: str) -> None:
             f" ({_names(found[Side.SENDER].values())})",
             remedy="run it on the receiver's machine, in the folder of its .env file",
         )
+
+
+def _nothing_set() -> SideError:
+    nothing = "no setting of the sender or the receiver is in the environment"
+    reason = unreadable_reason()
+    if reason is not None:
+        return SideError(
+            f"{nothing}, and {settings_file()} cannot be read ({reason})",
+            remedy="run the command as the account of the product, such as with sudo -u ar_sync",
+        )
+    return SideError(
+        f"{nothing} or in {settings_file()}",
+        remedy="run the command in the folder of the .env file, or set the variables that"
+        " docs/settings.md lists",
+    )
 
 
 def _parse(chosen: str) -> Side:

@@ -31,6 +31,7 @@ class Rejection:
         code: Code of the error; empty if it is not known.
         waits: Whether the archive is tried again when something changes.
         since: Time when it was first rejected; None if it is not known.
+        replaced: Whether the receiver has all of its content by now.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Rejection:
     code: str
     waits: bool
     since: datetime | None = None
+    replaced: bool = False
 
     @classmethod
     def of(cls, archive: SpooledArchive, error: ArSyncError) -> Self:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -196,13 +197,17 @@ def by_hand(watched: Watched) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "url", ["postgresql://nobody@127.0.0.1:1/nowhere", "postgresql://nobody@{}:{}/nowhere"]
+)
 def test_database_that_only_a_complete_did_not_reach_recovers_with_the_next_partial(
-    watched: Watched,
+    watched: Watched, url: str
 ) -> None:
     """`ar-sync status` said for a day that the database cannot be reached."""
     watched.deployment.succeed("partial_dump")
     changes = watched.deployment.sender_changes
-    changes["AR_SYNC_SENDER_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nowhere"
+    here = urlsplit(watched.deployment.sender_url)
+    changes["AR_SYNC_SENDER_DATABASE_URL"] = url.format(here.hostname, here.port)
     assert not watched.run("complete_dump").succeeded
     watched.tick_both()
     del changes["AR_SYNC_SENDER_DATABASE_URL"]
@@ -210,6 +215,37 @@ def test_database_that_only_a_complete_did_not_reach_recovers_with_the_next_part
     watched.tick_both()
     assert [one.split()[2] for one in watched.subjects] == ["Failing:", "Recovered:"]
     assert "not seen to work since: job complete_dump, step complete_tables;" in watched.text(1)
+
+
+@pytest.mark.long
+def test_login_that_a_partial_was_refused_recovers_with_the_next_complete(
+    watched: Watched,
+) -> None:
+    """A right that only one of them lacks does not: whether it has that, only it can tell."""
+    deployment = watched.deployment
+    parts = urlsplit(deployment.sender_url)
+    role = f"Poor sender of {parts.path[1:]}"
+    execute(
+        deployment.sender_url,
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}"',
+        f'REVOKE SELECT ON app_child FROM "{role}"',
+    )
+    changes = deployment.sender_changes
+    for refused, ends in (
+        (f"nobody@{parts.netloc.rpartition('@')[2]}/nowhere", True),
+        (f"{role.replace(' ', '%20')}@{parts.netloc.rpartition('@')[2]}{parts.path}", False),
+    ):
+        changes["AR_SYNC_SENDER_DATABASE_URL"] = f"postgresql://{refused}"
+        assert not watched.run("partial_dump").succeeded
+        watched.tick_both()
+        del changes["AR_SYNC_SENDER_DATABASE_URL"]
+        assert watched.run("complete_dump").succeeded
+        watched.tick_both()
+        (opened, *recovered) = watched.subjects[-2:] if ends else watched.subjects[-1:]
+        assert "Failing: the sender's database" in opened
+        assert bool(recovered) is ends
+    execute(deployment.sender_url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
 
 
 @pytest.mark.long

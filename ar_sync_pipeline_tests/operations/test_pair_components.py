@@ -111,6 +111,21 @@ def test_errors_in_the_yaml_are_all_named_and_no_secret_is_written_down(
     assert "settings.signing_key: is a secret" in told
     assert "secrets.sender_database_url: the environment has no variable LIMA_DATABASE" in told
     assert "0123456789abcdef" not in told
+    assert "Correct the component's YAML or the variables that its secrets name" in told
+
+
+def test_wrong_value_in_the_yaml_names_no_file_of_a_side(
+    deployment: Deployment, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = deployment.sender_environment()
+    monkeypatch.setenv("LIMA_DATABASE", environment["AR_SYNC_SENDER_DATABASE_URL"])
+    content = attributes(environment | {"AR_SYNC_TIME": "soon"}, "sender", "lima")
+    write(project, "lima", "sender", content)
+    with pytest.raises(ComponentTreeException) as caught:
+        load(project)
+    told = str(cause_of(caught.value))
+    assert "AR_SYNC_TIME=soon: is not a whole number" in told
+    assert "Correct the component's YAML" in told
 
 
 def test_executor_that_would_spread_steps_is_refused_beside_a_component(

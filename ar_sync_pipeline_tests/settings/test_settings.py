@@ -27,6 +27,7 @@ from ar_sync_pipeline.settings.model import (
     load_sender_settings,
     variables,
 )
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 PASSWORD = "correct-horse"
 KEY = "2b7e151628aed2a6abf7158809cf4f3c"
@@ -181,15 +182,55 @@ def test_every_error_is_told_at_once_in_the_order_of_the_docs(sender_environ: En
     assert list(found)[:-1] == [name for name in variables(SenderSettings) if name in found]
 
 
-def test_the_message_is_readable_as_it_is(receiver_environ: Environ) -> None:
+def test_the_message_is_readable_as_it_is(
+    receiver_environ: Environ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError) as caught:
         load_receiver_settings(receiver_environ | {"AR_SYNC_MEDIA_DELETE": "perhaps"})
     assert isinstance(caught.value, TerminalError)
     assert str(caught.value) == (
         "1 error in the settings of the receiver\n"
         "  AR_SYNC_MEDIA_DELETE=perhaps: is neither true nor false: write true or false\n"
-        "Correct the environment or the .env file beside workspace.yaml, then reload."
+        f"Correct the environment (there is no {tmp_path}/.env), then try again."
     )
+
+
+def test_the_message_names_the_file_that_was_read(
+    receiver_environ: Environ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / "Etc").mkdir()
+    (folder / ".env").touch()
+    monkeypatch.chdir(folder)
+    wrong = receiver_environ | {"AR_SYNC_MEDIA_DELETE": "perhaps"}
+    with pytest.raises(SettingsError) as caught:
+        load_receiver_settings(wrong)
+    assert str(caught.value).endswith(
+        f"\nCorrect the environment or {folder}/.env, then try again."
+    )
+    folder.chmod(0)
+    with permissions_count(), pytest.raises(SettingsError) as caught:
+        load_receiver_settings(wrong)
+    folder.chmod(0o700)
+    assert f"{folder}/.env, which this account cannot read (Permission denied)" in str(caught.value)
+
+
+def test_settings_of_the_other_side_alone_are_named_as_such(
+    sender_environ: Environ, receiver_environ: Environ
+) -> None:
+    """A job of the receiver, started in the sender's folder, said that three variables lack."""
+    for load, environ, side, other in (
+        (load_receiver_settings, sender_environ, "receiver", "sender"),
+        (load_sender_settings, receiver_environ, "sender", "receiver"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load(environ)
+        hint = f", where the settings of the {other} are, not of the {side}, then try again."
+        assert str(caught.value).endswith(hint)
+    mixed = sender_environ | receiver_environ | {"AR_SYNC_RECEIVER_MEDIA_FLDR": ""}
+    with pytest.raises(SettingsError) as caught:
+        load_receiver_settings(mixed)
+    assert "where the settings of" not in str(caught.value)
 
 
 def test_variable_of_the_other_side_and_of_the_tooling_is_no_error(

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.settings.side import SideError, infer_side
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 SENDER = {
     "AR_SYNC_SENDER_DATABASE_URL": "postgresql://db/x",
@@ -100,6 +101,19 @@ def test_commands_of_either_side_agree_on_the_side(
     assert "AR_SYNC_SIDE" in unclear.stderr
     said = run(monkeypatch, tmp_path, SENDER | RECEIVER, command, "--side", "receiver")
     assert "settings of the receiver" in said.stderr
+
+
+def test_folder_that_may_not_be_entered_is_named_as_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("AR_SYNC_SIDE=receiver\n")
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0)
+    with permissions_count():
+        shown = CliRunner().invoke(main, ["status"], env={})
+    tmp_path.chmod(0o700)
+    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+    assert f"{tmp_path}/.env cannot be read (Permission denied): run the command" in shown.stderr
 
 
 def test_side_may_stand_in_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

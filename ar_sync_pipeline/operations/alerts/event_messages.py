@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.errors import known_code
-from ar_sync_pipeline.operations.check_evaluation import ERROR, explaining_checks
+from ar_sync_pipeline.operations.check_evaluation import ERROR, OF_CONNECTION, explaining_checks
 from ar_sync_pipeline.operations.dagster_internals import StepFailureData
 
 _CLASS_PREFIX = re.compile(r"^(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Failure|Interrupt|Exit): ")
@@ -22,12 +22,14 @@ class EventMessage:
         remedy: What to do; empty if unknown.
         error: Its code; for an error that is not the product's, the name of its class.
         explained_by: Labels of the checks whose findings are the reason.
+        is_of_connection: Whether a server refused the connection, whatever the work.
     """
 
     problem: str
     remedy: str
     error: str
     explained_by: tuple[str, ...] = ()
+    is_of_connection: bool = False
 
 
 def of_step_failure(data: StepFailureData | None) -> EventMessage:
@@ -41,6 +43,7 @@ def of_step_failure(data: StepFailureData | None) -> EventMessage:
             metadata.get("remedy", ""),
             metadata.get(ERROR, ""),
             explaining_checks(metadata),
+            OF_CONNECTION in metadata,
         )
     if data is None or data.error is None:
         return EventMessage("the step failed without a reason", _BUG, "")

@@ -130,7 +130,8 @@ def _step_problems(
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
             runbook=scope.page(area.page) if area else "",
-            is_outage=area is not None and area.is_outage(message.error),
+            is_outage=area is not None
+            and (message.is_of_connection or area.is_outage(message.error)),
         )
 
 

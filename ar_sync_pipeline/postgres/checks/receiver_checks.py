@@ -57,10 +57,14 @@ SELECT c.relname
    AND NOT has_table_privilege(c.oid, 'INSERT')
  ORDER BY c.relname
 """
+# A list of privileges in one call asks for any of them. CREATE makes tables that are missing.
 _MAY_WRITE_LEDGER = """
 SELECT CASE WHEN to_regnamespace('ar_sync') IS NULL
             THEN has_database_privilege(current_database(), 'CREATE')
-            ELSE has_schema_privilege('ar_sync', 'USAGE, CREATE') END
+            ELSE has_schema_privilege('ar_sync', 'USAGE')
+                 AND (has_schema_privilege('ar_sync', 'CREATE')
+                      OR EXISTS (SELECT FROM pg_class WHERE relname = 'table_definition'
+                                 AND relnamespace = to_regnamespace('ar_sync'))) END
 """
 
 
@@ -112,7 +116,11 @@ def check_receiver_tables(
     findings += _unused_receiver_tables(connection, catalog)
     if not scalar(connection, _MAY_WRITE_LEDGER):
         role = sql.Identifier(connection.info.user).as_string(connection)
-        make = f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
+        make = (
+            f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
+            # An owner may have lost them by REVOKE.
+            f" GRANT USAGE, CREATE ON SCHEMA ar_sync TO {role};"
+        )
         findings.append(
             Finding(
                 Level.ERROR,

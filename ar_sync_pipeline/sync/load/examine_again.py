@@ -71,4 +71,5 @@ def _compared(archive: SpooledArchive, written: Rejection, receiver: Receiver) -
         written,
         problem=f"{written.name} {found}, and waits for the next load",
         remedy="no action is needed: the next load takes it from there",
+        replaced=replaced,
     )

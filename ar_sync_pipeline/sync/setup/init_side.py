@@ -201,4 +201,8 @@ def _drafted(values: Mapping[str, str]) -> str:
 
 
 def _load(side: SideName, values: Mapping[str, str]) -> SenderSettings | ReceiverSettings:
-    return load_sender_settings(values) if side == "sender" else load_receiver_settings(values)
+    try:
+        return load_sender_settings(values) if side == "sender" else load_receiver_settings(values)
+    except SettingsError as error:
+        # There is no file of settings yet.
+        raise SettingsError(side, error.problems, written_in="--set or the environment") from None

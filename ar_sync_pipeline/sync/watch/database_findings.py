@@ -32,6 +32,15 @@ from ar_sync_pipeline.sync.watch.rows_no_longer_replicated import rows_no_longer
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
 
+def check_access(url: str) -> tuple[Finding, ...]:
+    """Check that a database takes connections and writes, where no catalog can be used."""
+    findings: list[Finding] = []
+    with as_findings(url, findings), connect(url, application="check") as connection:
+        limit_waits(connection)
+        findings += standby_findings(connection, database_label(url))
+    return tuple(findings)
+
+
 def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     """Compare the sender's database with the catalog; nothing is written, no row is read.
 

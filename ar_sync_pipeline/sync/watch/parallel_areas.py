@@ -13,6 +13,7 @@ from threading import Thread
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
+from ar_sync_pipeline.settings.usable import UnusableSettingError
 
 Area = Callable[[], Iterable[Finding]]
 
@@ -44,8 +45,13 @@ class _Examination(Thread):
     def run(self) -> None:
         """Examine the area."""
         name = self.area_name
+        found: list[Finding] = []
         try:
-            self.findings = [replace(found, area=found.area or name) for found in self._area()]
+            for one in self._area():
+                found.append(replace(one, area=one.area or name))  # noqa: PERF401  kept if it fails
+            self.findings = found
+        except UnusableSettingError as error:
+            self.findings = [*found, _unexamined(name, error.variable)]
         except ArSyncError as error:
             self.findings = [replace(as_error(error), area=name)]
         except OSError as error:
@@ -84,6 +90,16 @@ def examine_areas(owner: Path, areas: Mapping[str, Area], within_seconds: float)
         *(_unfinished(one, f"did not end within {within_seconds:.0f} s") for one in late),
         *(_unfinished(one, f"has not ended for {one.minutes:.0f} min") for one in hung),
     ]
+
+
+def _unexamined(name: str, variable: str) -> Finding:
+    return Finding(
+        Level.NOTE,
+        f"{name} was not examined, or only in part, since {variable} cannot be used",
+        "correct it, and run the check again",
+        area=name,
+        unexamined=True,
+    )
 
 
 def _unfinished(one: _Examination, what: str) -> Finding:

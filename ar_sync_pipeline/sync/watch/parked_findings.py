@@ -28,7 +28,9 @@ def parked_findings(
         ]
     except ArSyncError:
         return  # the check of the spool reports it
-    for cause in by_cause(examine_again(settings, catalog, parked, clock()))[:_MOST_CAUSES]:
+    now = examine_again(settings, catalog, parked, clock())
+    # Nobody has to act on what the receiver has by now: the next load takes it away.
+    for cause in by_cause(one for one in now if not one.replaced)[:_MOST_CAUSES]:
         count = len(cause.names)
         archives = "1 archive is" if count == 1 else f"{count:,} archives are"
         yield Finding(Level.WARNING, f"{archives} parked: {cause.problem}", cause.remedy)

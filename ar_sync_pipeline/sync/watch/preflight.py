@@ -6,11 +6,13 @@ connections and does not answer, the others are still checked, and the whole end
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -22,12 +24,15 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.settings.loading import variable_name
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
+from ar_sync_pipeline.settings.usable import UnusableSettingError
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
+    check_access,
     check_receiver,
     check_sender,
     sorted_by_level,
@@ -51,7 +56,11 @@ from ar_sync_pipeline.sync.watch.other_side import (
 from ar_sync_pipeline.sync.watch.parallel_areas import Area, examine_areas
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
-from ar_sync_pipeline.sync.watch.service_findings import mail_findings, transform_findings
+from ar_sync_pipeline.sync.watch.service_findings import (
+    dagster_findings,
+    mail_findings,
+    transform_findings,
+)
 
 if TYPE_CHECKING:
     # It imports the SSH client, which the receiver does not need.
@@ -63,20 +72,22 @@ _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
 
 def preflight(
     settings: SenderSettings | ReceiverSettings,
-    catalog: Catalog,
+    catalog: Catalog | None,
     clock: Clock,
     *,
     within_seconds: float = PREFLIGHT_SECONDS,
     moving_in: bool = False,
+    by_hand: bool = False,
 ) -> Preflight:
     """Check everything that a side needs; nothing is changed, and temporary files are removed.
 
     Args:
-        settings: Settings of the side.
-        catalog: The catalog.
+        settings: Settings of the side, of which some may be unusable (`settings.usable`).
+        catalog: The catalog; None if it cannot be used.
         clock: Returns the current time.
         within_seconds: Time limit; areas that are not checked by then are errors.
         moving_in: Whether to check also what the migration from the old system needs.
+        by_hand: Whether to check also what `dagster` needs if it is started like this process.
     """
     started = time.monotonic()
     checked: list[EndpointCheck] = []
@@ -85,16 +96,38 @@ def preflight(
     else:
         areas = _receiver_areas(settings, catalog, clock)
     if moving_in:
-        areas["moving in"] = partial(_moving_in_findings, settings, catalog)
-    findings = sorted_by_level(examine_areas(incidents_file(settings), areas, within_seconds))
+        areas["moving in"] = lambda: _moving_in_findings(settings, _usable(catalog))
+    if by_hand:
+        areas["dagster"] = partial(dagster_findings, os.environ)
+    findings = sorted_by_level(examine_areas(_owner_of(settings), areas, within_seconds))
     return Preflight(
         side_of(settings),
         _each_once(findings),
-        settings.warnings,
+        _unwise(settings),
         checked[0] if checked else None,
         time.monotonic() - started,
         frozenset(one.area for one in findings if one.unexamined and not one.table),
     )
+
+
+def _usable(catalog: Catalog | None) -> Catalog:
+    if catalog is None:
+        raise UnusableSettingError(variable_name("catalog"))
+    return catalog
+
+
+def _owner_of(settings: SenderSettings | ReceiverSettings) -> Path:
+    try:
+        return incidents_file(settings)
+    except UnusableSettingError:
+        return Path(side_of(settings))
+
+
+def _unwise(settings: SenderSettings | ReceiverSettings) -> tuple[str, ...]:
+    try:
+        return settings.warnings
+    except UnusableSettingError:
+        return ()
 
 
 def _moving_in_findings(
@@ -106,17 +139,17 @@ def _moving_in_findings(
 
 
 def _sender_areas(
-    settings: SenderSettings, catalog: Catalog, clock: Clock, checked: list[EndpointCheck]
+    settings: SenderSettings, catalog: Catalog | None, clock: Clock, checked: list[EndpointCheck]
 ) -> dict[str, Area]:
-    url = settings.database_url
-
     def link() -> Iterator[Finding]:
         # The receiver needs no SSH client, which takes a twentieth of a run's start.
         from ar_sync_pipeline.sync.watch.endpoint_check import check_endpoint  # noqa: PLC0415
 
         checked.append(check_endpoint(settings, clock))
         unexamined: list[Finding] = []
-        own = _ask(url, lambda connection: scalar(connection, _CLUSTER), unexamined)
+        own = _ask(
+            settings.database_url, lambda connection: scalar(connection, _CLUSTER), unexamined
+        )
         checkpoint = checked[0].checkpoint
         yield from receiver_as_written(settings, checkpoint, checked[0].agreed, own)
         yield from unexamined
@@ -127,16 +160,19 @@ def _sender_areas(
 
     def named(connection: Connection) -> Iterator[Finding]:
         folder, patterns = settings.sender_media_fldr, settings.media_patterns
-        yield from sent_file_findings(connection, catalog, folder, patterns)
-        yield from unsent_file_findings(connection, catalog, folder, patterns)
+        yield from sent_file_findings(connection, _usable(catalog), folder, patterns)
+        yield from unsent_file_findings(connection, _usable(catalog), folder, patterns)
+
+    def ask(question: Callable[[Connection], Iterable[Finding]]) -> Area:
+        return lambda: _ask_for(settings.database_url, question)
 
     return {
-        "database": partial(check_sender, url, catalog),
-        "pseudonyms": partial(_pseudonym_findings, settings, catalog),
-        "catalog": partial(_ask_for, url, lambda c: useless_exclusions(c, catalog)),
-        "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
+        "database": partial(_database, settings, catalog, check_sender),
+        "pseudonyms": lambda: _pseudonym_findings(settings, _usable(catalog)),
+        "catalog": ask(lambda c: useless_exclusions(c, _usable(catalog))),
+        "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
-        "media columns": partial(_ask_for, url, named),
+        "media columns": ask(named),
         "scratch": partial(scratch_findings, settings),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
@@ -152,28 +188,41 @@ def _pseudonym_findings(settings: SenderSettings, catalog: Catalog) -> Iterator[
         yield as_error(error)
 
 
-def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) -> dict[str, Area]:
-    url = settings.database_url
+def _database(
+    settings: SenderSettings | ReceiverSettings,
+    catalog: Catalog | None,
+    compare: Callable[[str, Catalog], Iterable[Finding]],
+) -> Iterator[Finding]:
+    if catalog is None:
+        yield from check_access(settings.database_url)
+    yield from compare(settings.database_url, _usable(catalog))
 
-    def database() -> Iterable[Finding]:
+
+def _receiver_areas(
+    settings: ReceiverSettings, catalog: Catalog | None, clock: Clock
+) -> dict[str, Area]:
+    def with_spool(url: str, catalog: Catalog) -> Iterable[Finding]:
         try:
             newest = newest_in_spool(settings.remote_bkp_fldr)
             complete = newest_in_spool(settings.remote_bkp_fldr, ArchiveKind.COMPLETE)
-        except ArSyncError:
+        except (ArSyncError, UnusableSettingError):
             newest = complete = None  # the check of the spool reports it
         return check_receiver(url, catalog, newest, complete)
 
+    def ask(question: Callable[[Connection], Iterable[Finding]]) -> Area:
+        return lambda: _ask_for(settings.database_url, question)
+
     return {
-        "database": database,
-        "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
+        "database": partial(_database, settings, catalog, with_spool),
+        "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "spool": partial(spool_findings, settings),
-        "parked": partial(parked_findings, settings, catalog, clock),
+        "parked": lambda: parked_findings(settings, _usable(catalog), clock),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
-        "transform": partial(transform_findings, settings, catalog, clock),
+        "transform": lambda: transform_findings(settings, _usable(catalog), clock),
         "mail": partial(mail_findings, settings, clock),
-        "sender": partial(_ask_for, url, lambda c: sender_as_written(settings, c, clock())),
+        "sender": ask(lambda c: sender_as_written(settings, c, clock())),
     }
 
 

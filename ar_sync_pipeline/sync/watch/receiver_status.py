@@ -43,6 +43,7 @@ from ar_sync_pipeline.sync.watch.disk_space import low_disks
 from ar_sync_pipeline.sync.watch.lag import Backlog, count_newer, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
 from ar_sync_pipeline.sync.watch.status import (
+    PARKED_REPLACED,
     REPLACED,
     VANISHED,
     StateCount,
@@ -92,7 +93,11 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     return Status(
         "receiver",
         lag,
-        (*_counts(recorded, spooled, parked, lost), *_vanished(vanished)),
+        (
+            *_counts(recorded, spooled, parked, lost),
+            *_if_any(PARKED_REPLACED, [one for one in parked if one.replaced]),
+            *_if_any(VANISHED, vanished),
+        ),
         gaps=len(chain.gaps) if chain else 0,
         is_late=lag.minutes_behind is None or lag.minutes_behind > settings.max_lag,
         unsent=recorded.unsent,
@@ -187,7 +192,7 @@ def _backlog(
         waiting=len(spooled.waiting),
         newer=count_newer((a.name for a in spooled.waiting), chain.until if chain else None),
         vanished=[f"{one.clause}; {one.remedy}" for one in vanished],
-        parked=[one.clause for one in parked],
+        parked=[one.clause for one in parked if not one.replaced],
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
@@ -230,11 +235,12 @@ def _counts(
     applied = [one.name for one in recorded.applied]
     superseded = [line.name for line in recorded.ledger if line.superseded]
     replaced = [archive for archive in spooled.quarantined if archive not in lost]
+    in_the_way = [one for one in parked if not one.replaced]
     return [
         count("waiting", _names(spooled.waiting)),
         count("applied", applied, _not_compared(recorded), earlier=recorded.summarized_applied),
         count("superseded", superseded, earlier=recorded.summarized_superseded),
-        count("parked", _names(spooled.parked), _reasons(parked)),
+        count("parked", [one.name for one in in_the_way], _reasons(in_the_way)),
         count("quarantined", _names(lost), _reasons(map(Rejection.read, lost))),
         count(
             REPLACED,
@@ -264,9 +270,9 @@ def _names(archives: Sequence[SpooledArchive]) -> list[str]:
     return [archive.name.applied for archive in archives]
 
 
-def _vanished(vanished: Sequence[Rejection]) -> Iterator[StateCount]:
-    if vanished:
-        yield count(VANISHED, [one.name for one in vanished], _reasons(vanished))
+def _if_any(state: str, found: Sequence[Rejection]) -> Iterator[StateCount]:
+    if found:
+        yield count(state, [one.name for one in found], _reasons(found))
 
 
 def _reasons(rejections: Iterable[Rejection]) -> str:

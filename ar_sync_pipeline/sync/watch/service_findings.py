@@ -1,16 +1,17 @@
-"""Checks of other services that a side needs: a transform program, a mail server."""
+"""Checks of other services that a side needs: a transform program, a mail server, Dagster."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.files import is_kind, may
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.load.postprocess import choose_transform
@@ -60,6 +61,32 @@ def mail_findings(settings: SenderSettings | ReceiverSettings, clock: Clock) -> 
             "start the mail server, or correct AR_SYNC_EMAIL_HOST, AR_SYNC_EMAIL_PORT,"
             " AR_SYNC_EMAIL_HOST_USER, AR_SYNC_EMAIL_HOST_PASSWORD or AR_SYNC_EMAIL_USE_TLS; then"
             " run ar-sync alert-test",
+        )
+
+
+def dagster_findings(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Check whether `dagster` can be started by hand in this environment and folder.
+
+    Else it fails with a traceback of its own, before the code location is loaded.
+    """
+    given = environ.get("DAGSTER_HOME", "")
+    if not given:
+        if not may(Path(), os.W_OK | os.X_OK):
+            yield Finding(
+                Level.NOTE,
+                "DAGSTER_HOME is not set, and a `dagster` that is started by hand fails without it"
+                f" in {Path.cwd()}, where this account cannot make a folder for its runs",
+                "export DAGSTER_HOME with the path of the folder that has dagster.yaml, such as"
+                " /var/lib/ar_sync/dagster",
+            )
+        return
+    home = Path(given).expanduser()
+    if not (home.is_absolute() and is_kind(Path.is_dir, home) and may(home, os.W_OK | os.X_OK)):
+        yield Finding(
+            Level.WARNING,
+            f"DAGSTER_HOME={given} is no folder that this account can write to, so a `dagster`"
+            " that is started by hand fails",
+            "make the folder for the account that runs Dagster, and give its whole path",
         )
 
 

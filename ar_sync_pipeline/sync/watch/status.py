@@ -13,6 +13,8 @@ from ar_sync_pipeline.sync.watch.open_incidents import NO_INCIDENTS, OpenInciden
 
 # State of a quarantined archive whose content came with later archives.
 REPLACED = "quarantined, replaced"
+# State of a parked archive whose content has come; the next load takes it away.
+PARKED_REPLACED = "parked, replaced"
 # State of an archive that is gone from the spool and was not applied.
 VANISHED = "vanished"
 # Archives that the receiver has of another sender, or of this one before it was restored.

@@ -28,7 +28,7 @@ from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.rejection import Rejection
-from ar_sync_pipeline.sync.watch.status import REPLACED
+from ar_sync_pipeline.sync.watch.status import PARKED_REPLACED, REPLACED
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class UnappliedArchive:
 
     Attributes:
         name: Name of the archive.
-        state: ``waiting``, ``parked``, ``quarantined``; or ``quarantined, replaced`` if a later
-            archive has brought its content, or its sender was replaced.
+        state: ``waiting``, ``parked``, ``quarantined``; or one of the latter two with ``replaced``
+            if a later archive has brought its content, or the sender of the last was replaced.
         reason: Why it is not applied.
         remedy: What to do.
         since: When it was parked or quarantined; for a waiting one, when it was made.
@@ -138,14 +138,21 @@ def _described(
     rejection = now or Rejection.read(archive)
     if not readable:
         command = ""
+    elif rejection.replaced:
+        command = f"ar-sync plan {name}"
     elif state is SpoolState.PARKED:
         command = f"ar-sync {'allow' if held_by_guard(archive) else 'plan'} {name}"
     else:
         # The name is that of another file, too, which may be why this one is in quarantine.
         command = f"ar-sync verify {shlex.quote(str(archive.path))}"
+    shown: str = state
+    if rejection.replaced:
+        shown = PARKED_REPLACED
+    elif replaced and state is SpoolState.QUARANTINED:
+        shown = REPLACED
     return UnappliedArchive(
         name,
-        REPLACED if replaced and state is SpoolState.QUARANTINED else state,
+        shown,
         rejection.problem,
         rejection.remedy,
         rejection.since or archive.name.snapshot_at,

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import (
@@ -251,6 +255,12 @@ def test_overtaken_complete_is_taken_along_by_a_load_of_partials_and_no_approval
     found = parked_reason(guarded)
     assert "brings nothing new any more" in found.problem
     assert "allow" not in found.remedy
+    status = receiver_status(guarded.settings, guarded.catalog, datetime.now(UTC))
+    assert (status.count("parked"), status.count("parked, replaced")) == (0, 1)
+    assert (status.lag.because, status.ok) == ("that was the last window, all is well", True)
+    (shown,) = view_ledger(guarded.settings, status.parked).unapplied
+    assert (shown.state, shown.command.split()[1]) == ("parked, replaced", "plan")
+    assert [*parked_findings(guarded.settings, guarded.catalog, lambda: datetime.now(UTC))] == []
     guarded.load([ArchiveKind.PARTIAL])
     assert list_parked(guarded.spool) == []
 

@@ -198,6 +198,7 @@ def test_with_an_error_nothing_is_written_and_all_errors_are_said(
     assert shown.exit_code == 1
     for expected in ("AR_SYNC_TIME=5", "AR_SYNC_REMOTE_HOST: is not set", "AR_SYNC_TYME"):
         assert expected in shown.stderr
+    assert shown.stderr.endswith("\nCorrect --set or the environment, then try again.\n")
     assert list((tmp_path / "new").iterdir()) == []
 
 

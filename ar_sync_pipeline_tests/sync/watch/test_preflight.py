@@ -23,8 +23,10 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.postgres.checks.findings import Finding, errors_of
+from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
+from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
 from ar_sync_pipeline.settings.model import (
     ReceiverSettings,
     SenderSettings,
@@ -175,6 +177,39 @@ def test_missing_rights_come_as_sql_that_can_be_run(deployment: Deployment) -> N
         for one in errors:
             execute(url, one.sql)
     assert not errors, said(errors)
+
+
+@pytest.mark.parametrize("with_ledger", [True, False])
+def test_owner_of_the_ledger_that_may_not_use_its_schema_is_an_error(
+    deployment: Deployment, with_ledger: bool
+) -> None:
+    url = deployment.receiver_url
+    name = urlsplit(url).path[1:]
+    role = f"owner_{name}"
+    tables = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO"
+    execute(url, f"CREATE ROLE {role} LOGIN", f"CREATE SCHEMA ar_sync AUTHORIZATION {role}")
+    parts = urlsplit(url)
+    as_role = f"postgresql://{role}@{parts.hostname}:{parts.port}/{name}"
+    if with_ledger:
+        with connect(as_role, application="test") as connection:
+            ensure_ledger(connection)
+    execute(
+        url,
+        f"{tables} {role}",
+        f"REVOKE USAGE ON SCHEMA ar_sync FROM {role}",
+    )
+
+    def of_ledger() -> list[Finding]:
+        found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=as_role)
+        return [one for one in found if "ledger in schema ar_sync cannot be written" in one.problem]
+
+    (finding,) = of_ledger()
+    assert finding.level == "error"
+    execute(url, finding.sql)
+    assert of_ledger() == []
+    execute(url, f"REVOKE CREATE ON SCHEMA ar_sync FROM {role}")
+    # What is there can be written without it; only what is missing cannot be made.
+    assert len(of_ledger()) == (0 if with_ledger else 1)
 
 
 def test_spool_is_examined_without_being_changed(deployment: Deployment, tmp_path: Path) -> None:
