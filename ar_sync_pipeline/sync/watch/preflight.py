@@ -24,6 +24,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
+from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
@@ -167,6 +168,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "database": database,
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
+        "media files": partial(_ask_for, url, lambda c: _lost_media(c, settings)),
         "spool": partial(spool_findings, settings),
         "parked": partial(parked_findings, settings, catalog, clock),
         "secrets": partial(secret_findings, settings),
@@ -175,6 +177,11 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "mail": partial(mail_findings, settings, clock),
         "sender": partial(_ask_for, url, lambda c: sender_as_written(settings, c, clock())),
     }
+
+
+def _lost_media(connection: Connection, settings: ReceiverSettings) -> list[Finding]:
+    error = lost_media(connection, settings.receiver_media_fldr)
+    return [] if error is None else [as_error(error)]
 
 
 def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Finding]) -> Any:  # noqa: ANN401  as it answers
