@@ -32,7 +32,7 @@ from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
-from ar_sync_pipeline.sync.rejection import Rejection, by_cause
+from ar_sync_pipeline.sync.rejection import Rejection, as_state, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -197,7 +197,7 @@ def _backlog(
         waiting=len(spooled.waiting),
         newer=count_newer((a.name for a in spooled.waiting), chain.until if chain else None),
         vanished=[f"{one.clause}; {one.remedy}" for one in vanished],
-        parked=[one.clause for one in parked],
+        parked=[as_state(one.clause, one.remedy) for one in parked],
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
@@ -280,4 +280,4 @@ def _vanished(vanished: Sequence[Rejection]) -> Iterator[StateCount]:
 
 
 def _reasons(rejections: Iterable[Rejection]) -> str:
-    return each_once(cause.clause for cause in by_cause(rejections))
+    return each_once(as_state(one.clause, one.remedy) for one in by_cause(rejections))
