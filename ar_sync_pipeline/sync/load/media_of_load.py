@@ -29,7 +29,7 @@ from ar_sync_pipeline.postgres.ledger import read_ledger
 from ar_sync_pipeline.postgres.ledger_tables import check_load_lock, load_lock, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.sync.load.lost_media import check_mounted
-from ar_sync_pipeline.visible_text import quoted
+from ar_sync_pipeline.visible_text import counted, quoted
 
 _SHOWN = 5
 # Zero would be no limit.
@@ -152,7 +152,7 @@ def left_out_warning(
     if not found:
         return None
     return (
-        f"{found if count is None else count:,} media files are left out, such as"
+        f"{counted(count or found, 'media file is', 'media files are')} left out, such as"
         f" {'; '.join(shown)}: if they are wanted, name them in AR_SYNC_RECEIVER_MEDIA_ALLOW, and"
         " the next complete installs them."
     )

@@ -53,9 +53,10 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     faults = [*([others] if others else []), *overdue_in_words(overdue), *low, *incidents.faults]
     until = reported.reached_at
     waiting = _without(unknown, _waiting(view, sent, until))
-    foreign = _parked(reported)
-    parked = [one for one in foreign if _without(unknown, [one.name])]
-    foreign = [one for one in foreign if one not in parked]
+    all_parked = _parked(reported)
+    own = _without(unknown, [one.name for one in all_parked])
+    parked = [one for one in all_parked if one.name in own]
+    foreign = [one for one in all_parked if one.name not in own]
     backlog = _backlog(view, reported, waiting, parked, dated, late, faults)
     lag = explain_lag(until, now, interval, backlog)
     return Status(

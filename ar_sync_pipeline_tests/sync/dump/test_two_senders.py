@@ -242,9 +242,10 @@ def test_waiting_complete_of_another_sender_is_told_however_new_the_own_data_is(
     pair: MediaSender, copy: MediaSender
 ) -> None:
     """The load of partials leaves it; once it is loaded it replaces everything."""
-    foreign = copy.complete()
+    built = copy.bundled_complete()
     pair.sites.at_sender(CHANGE)
     pair.partial()
+    foreign = copy.publish(built)
     pair.sites.load([ArchiveKind.PARTIAL])
     found = status(pair)
     assert NEVER_SENT in told(pair)
