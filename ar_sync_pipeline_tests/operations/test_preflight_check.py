@@ -366,7 +366,7 @@ def test_only_what_could_not_be_examined_stays(
         "no right: grant it.",
         "no program: install it. (1 more in the metadata)",
         "Archives can be loaded.",
-        "Archives can be loaded, with 1 warning.",
+        "Archives can be loaded, as far as it could be examined, with 1 warning.",
     ]
 
 

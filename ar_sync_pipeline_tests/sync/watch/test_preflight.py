@@ -555,7 +555,7 @@ def test_areas_that_a_database_keeps_from_being_examined_are_known(
         areas = {"database", "catalog", "clock", "media columns", "receiver"}
     else:
         settings = load_receiver_settings(deployment.receiver_environment() | changes)
-        areas = {"database", "clock", "sender"}
+        areas = {"database", "clock", "media files", "sender"}
     found = preflight(settings, load_catalog(settings.catalog), lambda: datetime.now(UTC))
     assert found.unexamined == areas
     assert any("cannot be reached" in one.problem for one in errors_of(found.findings))
