@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -69,6 +70,7 @@ def test_other_files_that_are_late_the_next_night_are_not_mailed_at_once(
     for night in ("first.jpeg", "second.jpeg"):
         media = operation.watched.deployment.folder / "sender_media"
         (media / night).write_bytes(b"x")
+        os.utime(media / night, (operation.now.timestamp(),) * 2)
         with monkeypatch.context() as patches:
             patches.setattr(OPENER, refuse(open_file, night))
             for job in ("partial_dump", "complete_dump"):
