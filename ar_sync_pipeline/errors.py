@@ -23,6 +23,9 @@ from typing import ClassVar, Generic, TypeVar
 from ar_sync_pipeline.visible_text import visible, visible_lines
 
 LONGEST_PROBLEM, LONGEST_REMEDY = 700, 400
+NO_ACTION = "no action is needed"
+"""Beginning of the remedy of what ends by itself."""
+
 _BEFORE_A_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 

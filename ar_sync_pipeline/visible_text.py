@@ -68,6 +68,17 @@ def listed(items: list[str], most: int = 5) -> list[str]:
     return items if rest <= 0 else [*items[:most], f"and {rest:,} more"]
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "file"), counted(2004, "file")
+    ('1 file', '2,004 files')
+    >>> counted(2, "archive waits", "archives wait")
+    '2 archives wait'
+    """
+    return f"1 {one}" if number == 1 else f"{number:,} {several or one + 's'}"
+
+
 def names_in_words(names: Iterable[str]) -> str:
     """Return the first names of tables or the like, and the number of the others, as one text."""
     return ", ".join(listed([visible_name(name) for name in names]))

@@ -18,6 +18,8 @@ from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 
 BY_HAND = "a person"
 REMIND_AFTER = timedelta(hours=24)
+WHOLE = ":whole"
+"""End of the key of a source that failed in all of its work: a part of it proves nothing."""
 
 
 class NoticeKind(StrEnum):
@@ -78,13 +80,11 @@ class Success:
         source: Key of what succeeded.
         at: Time of the success.
         proves: Cause that works, since the source needs it: an outage of it is over.
-        part_of: Source whose work this one did a part of: if that failed, too, it still does.
     """
 
     source: str
     at: datetime
     proves: str | None = None
-    part_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -207,14 +207,15 @@ def _with_failure(incident: Incident, problem: Problem) -> Incident:
 def succeed(incident: Incident, success: Success) -> Outcome:
     """Return the incident after a success; the success of one of its sources ends it.
 
-    That of other work with its cause does as well if the cause was out for all.
+    That of other work with its cause does as well if the cause was out for all. Neither does if
+    work failed as a whole, such as the load of a complete during which the connection is lost.
     A success before the last failure proves nothing: it was reported late.
     """
     is_proven = incident.latest.is_outage and success.proves == incident.cause
     concerned = success.source in incident.sources or is_proven
     if not (incident.is_open and concerned) or success.at <= incident.last_seen_at:
         return Outcome(incident)
-    if success.part_of in incident.sources:
+    if any(key.endswith(WHOLE) and key != success.source for key in incident.sources):
         left = {key: what for key, what in incident.sources.items() if key != success.source}
         return Outcome(replace(incident, sources=left))
     over = replace(incident, recovered_at=success.at, recovered_by=success.source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -115,6 +115,19 @@ class IncidentStore:
                     self._save(db, found, close(right.incident, now), now)
                     return True
         return False
+
+    def answered(self, command: str, remedy: str, now: datetime) -> None:
+        """Replace the remedy of open incidents that ask for a command, which somebody has run.
+
+        Raises:
+            AlertStoreError: The file cannot be used.
+        """
+        with transaction(self._path) as db:
+            for found in _open_incidents(db):
+                latest = found.incident.latest
+                if f"`{command}`" in latest.remedy:
+                    told = replace(found.incident, latest=replace(latest, remedy=remedy))
+                    self._save(db, found, Outcome(told), now)
 
     def remind(self, now: datetime) -> None:
         """Make reminders due; delete old incidents, and messages of channels that are gone.

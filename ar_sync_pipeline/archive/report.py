@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.visible_text import counted
 
 _SHOWN = 5
 
@@ -50,7 +51,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("changes since", since.snapshot_at.isoformat() if since else "-"),
         ("watermark", manifest.watermark.snapshot),
         ("carries", _carries(manifest)),
-        ("media", f"{manifest.media_count} files, {manifest.media_bytes:,} bytes"),
+        ("media", f"{counted(manifest.media_count, 'file')}, {manifest.media_bytes:,} bytes"),
         ("media omitted", _first(manifest.media_omitted)),
         ("column rules", _first(_column_rules(manifest))),
         ("migrations", f"{len(manifest.migrations)}, {len(manifest.migration_files)} with source"),

@@ -19,6 +19,7 @@ from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.load.allow import allow_archive
 from ar_sync_pipeline.sync.load.preview import Preview, preview_load
+from ar_sync_pipeline.sync.watch.open_incidents import note_allowed
 
 
 @click.command()
@@ -64,6 +65,7 @@ def allow(archive: str, as_json: bool) -> None:
     try:
         settings = load_receiver("allow")
         name = allow_archive(settings, Path(archive).name, allowed_by=who, clock=utc_now)
+        note_allowed(settings, name, who, utc_now())
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:

@@ -33,7 +33,8 @@ def status(side: str | None, as_json: bool) -> None:
     Exit codes: 0 all is well; 1 no complete is applied, the data is older than AR_SYNC_MAX_LAG (at
     the sender: than AR_SYNC_ACKNOWLEDGE_WITHIN and one window) or from the future, changes are
     known to be missing, archives are parked, quarantined without a replacement, vanished before
-    they were applied, or not acknowledged, a disk of this side has less free space than
+    they were applied, or not acknowledged, the media folder has none of the files that the newest
+    complete left in it, a disk of this side has less free space than
     AR_SYNC_FREE_SPACE_FLOOR, an incident of this side is open, its file of incidents cannot be
     read, the sender no longer sends a table that has rows here, DDL at the receiver has changed
     rows that no complete has verified since, partials come and the next complete is overdue, the

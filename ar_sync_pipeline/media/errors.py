@@ -3,6 +3,8 @@
 ::
 
     MediaFolderError (parked)      the operator must correct a folder or file
+    ├── MediaLostError             none of the installed files is in the folder any more
+    └── MediaNotMountedError       the folder is the empty one below its mount
     MediaSpaceError (parked)       the disk has too little free space
     MediaChangedError (transient)  a file changed while it was hashed
     ├── MediaGoneError             the file no longer exists
@@ -15,6 +17,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
 
@@ -24,6 +27,32 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
 class MediaFolderError(ParkedError):
     """The media folder, or an entry in it, is missing, of the wrong type or not accessible."""
+
+
+class MediaLostError(MediaFolderError):
+    """The receiver's media folder has none of the files that the newest complete left in it."""
+
+    def __init__(self, folder: Path, looked_for: int) -> None:
+        super().__init__(
+            f"the media folder {folder} has none of the files that the newest complete left in it"
+            f" ({looked_for} of them were looked for)",
+            remedy="mount its disk, or correct AR_SYNC_RECEIVER_MEDIA_FLDR; if the files were"
+            " deleted or the folder is new, the sender's next complete and the one after it bring"
+            " them by themselves",
+        )
+
+
+class MediaNotMountedError(MediaFolderError):
+    """The receiver's media folder is empty, and its file system is not mounted as it was."""
+
+    def __init__(self, folder: Path, mounted_at: str) -> None:
+        super().__init__(
+            f"the media folder {folder} is empty, and its disk, which was mounted at {mounted_at}"
+            " when the newest complete was applied, is not mounted there",
+            remedy=f"mount the disk at {mounted_at}, loads wait for it; if there is no such disk"
+            f" now, make a file {folder}/files_are_lost: loads continue, and the sender's next"
+            " complete and the one after it bring the files by themselves",
+        )
 
 
 class MediaOfAnotherError(TerminalError):

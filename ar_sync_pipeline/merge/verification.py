@@ -14,6 +14,7 @@ from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import parallel_workers
+from ar_sync_pipeline.visible_text import counted
 
 
 def verify_table(
@@ -64,7 +65,7 @@ def _verify_digests(
             )
         raise DigestMismatchError(
             f"after the load {chunk.member} differs from the receiver's rows"
-            f" ({held.row_count} rows instead of {chunk.row_count}, or other content)",
+            f" ({counted(held.row_count, 'row')} instead of {chunk.row_count}, or other content)",
             remedy=_remedy(staged),
         )
 
@@ -97,7 +98,8 @@ def _verify_row_count(
         found = scalar(connection, query)
     if found != expected:
         raise DigestMismatchError(
-            f"after the load {staged.target.name} has {found} rows instead of {expected}",
+            f"after the load {staged.target.name} has {counted(found, 'row')} instead of"
+            f" {expected}",
             remedy=_remedy(staged),
         )
 

@@ -46,12 +46,14 @@ def shown_evaluation(
 
 
 def last_evaluation(
-    instance: dg.DagsterInstance, key: dg.AssetCheckKey
+    instance: dg.DagsterInstance, *keys: dg.AssetCheckKey
 ) -> dg.AssetCheckEvaluation | None:
-    """Return the newest evaluation of a check, whether the UI shows it or not; None without one."""
-    summaries = instance.event_log_storage.get_asset_check_summary_records([key])
-    record = summaries[key].last_completed_check_execution_record
-    return record.evaluation if record else None
+    """Return the newest evaluation of checks, whether the UI shows it or not; None without one."""
+    summaries = instance.event_log_storage.get_asset_check_summary_records(keys)
+    last = (one.last_completed_check_execution_record for one in summaries.values())
+    found = [(one.event.timestamp, one.evaluation) for one in last if one and one.event]
+    _, evaluation = max(found, key=lambda one: one[0], default=(0.0, None))
+    return evaluation
 
 
 def failed_evaluations(

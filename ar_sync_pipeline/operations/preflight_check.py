@@ -2,7 +2,8 @@
 
 A sensor evaluates it without a run. Its first tick in a new process examines everything, as
 ``ar-sync check`` does. Later ticks repeat a failed preflight within five minutes and a passed one
-every hour. In between, they only write the finding again if a later materialization hides it.
+every hour, or at once where a quick look hints at a change. In between, they only write the finding
+again if a later materialization hides it.
 A failed one is written each time: it was not mailed while its cause had another incident.
 """
 
@@ -20,6 +21,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.alerts.problem_areas import (
     DATABASE,
+    MEDIA_FOLDER,
     SPOOL,
     area_of_link,
     areas_by_error,
@@ -113,6 +115,7 @@ def preflight_sensor(
     clock: Clock,
     side: str,
     further: Further = lambda *_: (),
+    hint: Callable[[], str] = str,
 ) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check in each new process, whether anything runs or not.
 
@@ -123,8 +126,10 @@ def preflight_sensor(
         clock: Returns the current time.
         side: Value of the tag ``ar_sync/side``.
         further: Returns events of other checks that follow from a new preflight.
+        hint: Returns in little time what a preflight may find; if it differs from the answer at
+            the last examination, the tick examines again.
     """
-    process = _Process(key, examine, clock, side, further, began=clock())
+    process = _Process(key, examine, clock, side, further, clock(), hint)
 
     @dg.sensor(
         name=name,
@@ -149,6 +154,7 @@ class _Examined:
     result: dg.AssetCheckResult
     news: frozenset[str]
     conflicts: list[Finding]
+    hint: str
 
     @property
     def is_old(self) -> bool:
@@ -171,6 +177,7 @@ class _Process:
     side: str
     further: Further
     began: datetime
+    hint: Callable[[], str] = str
     last: _Examined | None = None
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -180,10 +187,11 @@ class _Process:
         evaluation = shown_evaluation(context.instance, check)
         shown = None if evaluation is None else evaluation.passed
         events: list[Event] = []
+        hint = self.hint()
         is_new = context.cursor != _PROCESS or last is None or conflicts != last.conflicts
         # A verdict that differs from the last one here comes from a run that was started by hand.
         by_hand = shown is not None and last is not None and shown != last.result.passed
-        if last is None or is_new or last.is_old or by_hand:
+        if last is None or is_new or last.is_old or hint != last.hint or by_hand:
             before, now = last, self.clock()
             found = self.examine(_TICK_SECONDS)
             events += self.further(context.instance, found)
@@ -192,7 +200,7 @@ class _Process:
             recorded = last_evaluation(context.instance, check)
             news = _news(found, recorded)
             result = _with_times(_result(self.key, found, recorded, now), news, before, now)
-            self.last = last = _Examined(time.monotonic(), result, news, conflicts)
+            self.last = last = _Examined(time.monotonic(), result, news, conflicts, hint)
             is_same = before is not None and before.result.description == result.description
             is_new = is_new or not is_same or not result.passed
         result = last.result
@@ -317,7 +325,7 @@ def _error_of(finding: Finding) -> str:
     """Return the code of the area's error that a finding is about; empty if it is about none."""
     if finding.area == "spool":
         return SPOOL.errors[0].code
-    return finding.code if finding.code in areas_by_error((DATABASE,)) else ""
+    return finding.code if finding.code in areas_by_error((DATABASE, MEDIA_FOLDER)) else ""
 
 
 def _metadata(found: Preflight) -> dict[str, Any]:

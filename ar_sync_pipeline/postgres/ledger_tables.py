@@ -184,6 +184,7 @@ _EXISTING = (
     " AND to_regclass('ar_sync.admitted_archive') IS NOT NULL"
     " AND to_regclass('ar_sync.archive_summary') IS NOT NULL"
     " AND to_regclass('ar_sync.table_definition') IS NOT NULL"
+    " AND to_regclass('ar_sync.installed_media') IS NOT NULL"
     " AND EXISTS (SELECT FROM pg_attribute WHERE attname = 'unverified_chunks'"
     " AND attrelid = to_regclass('ar_sync.applied_archive'))"
 )
@@ -245,6 +246,12 @@ CREATE TABLE IF NOT EXISTS ar_sync.table_definition (
 );
 COMMENT ON TABLE ar_sync.table_definition IS
     'Replicated tables as of the last load, and since when DDL of others has changed their rows';
+CREATE TABLE IF NOT EXISTS ar_sync.installed_media (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    facts    text NOT NULL
+);
+COMMENT ON TABLE ar_sync.installed_media IS
+    'Some of the files that the newest complete left in the media folder, and its mount point';
 CREATE INDEX IF NOT EXISTS applied_archive_snapshot_at ON ar_sync.applied_archive (snapshot_at);
 COMMENT ON TABLE ar_sync.applied_archive IS
     'Archives that this receiver has applied, written in the same transaction as their rows';

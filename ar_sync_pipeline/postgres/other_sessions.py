@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from psycopg import sql
 
@@ -128,6 +129,25 @@ def exclusive_lock(
     return ExclusiveLock(row[0], other_session(*row[2:7]), blocked_by)
 
 
+@dataclass(frozen=True)
+class LockedTables:
+    """Tables that no other session can read, and the session that locks them.
+
+    Attributes:
+        since: When its transaction began; None: the role may not see it.
+    """
+
+    tables: tuple[str, ...]
+    session: OtherSession
+    since: datetime | None
+
+
+def oldest_locked_tables(connection: Connection) -> LockedTables | None:
+    """Return the tables that the oldest transaction with an exclusive lock locks; None: no lock."""
+    row = connection.execute(_LOCKED_TABLES).fetchone()
+    return LockedTables(tuple(row[0]), other_session(*row[1:6]), row[6]) if row else None
+
+
 def advisory_lock_holder(connection: Connection, key: int) -> OtherSession | None:
     """Return the session that holds an advisory lock exclusively; None: it has released it."""
     row = connection.execute(_ADVISORY_LOCK, {"key": key}).fetchone()
@@ -170,6 +190,22 @@ SELECT l.relation::regclass::text, l.granted, l.pid, {holder}, w.pid, {waited_fo
  LIMIT 1
 """
 ).format(holder=activity("a"), waited_for=activity("b"))
+
+_LOCKED_TABLES = sql.SQL(
+    """
+SELECT array_agg(DISTINCT l.relation::regclass::text), l.pid, {holder}, a.xact_start
+  FROM pg_locks l
+  JOIN pg_class c ON c.oid = l.relation
+  LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+ WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND l.pid IS DISTINCT FROM pg_backend_pid()
+   AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
+ GROUP BY l.pid, a.application_name, a.state, a.query, a.state_change, a.xact_start
+ ORDER BY a.xact_start
+ LIMIT 1
+"""
+).format(holder=activity("a"))
 
 # The key's halves are in two columns (PostgreSQL manual, 54.12 "pg_locks"). A role that may not see
 # the client sees no port either; a socket file has the port -1.

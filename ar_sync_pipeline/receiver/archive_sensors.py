@@ -23,6 +23,7 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 from ar_sync_pipeline.sync.load.retention import clean_uploads
 from ar_sync_pipeline.sync.load.vanished_archives import remember_archives
+from ar_sync_pipeline.visible_text import counted
 
 ARCHIVES_TAG = "ar_sync/archives"
 _SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
@@ -111,7 +112,8 @@ def _request(
     again = next_try(not_ahead(attempts, now))
     if again is not None and again > now:
         return dg.SkipReason(
-            f"{len(attempts)} runs could not load these archives; again at {again:%H:%M:%S} UTC."
+            f"{counted(len(attempts), 'run')} could not load these archives; again at"
+            f" {again:%H:%M:%S} UTC."
         )
     with_completes = not attempts and _completes_can_be_loaded(instance, site)
     return dg.RunRequest(

@@ -30,7 +30,7 @@ from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.load.recovered_archives import AppliedComplete
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.sync.rejection import Rejection
-from ar_sync_pipeline.visible_text import listed, visible_name
+from ar_sync_pipeline.visible_text import counted, listed, visible_name
 
 GUARD_CAUSE = "delete guard"
 """Key of the incident of archives that the delete guard parks."""
@@ -278,7 +278,7 @@ def _no_drift(
     if before is not None and not completes and (newest is None or _is_about(before, newest.name)):
         return before
     found_at, drift = _drift_in(completes, newest)
-    tables = [f"{rows:,} rows of {visible_name(table)}" for table, rows in drift.items()]
+    tables = [f"{counted(rows, 'row')} of {visible_name(table)}" for table, rows in drift.items()]
     result = _result(
         spec,
         ", ".join(listed(tables, most=20)),

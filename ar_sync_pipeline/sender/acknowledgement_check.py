@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.standing_check import LOAD_MAY_TAKE
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
+from ar_sync_pipeline.visible_text import counted
 
 _PAUSE_WINDOWS = 3
 _STOP_ONE = "stop the sender that should not publish here, if there is one; start a complete_dump"
@@ -37,11 +38,8 @@ def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
 def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.AssetCheckResult:
     """Return what was received from the receiver before this run."""
     late, problems = start.unacknowledged, start.problems
-    found = (
-        [f"Nothing was heard of {len(late)} archives, the oldest of them {late[0].name}."]
-        if late
-        else []
-    )
+    of = counted(len(late), "archive")
+    found = [f"Nothing was heard of {of}, the oldest of them {late[0].name}."] if late else []
     if late and start.is_loading:
         found.append("The receiver says that a load is at work.")
     others = [start.never_sent] if start.never_sent else []

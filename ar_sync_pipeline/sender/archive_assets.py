@@ -1,6 +1,7 @@
 """Specifications and results of the media bundle and the archive, for both kinds of dump."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -17,8 +18,10 @@ from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_nam
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.visible_text import counted
 
-_LATE_SINCE = "late_since"
+_LATE_SINCE, _LATE_FILES_SINCE = "late_since", "late_files_since"
+_MOST_LATE = 1_000
 _LASTS_SECONDS = 3600
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
@@ -81,11 +84,10 @@ def materialize_media(
     settings, spec = site.settings, references_check(site, kind)
     bundle = bundle_media(build, site.database, settings.sender_media_fldr, settings.media_patterns)
     lost, late = bundle.missing_count + bundle.refused_count, len(bundle.late)
-    since = _late_since(instance, site, spec.key) if late else {}
+    since = _late_since(instance, site, [path for path, _ in bundle.late]) if late else {}
     if since and not lost:
-        since[NO_MAIL_BEFORE] = dg.MetadataValue.timestamp(
-            since[_LATE_SINCE].value + _LASTS_SECONDS
-        )
+        due = since[_LATE_SINCE].value + _LASTS_SECONDS
+        since[NO_MAIL_BEFORE] = dg.MetadataValue.timestamp(due)
     result = result_for(
         spec,
         passed=not lost and not late,
@@ -101,13 +103,24 @@ def materialize_media(
 
 
 def _late_since(
-    instance: dg.DagsterInstance, site: SenderSite, key: dg.AssetCheckKey
-) -> dict[str, dg.TimestampMetadataValue]:
-    """Return metadata that says since when files are late: a copy may take several windows."""
-    before = last_evaluation(instance, key)
-    known = before.metadata.get(_LATE_SINCE) if before is not None else None
-    since = known if isinstance(known, dg.TimestampMetadataValue) else None
-    return {_LATE_SINCE: since or dg.MetadataValue.timestamp(site.clock())}
+    instance: dg.DagsterInstance, site: SenderSite, late: Sequence[str]
+) -> dict[str, Any]:
+    """Return metadata that says since when each file is late: a copy may take several windows.
+
+    The evaluation before may be that of a complete or of a partial. A complete's own one may be a
+    day old, and the files that were late then have been sent since.
+    """
+    checks = [references_check(site, kind).key for kind in ArchiveKind]
+    before = last_evaluation(instance, *checks)
+    known = before.metadata.get(_LATE_FILES_SINCE) if before is not None else None
+    times = known.data if isinstance(known, dg.JsonMetadataValue) else {}
+    earlier = times if isinstance(times, dict) else {}
+    now = site.clock().timestamp()
+    since = {path: earlier.get(path, now) for path in late[:_MOST_LATE]}
+    return {
+        _LATE_SINCE: dg.MetadataValue.timestamp(min(since.values())),
+        _LATE_FILES_SINCE: dg.MetadataValue.json(since),
+    }
 
 
 def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
@@ -118,11 +131,13 @@ def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
         refused: Names in rows, or of files in the folder, that no archive can hold.
         late: Files that neither this archive nor an earlier one could send.
     """
+    lost = counted(missing, "name in rows has no file", "names in rows have no file")
+    names = counted(refused, "name of a file, or in rows,", "names of files, or in rows,")
+    files = counted(late, "file")
     found = [
-        *(["1 name in rows has no file"] if missing == 1 else []),
-        *([f"{missing} names in rows have no file"] if missing > 1 else []),
-        *([f"{refused} names of files, or in rows, cannot be sent"] if refused else []),
-        *([f"{late} files could not be sent by earlier archives, and cannot now"] if late else []),
+        *([lost] if missing else []),
+        *([f"{names} cannot be sent"] if refused else []),
+        *([f"{files} could not be sent by earlier archives, and cannot now"] if late else []),
     ]
     return f"{', and '.join(found) or 'Every file that a row names was found'}."
 

@@ -23,6 +23,7 @@ from ar_sync_pipeline.sync.dump.choose_base import (
     complete_to_replace,
 )
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
+from ar_sync_pipeline.visible_text import counted
 
 _REQUESTED = {"ar_sync/requested_by": "complete_for_receiver"}
 # Partials read what the receiver lacks once in a window.
@@ -92,9 +93,8 @@ def _pause(instance: dg.DagsterInstance, job_name: str, now: datetime) -> str | 
     again = max(failures) + _PAUSES * pause_after(len(failures))
     if again <= now:
         return None
-    return (
-        f"{len(failures)} runs in a row have failed, see the last one; again at {again:%H:%M} UTC."
-    )
+    failed = counted(len(failures), "run has failed", "runs in a row have failed")
+    return f"{failed}, see the last one; again at {again:%H:%M} UTC."
 
 
 def _limit(requested: Sequence[dg.RunRecord], now: datetime) -> str | None:

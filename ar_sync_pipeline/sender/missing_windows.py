@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from ar_sync_pipeline.sender.clock_set_back import windows_before_set_back
+from ar_sync_pipeline.visible_text import counted
 
 # Longer than a night, because a link that fails in the evening may be repaired in the morning.
 # Older changes are in later archives because of the watermark. Their windows are filled by
@@ -36,10 +37,15 @@ class MissingWindows:
         """Which older windows are missing, and what to do; None if there are none."""
         if not self.older:
             return None
-        span = f"{self.older[0]} to {self.older[-1]}"
+        span = f"from {self.older[0]} to {self.older[-1]}"
+        many = counted(
+            len(self.older),
+            f"window {span} has no archive and is",
+            f"windows {span} have no archive and are",
+        )
         return (
-            f"{len(self.older)} windows from {span} have no archive and are too old to be taken"
-            " along. No rows are missing: later archives contain the changes. To"
+            f"{many} too old to be taken along. No rows are missing: later archives contain the"
+            " changes. To"
             f" fill the grid, materialize {self.archive} for these windows by hand: it is one run."
         )
 

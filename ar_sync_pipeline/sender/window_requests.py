@@ -23,6 +23,7 @@ from ar_sync_pipeline.sender.missing_windows import (
     find_missing_windows,
     no_window_yet,
 )
+from ar_sync_pipeline.visible_text import counted
 
 SCHEDULE = "partial_dump_schedule"
 
@@ -79,8 +80,9 @@ class WindowRequests:
         again = next_try(failures)
         if again is None or again <= now:
             return None
+        failed = counted(len(failures), "run has failed", "runs in a row have failed")
         return (
-            f"{len(failures)} runs in a row have failed, see the last one; again at the first tick"
+            f"{failed}, see the last one; again at the first tick"
             f" after {again:%H:%M:%S} UTC, over all windows that are missing then."
         )
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.archive.manifest_fields import BigInt, Instant, TableName
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
+from ar_sync_pipeline.visible_text import counted
 
 MOST_TABLES, MOST_CHUNKS, MOST_FILES = 200, 200, 200
 MOST_UNVERIFIED_CHUNKS = 50
@@ -92,15 +93,15 @@ class Lacking(BaseModel):
     def in_words(self) -> str:
         """What is lacking, as a part of a sentence."""
         parts = [
-            f"{_count(len(table.chunks), 'chunk')} of {table.name}"
+            f"{counted(len(table.chunks), 'chunk')} of {table.name}"
             if table.chunks
             else f"rows of {table.name}"
             for table in self.tables[:_SHOWN]
         ]
         if len(self.tables) > _SHOWN:
-            parts.append(f"rows of {_count(len(self.tables) - _SHOWN, 'more table')}")
+            parts.append(f"rows of {counted(len(self.tables) - _SHOWN, 'more table')}")
         if self.media:
-            parts.append(f"{_count(len(self.media), 'media file')}, such as {self.media[0]}")
+            parts.append(f"{counted(len(self.media), 'media file')}, such as {self.media[0]}")
         elif self.media_since is not None:
             parts.append(f"media files, the oldest of {self.media_since:%Y-%m-%d %H:%M} UTC")
         return "; ".join(parts) if parts else "most of it"
@@ -111,7 +112,3 @@ def _lows(chunks: Sequence[Chunk]) -> tuple[int, ...]:
     if len(ranges) < len(chunks) or len(ranges) > MOST_CHUNKS:
         return ()
     return tuple(sorted(key_range.low for key_range in ranges))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

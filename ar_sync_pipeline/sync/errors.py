@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError, TransientError
+from ar_sync_pipeline.errors import (
+    NO_ACTION,
+    ArSyncError,
+    ParkedError,
+    TerminalError,
+    TransientError,
+)
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.states import SpooledArchive
 
@@ -133,8 +139,9 @@ class ContentLackingError(ParkedError):
         else_ = f"; if that changes nothing: {fault.remedy}" if fault else ""
         super().__init__(
             f"{archive} does not carry what this receiver lacks ({lacking.in_words}){why}",
-            remedy="no action is needed: the sender carries it with its next complete, by itself"
-            + else_,
+            remedy=f"{NO_ACTION}: the sender carries it with its next complete, by itself;"
+            " `complete_for_receiver` there requests one within minutes. If this receiver was not"
+            " restored, find out who changed its rows or files" + else_,
         )
         self.lacking = lacking
 

@@ -10,7 +10,13 @@ from typing import Self
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.disk_errors import is_full
-from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY, ArSyncError, RetryPolicy
+from ar_sync_pipeline.errors import (
+    LONGEST_PROBLEM,
+    LONGEST_REMEDY,
+    NO_ACTION,
+    ArSyncError,
+    RetryPolicy,
+)
 from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.lacking import Lacking, LackingTable
@@ -74,6 +80,11 @@ class Rejection:
     def __str__(self) -> str:
         """Return one sentence for people: the problem, then the remedy."""
         return f"{self.clause}: {self.remedy}."
+
+
+def as_state(problem: str, remedy: str) -> str:
+    """Return why an archive is not applied, with the remedy if that is to wait."""
+    return f"{problem}; {remedy}" if remedy.startswith(NO_ACTION) else problem
 
 
 @dataclass(frozen=True)

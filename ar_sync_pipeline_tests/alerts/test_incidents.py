@@ -52,7 +52,7 @@ def test_success_of_a_part_leaves_the_whole_failing() -> None:
     whole, part = problem(0, source="step:load:whole"), problem(1, source="step:load:part")
     incident = fail(fail(None, whole, at(0)).incident, part, at(1)).incident
     assert incident is not None
-    of_part = Success("step:load:part", at(2), part_of="step:load:whole")
+    of_part = Success("step:load:part", at(2))
     left = succeed(incident, of_part)
     assert left.incident is not None
     assert (left.incident.is_open, left.due) == (True, ())
@@ -62,6 +62,17 @@ def test_success_of_a_part_leaves_the_whole_failing() -> None:
     alone = fail(None, part, at(1)).incident
     assert alone is not None
     assert succeed(alone, of_part).due == (NoticeKind.RECOVERED,)
+
+
+def test_checks_that_pass_again_leave_the_whole_failing() -> None:
+    """A server that restarts for lack of memory during a load fails them for a minute."""
+    whole, check = problem(0, source="step:load:whole"), problem(1, source="check:up_to_date")
+    incident = fail(fail(None, whole, at(0)).incident, check, at(1)).incident
+    assert incident is not None
+    left = succeed(incident, success(2, "check:up_to_date"))
+    assert left.incident is not None
+    assert (left.incident.is_open, left.due) == (True, ())
+    assert succeed(left.incident, success(3, "step:load:whole")).due == (NoticeKind.RECOVERED,)
 
 
 def test_success_that_is_older_than_the_newest_failure_proves_nothing() -> None:

@@ -10,7 +10,9 @@ import time_machine
 
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.disk_errors import DiskFailedError
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.check_evaluation import unchanged_since
+from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline_tests.alerts.operation import LOADED, MINUTES, UP_TO_DATE, Operation
@@ -103,8 +105,16 @@ def test_other_archive_that_is_rejected_is_mailed_while_the_guard_holds_one(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "error",
+    [
+        DiskFailedError("the disk is gone", remedy="x"),
+        DatabaseUnreachableError("the database closed the connection", remedy="x"),
+    ],
+    ids=["of the step", "of an area"],
+)
 def test_load_of_a_complete_that_fails_recovers_with_a_complete_or_when_none_waits(
-    operation: Operation, monkeypatch: pytest.MonkeyPatch
+    operation: Operation, monkeypatch: pytest.MonkeyPatch, error: ArSyncError
 ) -> None:
     """Partials load every few minutes, whatever kills the load of a complete."""
     operation.run("complete_dump", "complete_loaddata")
@@ -113,7 +123,7 @@ def test_load_of_a_complete_that_fails_recovers_with_a_complete_or_when_none_wai
 
     def load(*given: Any) -> LoadReport:
         if fails:
-            raise DiskFailedError("the disk is gone", remedy="x")
+            raise error
         return loading(*given)
 
     monkeypatch.setattr("ar_sync_pipeline.receiver.load_assets.load_archives", load)

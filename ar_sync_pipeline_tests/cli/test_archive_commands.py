@@ -64,7 +64,7 @@ def test_inspect_shows_tables_rows_and_media(archive: Path) -> None:
 
     assert result.exit_code == 0
     assert "AndroidRequests_bus" in result.stdout
-    assert "1 files, 7 bytes" in result.stdout
+    assert "1 file, 7 bytes" in result.stdout
     assert "2026-11-23 15:30:00.123456 UTC" in result.stdout
 
 

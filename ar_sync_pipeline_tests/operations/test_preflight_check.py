@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations import preflight_check
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, SPOOL
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import (
+    ERROR,
     NOT_EXAMINED_SINCE,
     evaluation_of,
     examined_at,
@@ -23,6 +24,8 @@ from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.preflight_check import CHECK, preflight_sensor
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.installed_media import record_installed
+from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
 from ar_sync_pipeline.sync.watch import database_access
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
@@ -135,6 +138,29 @@ def test_finding_says_what_is_wrong_and_what_to_do(
     assert "127.0.0.1:1/nowhere cannot be reached" in str(found.metadata["findings"].value)
     assert "secret-word" not in str(found)
     assert isinstance(process.tick(), str)
+
+
+def test_what_a_quick_look_finds_is_examined_at_the_next_tick(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    process.tick()
+    assert isinstance(process.tick(), str)
+    media = deployment.folder / "receiver_media"
+    gone = [f"{number}.jpeg" for number in range(5)]
+    with psycopg.connect(deployment.receiver_url, autocommit=True) as connection:
+        ensure_ledger(connection)
+        record_installed(connection, "/", gone)
+    found = process.tick()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert not found.passed
+    assert f"the media folder {media} has none of the files" in str(found.description)
+    assert found.metadata[ERROR].value == "media-lost"
+    assert isinstance(process.tick(), str)
+    (media / gone[3]).touch()
+    again = process.tick()
+    assert isinstance(again, dg.AssetCheckEvaluation)
+    assert again.passed
 
 
 def test_failed_finding_is_written_at_each_examination_and_is_one_finding(
@@ -340,7 +366,7 @@ def test_only_what_could_not_be_examined_stays(
         "no right: grant it.",
         "no program: install it. (1 more in the metadata)",
         "Archives can be loaded.",
-        "Archives can be loaded, with 1 warning.",
+        "Archives can be loaded, as far as it could be examined, with 1 warning.",
     ]
 
 

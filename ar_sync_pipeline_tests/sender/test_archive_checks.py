@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -18,14 +19,16 @@ from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.sender.archive_assets import lost_in_words
 from ar_sync_pipeline_tests.alerts.operation import Operation
 
+OPENER = "ar_sync_pipeline.media.hash_media.open_file"
+
 
 @pytest.mark.parametrize(
     ("missing", "refused", "said"),
     [
         (0, 0, "Every file that a row names was found."),
         (2, 0, "2 names in rows have no file."),
-        (0, 1, "1 names of files, or in rows, cannot be sent."),
-        (2, 1, "2 names in rows have no file, and 1 names of files, or in rows, cannot be sent."),
+        (0, 1, "1 name of a file, or in rows, cannot be sent."),
+        (2, 1, "2 names in rows have no file, and 1 name of a file, or in rows, cannot be sent."),
     ],
 )
 def test_refused_name_of_a_file_is_not_told_as_one_of_a_row(
@@ -41,8 +44,7 @@ def test_file_that_stays_unreadable_is_mailed_after_an_hour(
     operation.run("complete_dump", "complete_loaddata")
     deployment, key = operation.watched.deployment, media_bundle_key(ArchiveKind.PARTIAL, ALONE)
     (deployment.folder / "sender_media" / "closed.jpeg").write_bytes(b"x")
-    opener = "ar_sync_pipeline.media.hash_media.open_file"
-    monkeypatch.setattr(opener, refuse(open_file, "closed.jpeg"))
+    monkeypatch.setattr(OPENER, refuse(open_file, "closed.jpeg"))
     for late in (0, 1, 1):
         operation.run("partial_dump")
         operation.tick()
@@ -55,7 +57,36 @@ def test_file_that_stays_unreadable_is_mailed_after_an_hour(
         operation.run("partial_dump")
     operation.tick()
     (subject,) = operation.subjects
-    assert "1 files could not be sent by earlier archives, and cannot now" in subject
+    assert "1 file could not be sent by earlier archives, and cannot now" in subject
+
+
+@pytest.mark.long
+def test_other_files_that_are_late_the_next_night_are_not_mailed_at_once(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy into the folder is at work at each complete; partials send its files minutes later."""
+    operation.run("complete_dump", "complete_loaddata")
+    key = dg.AssetCheckKey(media_bundle_key(ArchiveKind.COMPLETE, ALONE), "references_resolved")
+    for night in ("first.jpeg", "second.jpeg"):
+        media = operation.watched.deployment.folder / "sender_media"
+        (media / night).write_bytes(b"x")
+        os.utime(media / night, (operation.now.timestamp(),) * 2)
+        with monkeypatch.context() as patches:
+            patches.setattr(OPENER, refuse(open_file, night))
+            for job in ("partial_dump", "complete_dump"):
+                run(operation, job)
+        assert not operation.found(key).passed
+        for _ in range(2):
+            run(operation, "partial_dump")
+        operation.now += timedelta(hours=20)
+    assert not [one for one in operation.subjects if "could not be sent" in one]
+
+
+def run(operation: Operation, job: str) -> None:
+    operation.now += timedelta(minutes=5)
+    with time_machine.travel(operation.now):
+        operation.run(job)
+    operation.tick()
 
 
 def refuse(opened: Callable[[int, str], Any], closed: str) -> Callable[[int, str], Any]:

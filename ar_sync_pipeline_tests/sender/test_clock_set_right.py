@@ -248,7 +248,7 @@ def test_failures_of_a_clock_that_was_ahead_do_not_postpone_the_next_try(sender:
     sender.clock.move_to(TRUE + 10 * MINUTE)
     assert isinstance(sender.tick(), dg.RunRequest)
     sender.ends(dg.DagsterRunStatus.FAILURE)
-    assert "1 runs in a row have failed" in (sender.tick().skip_message or "")  # type: ignore[union-attr]
+    assert "1 run has failed" in (sender.tick().skip_message or "")  # type: ignore[union-attr]
     sender.clock.shift(30)
     sender.ends(dg.DagsterRunStatus.SUCCESS, "ssh_sftp_checker")
     assert isinstance(sender.tick(), dg.RunRequest), "any success ends the pause"
@@ -263,7 +263,7 @@ def test_success_of_a_clock_that_was_ahead_hides_no_failure(sender: Sender) -> N
     assert since is not None
     assert since > failed
     assert failures_in_a_row(sender.instance, JOB, since, failed) == [failed]
-    assert "1 runs in a row have failed" in (sender.tick().skip_message or "")  # type: ignore[union-attr]
+    assert "1 run has failed" in (sender.tick().skip_message or "")  # type: ignore[union-attr]
 
 
 def test_success_after_the_clock_was_set_ends_a_failure_of_the_future(sender: Sender) -> None:

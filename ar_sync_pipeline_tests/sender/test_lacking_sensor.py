@@ -135,7 +135,7 @@ def test_failures_by_a_clock_that_was_ahead_postpone_no_request(deployment: Depl
     daemon_runs(deployment, again, dg.DagsterEventType.RUN_FAILURE)
     answer = tick(deployment)
     assert isinstance(answer, dg.SkipReason)
-    assert "1 runs in a row have failed" in str(answer.skip_message)
+    assert "1 run has failed" in str(answer.skip_message)
 
 
 @pytest.mark.long

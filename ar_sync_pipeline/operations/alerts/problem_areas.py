@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.media.errors import MediaLostError, MediaNotMountedError
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
 from ar_sync_pipeline.sftp import errors as sftp
 from ar_sync_pipeline.spool import errors as spool
@@ -83,8 +84,15 @@ DATABASE = Area(
     "database_refuses",
     outages=(DatabaseUnreachableError,),
 )
+# Only the receiver's: a load fails for it, and the preflight finds it while nothing is loaded.
+MEDIA_FOLDER = Area(
+    "media folder",
+    "the receiver's media folder",
+    (MediaLostError, MediaNotMountedError),
+    "pictures_missing",
+)
 SENDER_AREAS = (ENDPOINT, RECEIVER_DISK, RECEIPTS, DATABASE)
-RECEIVER_AREAS = (SPOOL, replace(DATABASE, title="the receiver's database"))
+RECEIVER_AREAS = (SPOOL, MEDIA_FOLDER, replace(DATABASE, title="the receiver's database"))
 
 
 def areas_by_error(areas: tuple[Area, ...]) -> Mapping[str, Area]:

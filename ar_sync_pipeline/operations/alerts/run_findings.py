@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.alerts.incidents import WHOLE, Problem, Success
 from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
 from ar_sync_pipeline.operations.alerts.check_findings import (
@@ -120,7 +120,7 @@ def _step_problems(
         what = f"{run_name(run)}, step {_step_name(step)}"
         yield Problem(
             cause=area.cause if area else step_source(step),
-            source=step_source(step) if area else _own_source(scope, run, step),
+            source=_own_source(scope, run, step),
             occurrence=run.run_id,
             at=from_epoch(event.timestamp),
             title=area.title if area else what,
@@ -260,7 +260,7 @@ def _step_successes(
     yield Success(step_source(step), at, scope.proofs.get(step))
     if step in scope.shared.names:
         part, whole = _shared_sources(step)
-        yield Success(part, at, part_of=whole)
+        yield Success(part, at)
         if not scope.shared.does_part(run) or not scope.shared.rest_waits():
             yield Success(whole, at)
 
@@ -279,7 +279,7 @@ def _own_source(scope: AlertScope, run: dg.DagsterRun, step: str) -> str:
 
 
 def _shared_sources(step: str) -> tuple[str, str]:
-    return f"{step_source(step)}:part", f"{step_source(step)}:whole"
+    return f"{step_source(step)}:part", f"{step_source(step)}{WHOLE}"
 
 
 def _step_name(step: str) -> str:

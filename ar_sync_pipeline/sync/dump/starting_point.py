@@ -99,10 +99,22 @@ def unknown_archives(scratch: Path, view: ReceiverView, now: datetime) -> tuple[
     """Return the snapshots of the receiver's archives that this sender should know.
 
     They count until the receiver's checkpoint is later, which a complete ensures, and not only
-    until a partial waits that starts from it.
+    until a partial waits that starts from it. One that waits or is parked counts until it does not
+    any more: a complete that is older than the checkpoint would still replace the rows.
     """
     since = (view.checkpoint.watermark if view.checkpoint else None) or view.held_before
-    return unknown_dates(scratch, view.dates, since, latest_date(view.checkpoint, now))
+    until = latest_date(view.checkpoint, now)
+    known = unknown_dates(scratch, view.dates, since, until)
+    unapplied = [name.snapshot_at for name in _unapplied(view)]
+    return tuple(sorted({*known, *unknown_dates(scratch, unapplied, None, until)}))
+
+
+def _unapplied(view: ReceiverView) -> list[ArchiveName]:
+    """Return what waits or is parked at the receiver now."""
+    if view.waiting is None:
+        return []
+    parked = [one.archive for one in view.checkpoint.parked] if view.checkpoint else []
+    return [*filter(None, map(ArchiveName.parse, (*view.waiting, *parked)))]
 
 
 def never_sent_in_words(unknown: Sequence[datetime], view: ReceiverView) -> str:

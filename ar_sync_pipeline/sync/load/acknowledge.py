@@ -61,6 +61,7 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, promised_chain
 from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
 from ar_sync_pipeline.sync.load.vanished_archives import forget_archives
+from ar_sync_pipeline.sync.rejection import as_state
 
 # Limits the listed reasons to the maximum size of a checkpoint, at six bytes per character.
 _LONGEST_REASON = 500
@@ -218,10 +219,8 @@ def _to_carry(line: AppliedArchive) -> Lacking | None:
 def _parked(parked: Sequence[SpooledArchive]) -> Iterator[ParkedArchive]:
     for archive in parked[:MOST_PARKED]:
         reason = read_reason(archive.path)
-        yield ParkedArchive(
-            archive=archive.name.applied,
-            reason=reason.reason[:_LONGEST_REASON] if reason else "",
-        )
+        said = as_state(reason.reason, reason.remedy) if reason else ""
+        yield ParkedArchive(archive=archive.name.applied, reason=said[:_LONGEST_REASON])
 
 
 def _refusal(archive: SpooledArchive, state: ReceiptState) -> Iterator[Receipt]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import DeleteGuardError
 from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.visible_text import counted
 
 _SMALL_TABLE_ROWS = 1000
 SWITCHED_OFF = 100
@@ -37,7 +38,7 @@ class Deletion:
     def __str__(self) -> str:
         """Return the deletion in words."""
         if self.emptied:
-            return f"{self.table} would be emptied of its {self.rows_before:,} rows"
+            return f"{self.table} would be emptied of its {counted(self.rows_before, 'row')}"
         share = 100 * self.rows_deleted / self.rows_before
         return (
             f"{self.rows_deleted:,} of {self.rows_before:,} rows of {self.table}"

@@ -28,7 +28,7 @@ from ar_sync_pipeline.postgres.gate import (
 )
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.migrations import read_migrations
-from ar_sync_pipeline.postgres.own_database import REMEDY, OwnDatabase, read_own_database
+from ar_sync_pipeline.postgres.own_database import OwnDatabase, read_own_database
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
@@ -39,7 +39,7 @@ from ar_sync_pipeline.sync.intake import check_old_system
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until, is_brought
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
-from ar_sync_pipeline.sync.load.one_database import check_database
+from ar_sync_pipeline.sync.load.one_database import check_database, check_own_database
 
 _MIGRATE_RECEIVER = (
     "migrate the receiver, or the sender if the receiver is ahead of it; the archive is then loaded"
@@ -166,10 +166,7 @@ def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> N
 
 def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     sender = manifest.sender
-    here = receiver.database
-    if here is not None and here.is_of(sender, manifest.watermark.timeline):
-        # Parked, not quarantined: the archive is valid, and is loaded once the URL is correct.
-        raise ArchiveParkedError(f"{here.problem}, from which the archive comes", remedy=REMEDY)
+    check_own_database(manifest, receiver.database, receiver.ledger)
     if comes_from_old_system(manifest):
         check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
         return

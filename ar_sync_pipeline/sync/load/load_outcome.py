@@ -28,6 +28,7 @@ class LoadedArchive:
         media_bytes: Size of the media files that were installed or replaced, in bytes.
         media_left_out: The first media files that this receiver does not install.
         media_left_out_count: Number of all of them.
+        media_sample: Paths of some of the files that the media folder then has.
         fired: Triggers at the receiver that fired for replicated rows, as ``table.trigger``.
         recovered: Whether a load applied it that was killed after its commit; chunks and media
             files are not counted then.
@@ -45,6 +46,7 @@ class LoadedArchive:
     media_bytes: int
     media_left_out: tuple[str, ...] = ()
     media_left_out_count: int = 0
+    media_sample: tuple[str, ...] = ()
     fired: tuple[str, ...] = ()
     recovered: bool = False
     keeps_absent: frozenset[str] = frozenset()
@@ -67,6 +69,7 @@ class LoadedArchive:
             media_bytes=media.size_bytes,
             media_left_out=tuple(media.left_out),
             media_left_out_count=media.counts[Outcome.LEFT_OUT],
+            media_sample=media.sample.paths,
             fired=result.fired,
             keeps_absent=result.keeps_absent,
         )

@@ -27,7 +27,7 @@ from ar_sync_pipeline.sync.errors import ArchiveParkedError, ArchiveRefusedError
 from ar_sync_pipeline.sync.load.applied_chain import spans
 from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
 from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
-from ar_sync_pipeline.sync.load.one_database import check_source, source_in
+from ar_sync_pipeline.sync.load.one_database import check_own_database, check_source, source_in
 from ar_sync_pipeline.sync.load.replaced_archives import replaced_archives
 from ar_sync_pipeline.sync.rejection import Rejection
 
@@ -276,6 +276,7 @@ class _Opening:
             manifest = self.manifests[archive_id]
             if self.receiver.has_content_of(manifest.name):
                 try:
+                    check_own_database(manifest, self.receiver.database, self.receiver.ledger)
                     check_schema(manifest, self.receiver)
                 except ArchiveParkedError as error:
                     raise ArchiveRefusedError(self.archives[archive_id], error) from error

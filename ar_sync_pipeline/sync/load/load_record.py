@@ -10,9 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.media.held import is_left_out
+from ar_sync_pipeline.media.presence import mount_point
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.installed_media import record_installed
 from ar_sync_pipeline.postgres.ledger import record, supersede
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.spool.lacking import Lacking
@@ -56,6 +59,9 @@ class LoadRecord:
             with self._blaming(archive_id):
                 plan = [table.as_dict() for table in loaded.tables]
                 self._record(loaded.manifest, clock(), plan, to_carry.get(archive_id))
+                if loaded.manifest.kind is ArchiveKind.COMPLETE:
+                    mounted_at = str(mount_point(self._media.folder))
+                    record_installed(self._connection, mounted_at, loaded.media_sample)
                 if remembers_media:
                     unrecorded = self._remember_media(loaded.manifest) or unrecorded
         for candidate in self._at_hand.plan.superseded:

@@ -28,7 +28,8 @@ from ar_sync_pipeline.postgres.errors import LoadInProgressError
 from ar_sync_pipeline.postgres.ledger import read_ledger
 from ar_sync_pipeline.postgres.ledger_tables import check_load_lock, load_lock, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.visible_text import quoted
+from ar_sync_pipeline.sync.load.lost_media import check_mounted
+from ar_sync_pipeline.visible_text import counted, quoted
 
 _SHOWN = 5
 # Zero would be no limit.
@@ -45,9 +46,11 @@ def recover_media(
 
     Raises:
         MediaOfAnotherError: The folder is that of another pair.
+        MediaNotMountedError: Its disk is not mounted: what is installed now would be hidden later.
         MediaFolderError: A file cannot be renamed or removed.
     """
     folder, owner = settings.receiver_media_fldr, _owner(connection, catalog)
+    check_mounted(connection, folder)
     claim_folder(folder, settings.pair)
     finish_or_undo(folder, owner, lambda archives: _is_committed(connection, archives))
     if cleans:
@@ -149,7 +152,7 @@ def left_out_warning(
     if not found:
         return None
     return (
-        f"{found if count is None else count:,} media files are left out, such as"
+        f"{counted(count or found, 'media file is', 'media files are')} left out, such as"
         f" {'; '.join(shown)}: if they are wanted, name them in AR_SYNC_RECEIVER_MEDIA_ALLOW, and"
         " the next complete installs them."
     )

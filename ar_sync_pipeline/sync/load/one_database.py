@@ -15,6 +15,7 @@ from ar_sync_pipeline.archive.converted import comes_from_old_system
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
+from ar_sync_pipeline.postgres.own_database import REMEDY, OwnDatabase
 from ar_sync_pipeline.spool.chain import Source
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
 from ar_sync_pipeline.sync.load.applied_chain import source_of
@@ -38,12 +39,53 @@ def check_database(manifest: Manifest, ledger: Sequence[AppliedArchive]) -> None
     if any(line.archive_id == manifest.archive_id for line in ledger):
         return
     followed = followed_archive(ledger)
-    if followed is None:
+    if followed is None or _is_overtaken(manifest, followed):
         return
-    is_base = followed.kind is ArchiveKind.COMPLETE
-    if is_base and manifest.snapshot_at <= followed.snapshot_at:
-        return  # it brings nothing
     check_source(manifest, source_of(followed), followed.name)
+
+
+def _is_overtaken(manifest: Manifest, followed: AppliedArchive) -> bool:
+    """Return whether an archive brings nothing, as older than the newest applied complete."""
+    is_base = followed.kind is ArchiveKind.COMPLETE
+    return is_base and manifest.snapshot_at <= followed.snapshot_at
+
+
+def check_own_database(
+    manifest: Manifest, here: OwnDatabase | None, ledger: Sequence[AppliedArchive]
+) -> None:
+    """Check that an archive does not come from the database into which it would be loaded.
+
+    Raises:
+        ArchiveParkedError: It does. It is valid, and is loaded once the URL is correct. What a
+            second sender made of this database ends with the followed one's next complete.
+    """
+    followed = followed_archive(ledger)
+    if followed is not None and _is_overtaken(manifest, followed):
+        return
+    if here is not None and here.is_of(manifest.sender, manifest.watermark.timeline):
+        problem, remedy = own_database_problem(here, ledger)
+        raise ArchiveParkedError(f"{problem}, from which the archive comes", remedy=remedy)
+
+
+def own_database_problem(here: OwnDatabase, ledger: Sequence[AppliedArchive]) -> tuple[str, str]:
+    """Return problem and remedy of archives that come from the receiver's own database.
+
+    One whose ledger follows another database is the receiver's: the archives are a second sender's.
+    """
+    followed = followed_archive(ledger)
+    source = source_of(followed) if followed is not None else None
+    if source in (None, (here.system_identifier, here.database)):
+        return here.problem, REMEDY
+    problem = (
+        f"another sender dumps this receiver's own database {here.database}"
+        f" (cluster {here.system_identifier})"
+    )
+    remedy = (
+        "stop the sender whose AR_SYNC_SENDER_DATABASE_URL is this database, or correct it; what is"
+        f" parked is superseded by the next complete of database {source[1]}, which this receiver"
+        " follows. If you changed AR_SYNC_RECEIVER_DATABASE_URL to this database, correct that"
+    )
+    return problem, remedy
 
 
 def check_source(manifest: Manifest, source: Source | None, archive: str) -> None:

@@ -26,7 +26,7 @@ from ar_sync_pipeline.postgres.media_files import (
 )
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.sync.load.delete_guard import SWITCHED_OFF
-from ar_sync_pipeline.visible_text import quoted
+from ar_sync_pipeline.visible_text import counted, quoted
 
 _FILES_AT_ONCE = 1000
 _FEW_FILES = 20
@@ -158,16 +158,17 @@ def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime
 def _why_kept(folder: Path, refused: _Kept, renamed: _Kept) -> str | None:
     texts = list[str]()
     if refused.count:
+        what = counted(refused.count, "media file")
         texts.append(
-            f"{refused.count:,} media files that the sender no longer has cannot be removed, such"
-            f" as {refused.first}: give this account the right to change {folder}; the next"
-            " complete tries again."
+            f"{what} that the sender no longer has cannot be removed, such as {refused.first}: give"
+            f" this account the right to change {folder}; the next complete tries again."
         )
     if renamed.count:
+        what = counted(renamed.count, "media file is", "media files are")
         texts.append(
-            f"{renamed.count:,} media files are not removed, now or later, such as {renamed.first}:"
-            " their file system ignores case or normalizes Unicode in names, and the sender may"
-            " have them under another name; remove by hand those that it does not have, and move"
-            " the folder to a file system that keeps the names apart."
+            f"{what} not removed, now or later, such as {renamed.first}: their file system ignores"
+            " case or normalizes Unicode in names, and the sender may have them under another name;"
+            " remove by hand those that it does not have, and move the folder to a file system that"
+            " keeps the names apart."
         )
     return " ".join(texts) or None

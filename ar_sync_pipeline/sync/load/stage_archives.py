@@ -24,6 +24,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.held import HeldFiles, is_left_out
+from ar_sync_pipeline.media.presence import PathSample
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.chunk_changes import unconfirmed_changes
 from ar_sync_pipeline.merge.filling import Filling
@@ -76,12 +77,14 @@ class MediaOutcomes:
         left_out: The first files that this receiver does not install.
         lacking: The first files that the archive does not carry and the receiver does not have, and
             the oldest of all; a receipt says no more.
+        sample: Sample of the files that the folder then has.
     """
 
     counts: Counter[Outcome] = field(default_factory=Counter)
     size_bytes: int = 0
     left_out: list[str] = field(default_factory=list)
     lacking: list[ListedMedia] = field(default_factory=list)
+    sample: PathSample = field(default_factory=PathSample)
     _oldest: datetime = _LATEST
 
     def add(self, entry: ListedMedia, outcome: Outcome) -> None:
@@ -90,7 +93,9 @@ class MediaOutcomes:
         if outcome is Outcome.LEFT_OUT:
             if len(self.left_out) < _MOST_NAMED:
                 self.left_out.append(entry.path)
-        elif outcome is not Outcome.UNCHANGED:
+            return
+        self.sample.add(entry.path)
+        if outcome is not Outcome.UNCHANGED:
             self.size_bytes += entry.size_bytes
 
     def add_lacking(self, entry: ListedMedia) -> None:

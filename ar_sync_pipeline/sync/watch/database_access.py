@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC
 
 import psycopg
 from psycopg import sql
@@ -12,12 +13,15 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
-from ar_sync_pipeline.postgres.connect import NAME_THE_PRIMARY, Connection, database_label
+from ar_sync_pipeline.postgres.connect import NAME_THE_PRIMARY, Connection, connect, database_label
 from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
+from ar_sync_pipeline.postgres.other_sessions import oldest_locked_tables
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.server_message import shown
+from ar_sync_pipeline.visible_text import names_in_words
 
 _LONGEST_STATEMENT, _LONGEST_LOCK_WAIT = "20s", "5s"
+_AGAIN = "run the check again; if it repeats, read the server's log"
 _NO_CONNECT = "permission denied for database"
 
 
@@ -46,10 +50,10 @@ def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
         findings.append(replace(as_error(error), unexamined=True))
     except TransientError as error:
         # A run would be retried; a check is not. A lock that is held says nothing about settings.
-        locked = isinstance(error.__cause__, psycopg.errors.LockNotAvailable)
-        remedy = "run the check again; if it repeats, read the server's log"
-        level = Level.WARNING if locked else Level.ERROR
-        findings.append(Finding(level, error.problem, remedy, unexamined=True))
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            findings.append(_locked(url, error.problem))
+        else:
+            findings.append(Finding(Level.ERROR, error.problem, _AGAIN, unexamined=True))
     except ArSyncError as error:
         findings.append(_refusal(url, error))
     except psycopg.Error as error:
@@ -58,10 +62,39 @@ def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
                 Level.ERROR,
                 f"the database {database_label(url)} answered a query of the check with an error"
                 f" ({shown(error)})",
-                "run the check again; if it repeats, read the server's log",
+                _AGAIN,
                 unexamined=True,
             )
         )
+
+
+def _locked(url: str, problem: str) -> Finding:
+    """Return the finding that a lock ended the check, with the session that holds it, if it does.
+
+    No duration is shown: each area that the lock ends has the same finding.
+    """
+    found = None
+    with suppress(ArSyncError, psycopg.Error), connect(url, application="check") as connection:
+        limit_waits(connection)
+        found = oldest_locked_tables(connection)
+    if found is None:
+        return Finding(Level.WARNING, problem, _AGAIN, unexamined=True)
+    known = [found.session.application, found.session.statement, found.session.state]
+    who = f"process {found.session.pid}" if found.session.pid else "a prepared transaction"
+    who += f" ({', '.join(filter(None, known))})" if any(known) else ""
+    since = (
+        f", in a transaction since {found.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if found.since
+        else ""
+    )
+    end = f" (SELECT pg_terminate_backend({found.session.pid}))" if found.session.pid else ""
+    return Finding(
+        Level.WARNING,
+        f"{problem}: {who} locks {names_in_words(found.tables)}{since}; what follows was not"
+        " examined, and runs wait for this lock, too",
+        f"run the check again when it has ended; end it if it was forgotten{end}",
+        unexamined=True,
+    )
 
 
 def _refusal(url: str, error: ArSyncError) -> Finding:

@@ -102,6 +102,7 @@ class Backlog:
         is_overtaken: Whether the data is newer than every archive that is not applied, such as a
             parked complete after which partials were applied: that archive is not why data is late.
         faults: What else is wrong, one clause each.
+        is_known: Whether what the receiver reports now is known, so that it has no newer data.
     """
 
     gaps: int = 0
@@ -119,6 +120,7 @@ class Backlog:
     unreported: bool = False
     is_overtaken: bool = False
     faults: Sequence[str] = ()
+    is_known: bool = True
 
 
 def explain_lag(
@@ -158,9 +160,11 @@ def _reason(
     else:
         is_late = data_until < _end_of_last_window(now - A_WINDOW_NEEDS, interval)
         found = list(_findings(backlog, is_late=is_late))
-        if not found and not backlog.faults:
-            return "that was the last window, all is well"
-    return ", and ".join([*(found or ["that was the last window"]), *backlog.faults])
+        if not found and backlog.is_known:
+            found = ["that was the last window"]
+            if not backlog.faults:
+                return "that was the last window, all is well"
+    return ", and ".join([*found, *backlog.faults])
 
 
 def _findings(backlog: Backlog, *, is_late: bool) -> Iterator[str]:

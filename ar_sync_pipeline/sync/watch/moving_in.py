@@ -16,6 +16,7 @@ from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, Sende
 from ar_sync_pipeline.spool.errors import SpoolAccessError, access_to
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.load.intakes import other_archives
+from ar_sync_pipeline.visible_text import counted
 
 _OLD_JOB = re.compile(
     r"AndroidRequestsBackups|android_request_bkps|visualization_backup_(dump|loaddata)"
@@ -177,14 +178,14 @@ def _conversion(settings: ReceiverSettings, waiting: list[SpooledArchive]) -> It
     if settings.old_archives is OldArchives.REFUSE:
         yield Finding(
             Level.ERROR,
-            f"{len(waiting)} archives of the old sender wait, and AR_SYNC_OLD_ARCHIVES is refuse",
+            f"{_waiting(waiting)}, and AR_SYNC_OLD_ARCHIVES is refuse",
             "set AR_SYNC_OLD_ARCHIVES=accept until the sender is replaced",
         )
     if settings.signing_key is not None:
         yield Finding(
             Level.ERROR,
-            f"AR_SYNC_SIGNING_KEY is set, and the old sender signs nothing: {len(waiting)} archives"
-            " would be quarantined",
+            "AR_SYNC_SIGNING_KEY is set, and the old sender signs nothing:"
+            f" {counted(len(waiting), 'archive')} would be quarantined",
             "unset it until the sender is replaced",
         )
     if not settings.old_time:
@@ -206,6 +207,12 @@ def _conversion(settings: ReceiverSettings, waiting: list[SpooledArchive]) -> It
         )
     yield Finding(
         Level.NOTE,
-        f"{len(waiting)} archives of the old sender wait, the newest is {waiting[-1].path.name}",
+        f"{_waiting(waiting)}, the newest is {waiting[-1].path.name}",
         "when it is converted, run `ar-sync plan` on it to see which rows it would delete",
+    )
+
+
+def _waiting(waiting: list[SpooledArchive]) -> str:
+    return counted(
+        len(waiting), "archive of the old sender waits", "archives of the old sender wait"
     )

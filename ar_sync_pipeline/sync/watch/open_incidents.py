@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.alerts.errors import AlertStoreError
 from ar_sync_pipeline.alerts.store import IncidentStore, NumberedIncident
+from ar_sync_pipeline.errors import NO_ACTION
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 
@@ -51,6 +54,19 @@ def why_none_is_recorded(path: Path) -> str:
     except OSError:
         return ""
     return ""
+
+
+def note_allowed(settings: ReceiverSettings, name: str, allowed_by: str, now: datetime) -> None:
+    """Say in the incident of an archive that the delete guard kept that it is allowed now.
+
+    The next load ends the incident. A file that cannot be used is left alone: this is only a text.
+    """
+    path = incidents_file(settings)
+    if why_none_is_recorded(path):
+        return
+    remedy = f"{NO_ACTION}: {name} is allowed by {allowed_by}, and the next load applies it"
+    with suppress(AlertStoreError):
+        IncidentStore(path, ()).answered(f"ar-sync allow {name}", remedy, now)
 
 
 def read_open_incidents(settings: SenderSettings | ReceiverSettings) -> OpenIncidents:

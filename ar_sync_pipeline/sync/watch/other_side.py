@@ -17,13 +17,17 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.ledger_tables import has_ledger_table
-from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
+from ar_sync_pipeline.postgres.own_database import read_own_database
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_applied, list_waiting
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem, is_of_old_system
-from ar_sync_pipeline.sync.load.one_database import ONE_OF_TWO, databases_of_completes
+from ar_sync_pipeline.sync.load.one_database import (
+    ONE_OF_TWO,
+    databases_of_completes,
+    own_database_problem,
+)
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool, newest_manifest
 from ar_sync_pipeline.visible_text import visible
 
@@ -264,7 +268,9 @@ def _own_database(
     if applied is not None:
         known += [(applied, line.timeline) for line in ledger[-1:]]
     if here is not None and any(here.is_of(*one) for one in known):
-        yield Finding(Level.ERROR, here.problem, REMEDY)
+        problem, remedy = own_database_problem(here, ledger)
+        level = Level.ERROR if problem == here.problem else Level.WARNING
+        yield Finding(level, problem, remedy)
 
 
 def _signature(settings: ReceiverSettings, now: datetime) -> Iterator[Finding]:

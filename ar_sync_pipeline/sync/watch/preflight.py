@@ -28,6 +28,7 @@ from ar_sync_pipeline.settings.loading import variable_name
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.settings.usable import UnusableSettingError
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
+from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
@@ -216,6 +217,7 @@ def _receiver_areas(
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
+        "media files": partial(_ask_for, url, lambda c: _lost_media(c, settings)),
         "spool": partial(spool_findings, settings),
         "parked": lambda: parked_findings(settings, _usable(catalog), clock),
         "secrets": partial(secret_findings, settings),
@@ -224,6 +226,11 @@ def _receiver_areas(
         "mail": partial(mail_findings, settings, clock),
         "sender": ask(lambda c: sender_as_written(settings, c, clock())),
     }
+
+
+def _lost_media(connection: Connection, settings: ReceiverSettings) -> list[Finding]:
+    error = lost_media(connection, settings.receiver_media_fldr)
+    return [] if error is None else [as_error(error)]
 
 
 def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Finding]) -> Any:  # noqa: ANN401  as it answers

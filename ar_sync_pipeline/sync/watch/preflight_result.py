@@ -55,7 +55,9 @@ class Preflight:
         if errors:
             return f"{errors} finding{'s are errors' if errors > 1 else ' is an error'}."
         noted = f", with {self.warnings} warning{'s' * (self.warnings > 1)}" * bool(self.warnings)
-        return f"Archives can be {'published' if self.side == 'sender' else 'loaded'}{noted}."
+        done = "published" if self.side == "sender" else "loaded"
+        known = ", as far as it could be examined" if self.unexamined else ""
+        return f"Archives can be {done}{known}{noted}."
 
     def as_dict(self) -> dict[str, Any]:
         """Return the stable format of ``ar-sync check --json``."""

@@ -28,10 +28,11 @@ from ar_sync_pipeline.sync.load.applied_chain import content_until, passed_over,
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
+from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
-from ar_sync_pipeline.sync.rejection import Rejection, by_cause
+from ar_sync_pipeline.sync.rejection import Rejection, as_state, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -63,10 +64,11 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     """
     url = settings.database_url
     with connect(url, application="status") as connection:
-        recorded = _recorded(connection, catalog)
+        recorded = _recorded(connection, catalog, settings)
     spooled = _spooled(settings, recorded.ledger)
     vanished = vanished_archives(settings, recorded.ledger, now)
     incidents, low = read_open_incidents(settings), low_disks(settings)
+    media = [recorded.lost_media] if recorded.lost_media else []
     parked = examine_again(settings, catalog, spooled.parked, now)
     chain = promised_chain(recorded.ledger, spooled.waiting)
     until = content_until(recorded.ledger, chain)
@@ -87,7 +89,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
             vanished,
             chain,
             lost,
-            [*overdue_in_words(overdue, ignored), *low, *incidents.faults],
+            [*overdue_in_words(overdue, ignored), *media, *low, *incidents.faults],
         ),
     )
     return Status(
@@ -106,19 +108,25 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         overdue_complete=overdue,
         incidents=incidents,
         low_disks=low,
+        lost_media=recorded.lost_media,
         parked=tuple(parked),
     )
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What the receiver's database records; tables and archives by their names and numbers."""
+    """What the receiver's database records; tables and archives by their names and numbers.
+
+    Attributes:
+        lost_media: As of `Status`.
+    """
 
     ledger: Sequence[AppliedArchive] = ()
     unsent: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     summarized_applied: int = 0
     summarized_superseded: int = 0
+    lost_media: str = ""
 
     @property
     def applied(self) -> list[Arrived]:
@@ -130,16 +138,18 @@ class _Recorded:
         ]
 
 
-def _recorded(connection: Connection, catalog: Catalog) -> _Recorded:
+def _recorded(connection: Connection, catalog: Catalog, settings: ReceiverSettings) -> _Recorded:
     if not open_existing_ledger(connection):
         return _Recorded()
     check_catalog(connection, catalog.name)
+    lost = lost_media(connection, settings.receiver_media_fldr)
     return _Recorded(
         read_ledger(connection),
         unsent_tables(connection, catalog),
         read_unverified(connection),
         read_summarized(connection, superseded=False),
         read_summarized(connection, superseded=True),
+        f"{lost.problem}; {lost.remedy}" if lost is not None else "",
     )
 
 
@@ -192,7 +202,7 @@ def _backlog(
         waiting=len(spooled.waiting),
         newer=count_newer((a.name for a in spooled.waiting), chain.until if chain else None),
         vanished=[f"{one.clause}; {one.remedy}" for one in vanished],
-        parked=[one.clause for one in parked if not one.replaced],
+        parked=[as_state(one.clause, one.remedy) for one in parked if not one.replaced],
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
@@ -276,4 +286,4 @@ def _if_any(state: str, found: Sequence[Rejection]) -> Iterator[StateCount]:
 
 
 def _reasons(rejections: Iterable[Rejection]) -> str:
-    return each_once(cause.clause for cause in by_cause(rejections))
+    return each_once(as_state(one.clause, one.remedy) for one in by_cause(rejections))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.names import ArchiveName
@@ -52,8 +52,13 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     others = never_sent_in_words(unknown, view)
     faults = [*([others] if others else []), *overdue_in_words(overdue), *low, *incidents.faults]
     until = reported.reached_at
-    waiting = _waiting(view, sent, until)
-    lag = explain_lag(until, now, interval, _backlog(view, reported, waiting, dated, late, faults))
+    waiting = _without(unknown, _waiting(view, sent, until))
+    all_parked = _parked(reported)
+    own = _without(unknown, [one.name for one in all_parked])
+    parked = [one for one in all_parked if one.name in own]
+    foreign = [one for one in all_parked if one.name not in own]
+    backlog = _backlog(view, reported, waiting, parked, dated, late, faults)
+    lag = explain_lag(until, now, interval, backlog)
     return Status(
         "sender",
         lag,
@@ -63,12 +68,12 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             ),
             count("not acknowledged", [a.name for a in late]),
             *([_not_believed(view.problems)] if view.problems else []),
-            *([StateCount(NEVER_SENT, len(unknown), note=others)] if others else []),
+            *([_never_sent(unknown, [others, *_clauses(foreign)])] if others else []),
             count("waiting", waiting),
             count(
                 "parked",
-                [parked.archive for parked in reported.parked],
-                each_once(cause.clause for cause in by_cause(_parked(reported))),
+                [one.name for one in parked],
+                each_once(_clauses(parked)),
                 earlier=reported.more_parked,
             ),
             StateCount(
@@ -106,25 +111,25 @@ def _backlog(
     view: ReceiverView,
     reported: Checkpoint,
     waiting: Sequence[str],
+    parked: Sequence[Rejection],
     sent: Sequence[SentArchive],
     late: Sequence[SentArchive],
-    faults: list[str],
+    faults: Sequence[str],
 ) -> Backlog:
+    unknown = ["the receiver's report is not believed"] if view.problems else []
+    unknown += ["the link is down"] if view.waiting is None else []
+    faults = [*unknown, *faults]
     if late:
         said = f"{len(late)} archive{'s are' if len(late) > 1 else ' is'} not acknowledged"
         loading = " while the receiver says that a load is at work" if view.is_loading else ""
         faults.append(said + loading)
-    if view.problems:
-        faults.append("the receiver's report is not believed")
-    if view.waiting is None:
-        faults.append("the link is down")
     reached = reported.reached_at
     unreported = [a for a in sent[-1:] if reached is None or a.watermark.snapshot_at > reached]
     return Backlog(
         gaps=reported.gaps,
         waiting=len(waiting),
         newer=count_newer(filter(None, map(ArchiveName.parse, waiting)), reached),
-        parked=[one.clause for one in _parked(reported)],
+        parked=[one.clause for one in parked],
         more_parked=reported.more_parked,
         quarantined=reported.quarantined,
         unsent=reported.unsent,
@@ -133,6 +138,7 @@ def _backlog(
         nothing_newer=_nothing_newer(unreported),
         unreported=view.checkpoint is None and (view.waiting is None or bool(view.problems)),
         is_overtaken=not unreported,
+        is_known=not unknown,
         faults=faults,
     )
 
@@ -150,6 +156,20 @@ def _waiting(
         if one.state in FINAL and reached is not None and one.watermark.snapshot_at <= reached
     }
     return sorted((view.waiting or frozenset()) - applied)
+
+
+def _without(unknown: Sequence[datetime], archives: Iterable[str]) -> list[str]:
+    """Return the archives that are not those of another sender."""
+    parsed = ((name, ArchiveName.parse(name)) for name in archives)
+    return [name for name, known in parsed if known is None or known.snapshot_at not in unknown]
+
+
+def _never_sent(unknown: Sequence[datetime], notes: Sequence[str]) -> StateCount:
+    return StateCount(NEVER_SENT, len(unknown), note=each_once(notes))
+
+
+def _clauses(rejections: Iterable[Rejection]) -> list[str]:
+    return [cause.clause for cause in by_cause(rejections)]
 
 
 def _parked(reported: Checkpoint) -> list[Rejection]:

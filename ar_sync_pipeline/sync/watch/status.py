@@ -62,6 +62,8 @@ class Status:
         incidents: Open incidents of this side.
         low_disks: Which disks of this side have less free space than
             ``AR_SYNC_FREE_SPACE_FLOOR``, as a clause.
+        lost_media: That the receiver's media folder lacks its files, as a clause; empty if it does
+            not, or at the sender.
         parked: Why parked archives wait now, not when they were parked; empty at the sender.
     """
 
@@ -78,6 +80,7 @@ class Status:
     known_at: datetime | None = None
     incidents: OpenIncidents = NO_INCIDENTS
     low_disks: tuple[str, ...] = ()
+    lost_media: str = ""
     parked: tuple[Rejection, ...] = ()
 
     @property
@@ -93,6 +96,7 @@ class Status:
             self.overdue_complete,
             self.incidents.faults,
             self.low_disks,
+            self.lost_media,
             *(one.count for one in self.archives if one.state in _BAD),
         )
         return not any(wrong)

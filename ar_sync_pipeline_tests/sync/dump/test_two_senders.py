@@ -9,6 +9,7 @@ from shutil import copytree, rmtree
 
 import pytest
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
@@ -235,3 +236,43 @@ def test_old_sender_that_is_not_stopped_is_thought_of(
     if not point:
         view = replace(view, checkpoint=view.checkpoint.model_copy(update={"watermark": None}))
     assert ("its cron lines" in never_sent_in_words([datetime.now(UTC)], view)) is said
+
+
+def test_waiting_complete_of_another_sender_is_told_however_new_the_own_data_is(
+    pair: MediaSender, copy: MediaSender
+) -> None:
+    """The load of partials leaves it; once it is loaded it replaces everything."""
+    built = copy.bundled_complete()
+    pair.sites.at_sender(CHANGE)
+    pair.partial()
+    foreign = copy.publish(built)
+    pair.sites.load([ArchiveKind.PARTIAL])
+    found = status(pair)
+    assert NEVER_SENT in told(pair)
+    assert (found.count("waiting"), found.count("never sent")) == (0, 1)
+    assert found.lag.data_until is not None
+    assert found.lag.data_until > foreign.snapshot_at
+    # To its own sender it is one that waits.
+    assert (status(copy).count("waiting"), copy.waiting(foreign).exists()) == (1, True)
+
+
+def test_parked_archive_of_another_sender_is_not_counted_as_its_own(
+    pair: MediaSender, copy: MediaSender
+) -> None:
+    copy.partial()
+    assert load(pair) == 1
+    found = status(pair)
+    assert (found.count("parked"), found.count("never sent")) == (0, 1)
+    (note,) = [one.note for one in found.archives if one.state == "never sent"]
+    assert "comes from database" in note
+    assert not found.ok
+
+
+def test_last_window_is_not_claimed_beside_a_report_that_is_not_believed(
+    pair: MediaSender, copy: MediaSender
+) -> None:
+    copy.complete()
+    load(pair)
+    reason = status(pair).lag.because
+    assert reason.startswith("the receiver's report is not believed")
+    assert "last window" not in reason

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
@@ -24,6 +25,7 @@ from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import (
@@ -122,6 +124,7 @@ def run(sites: TwoSites, *words: object) -> Result:
         "AR_SYNC_REMOTE_BKP_FLDR": str(sites.spool),
         "AR_SYNC_CATALOG": str(sites.folder / "catalog.toml"),
         "AR_SYNC_DELETE_GUARD": "5",
+        "AR_SYNC_STATE_FLDR": str(sites.folder / "state"),
         "SUDO_USER": "maria",
     }
     (sites.folder / "catalog.toml").write_text(CATALOG)
@@ -359,6 +362,22 @@ class TestApprovedArchiveAndALaterOneInOneLoad:
         assert [archive.name.waiting for archive in list_parked(guarded.spool)] == [partial.name]
         assert "200 of 2,000 rows of app_log (10.0 %)" in str(report.refused[0])
         assert rows(guarded.receiver, "SELECT count(*) FROM app_log") == [(2000,)]
+
+
+def test_incident_of_an_allowed_archive_asks_for_nothing_any_more(guarded: TwoSites) -> None:
+    guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
+    guarded.complete()
+    guarded.load()
+    reason, name = parked_reason(guarded), parked(guarded).name.removeprefix("NEW_")
+    alerts = open_alerts(guarded.settings, lambda: datetime.now(UTC))
+    at = datetime.now(UTC)
+    alerts.record(Problem("c", "s", "1", at, "t", "w", reason.problem, reason.remedy))
+    alerts.record(Problem("d", "s", "1", at, "t", "w", "x", "run `ar-sync allow other.tar`"))
+    run(guarded, "allow", name)
+    kept, other = (one.incident.latest for one in alerts.store.open_incidents())
+    assert kept.sentence == reason.problem
+    assert kept.remedy.startswith(f"no action is needed: {name} is allowed by ")
+    assert other.remedy == "run `ar-sync allow other.tar`"
 
 
 def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) -> None:

@@ -14,7 +14,9 @@ from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, write_receipt
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline.sync.watch.compare import compare_archive
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.row_differences import Kind
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.sync.fix_differential import (
     FILES,
@@ -54,6 +56,19 @@ class TestWhatTheReceiverLacks:
         assert asks_for(pair) is None
         assert load(pair).refused == ()
         assert list_parked(pair.sites.spool) == []
+
+    def test_status_of_both_sides_says_that_it_comes_by_itself(self, pair: MediaSender) -> None:
+        pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (2 << 16) + 1")
+        assert_lacking(pair, pair.complete(), "1 chunk of app_child")
+        sites, now = pair.sites, datetime.now(UTC)
+        for shown in (
+            receiver_status(sites.settings, sites.catalog, now),
+            sender_status(pair.settings, now),
+        ):
+            assert "no action is needed: the sender carries it" in shown.lag.because
+            (note,) = [one.note for one in shown.archives if one.state == "parked"]
+            assert "requests one within minutes" in note
+            assert "who changed its rows or files" in note
 
     def test_changes_are_carried_with_it(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("DELETE FROM app_child WHERE id = (2 << 16) + 1")

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.postgres.checks.findings import Level
+from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.errors import ReceiverIsSenderError
 from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline.sync.load.preview import preview_load
 from ar_sync_pipeline.sync.load.retention import run_retention
+from ar_sync_pipeline.sync.watch.other_side import sender_as_written
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
+from ar_sync_pipeline_tests.open_sessions import session
 
 SCHEMA = "SELECT to_regnamespace('ar_sync')"
 
@@ -84,3 +89,49 @@ def test_one_archive_of_this_database_stops_no_other(filled: TwoSites) -> None:
     assert [one.manifest.name.waiting for one in report.loaded] == [good.name]
     assert equal(filled)
     assert not stray.exists()
+
+
+@pytest.fixture
+def second_sender(filled: TwoSites) -> TwoSites:
+    """A sender with production's name, whose database is that of production's receiver."""
+    filled.sender_name = "production"
+    filled.environ["AR_SYNC_SENDER_NAME"] = "production"
+    return replace(filled, sender=filled.receiver)
+
+
+def parked(sites: TwoSites) -> list[str]:
+    return [archive.name.applied for archive in list_parked(sites.spool)]
+
+
+@pytest.mark.parametrize("kind", list(ArchiveKind))
+def test_second_sender_that_dumps_the_receiver_is_named_and_its_archive_ends(
+    filled: TwoSites, second_sender: TwoSites, kind: ArchiveKind
+) -> None:
+    since = watermark_of(filled.complete())
+    filled.load()
+    if kind is ArchiveKind.COMPLETE:
+        second_sender.complete()
+    else:
+        second_sender.partial(recent_window(), since=since)
+    filled.load()
+    (rejection,) = receiver_status(filled.settings, filled.catalog, filled.clock()).parked
+    assert "another sender dumps this receiver's own database" in rejection.problem
+    assert rejection.remedy.startswith("stop the sender whose AR_SYNC_SENDER_DATABASE_URL is this")
+    (database,) = rows(filled.sender, "SELECT current_database()")[0]
+    assert f"superseded by the next complete of database {database}, which" in rejection.remedy
+    with session(filled.receiver) as connection:
+        (finding,) = sender_as_written(filled.settings, connection, filled.clock())
+    assert (finding.level, finding.remedy) == (Level.WARNING, rejection.remedy)
+
+    filled.at_sender("UPDATE app_child SET amount = 5, changed = now() WHERE id = 3")
+    filled.partial(recent_window(), since=since)
+    filled.load()
+    (later,) = receiver_status(filled.settings, filled.catalog, filled.clock()).parked
+    assert later == rejection
+    filled.complete()
+    filled.load()
+    filled.load()
+    assert parked(filled) == []
+    assert equal(filled)
+    shown = receiver_status(filled.settings, filled.catalog, filled.clock())
+    assert (shown.count("superseded"), shown.ok) == (1, True)

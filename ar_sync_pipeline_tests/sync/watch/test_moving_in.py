@@ -134,7 +134,7 @@ def test_old_archives_that_would_be_refused_or_not_fit_are_errors(environ: dict[
     }
     key, space = found(environ | signed)
     assert key.startswith("error: ")
-    assert "the old sender signs nothing: 1 archives would be quarantined" in key
+    assert "the old sender signs nothing: 1 archive would be quarantined" in key
     assert "conversion needs 3 times as many" in space
 
 

@@ -34,7 +34,7 @@ from ar_sync_pipeline.settings.model import (
     load_sender_settings,
 )
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
-from ar_sync_pipeline.sync.watch import folder_findings
+from ar_sync_pipeline.sync.watch import database_access, folder_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
@@ -590,7 +590,7 @@ def test_areas_that_a_database_keeps_from_being_examined_are_known(
         areas = {"database", "catalog", "clock", "media columns", "receiver"}
     else:
         settings = load_receiver_settings(deployment.receiver_environment() | changes)
-        areas = {"database", "clock", "sender"}
+        areas = {"database", "clock", "media files", "sender"}
     found = preflight(settings, load_catalog(settings.catalog), lambda: datetime.now(UTC))
     assert found.unexamined == areas
     assert any("cannot be reached" in one.problem for one in errors_of(found.findings))
@@ -603,3 +603,21 @@ def test_table_that_somebody_locks_meanwhile_is_a_warning(deployment: Deployment
         connection.execute("LOCK TABLE app_child")
         found = at_sender(deployment)
     assert [one.level for one in found if "lock timeout" in one.problem] == ["warning"]
+
+
+def test_lock_that_ends_a_check_is_named_with_its_session(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_access, "_LONGEST_LOCK_WAIT", "100ms")
+    execute(deployment.receiver_url, "INSERT INTO app_parent (code) VALUES ('a')")
+    with psycopg.connect(deployment.receiver_url, application_name="reports") as connection:
+        connection.execute("LOCK TABLE app_child, app_parent")
+        pid = connection.info.backend_pid
+        settings = load_receiver_settings(deployment.receiver_environment())
+        found = preflight(settings, load_catalog(settings.catalog), lambda: datetime.now(UTC))
+    (locked,) = [one for one in found.findings if "lock timeout" in one.problem]
+    assert f"process {pid} (reports, LOCK TABLE app_child, app_parent, idle" in locked.problem
+    assert "locks public.app_child, public.app_parent, in a transaction since 20" in locked.problem
+    assert "was not examined" in locked.problem
+    assert f"pg_terminate_backend({pid})" in locked.remedy
+    assert found.verdict.startswith("Archives can be loaded, as far as it could be examined")
