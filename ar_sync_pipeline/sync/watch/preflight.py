@@ -217,7 +217,7 @@ def _receiver_areas(
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
-        "media files": partial(_ask_for, url, lambda c: _lost_media(c, settings)),
+        "media files": ask(lambda c: _lost_media(c, settings)),
         "spool": partial(spool_findings, settings),
         "parked": lambda: parked_findings(settings, _usable(catalog), clock),
         "secrets": partial(secret_findings, settings),

@@ -22,10 +22,10 @@ from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
-from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import (
