@@ -113,12 +113,12 @@ def _work_of(
 
 def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors(pauses=PAUSES):
-        yield materialize_media(context.instance, site, KIND, site.build(context))
+        yield materialize_media(context.instance, site, KIND, site.build(context, KIND))
 
 
 def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors(pauses=PAUSES):
-        build = site.build(context)
+        build = site.build(context, KIND)
         dump = build.read(TableDump)
         result = materialize_archive(context, site, KIND, build)
     # A dump of an earlier version computed all digests.
@@ -140,7 +140,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         request = CompleteRequest(
             start.acknowledged, start.base, start.after, start.reported, verify_after
         )
-        dump = dump_complete(site.database, site.build(context), request)
+        dump = dump_complete(site.database, site.build(context, KIND), request)
     for omission in dump.omissions:
         context.log.warning("Not replicated alike: %s", visible(omission, _LONGEST_SHOWN))
     for reference in dump.references_out:

@@ -85,7 +85,7 @@ def partial_assets(
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         # If the link is down, the run of the next window sends all changes, by the watermark.
         with operator_errors(not_again=CONNECTION_ERRORS):
-            build = site.build(context)
+            build = site.build(context, KIND)
             clean_build_folders(site, context, KIND)
             with record_failed_link(context, site):
                 start = starting_point(site.settings, site.clock())

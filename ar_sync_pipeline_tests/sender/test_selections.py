@@ -117,6 +117,14 @@ def test_an_archive_of_several_windows_has_its_size_at_the_newest_of_them_only(
         assert others == [four[3]] * 3
 
 
+@pytest.mark.long
+def test_one_run_of_all_assets_makes_an_archive_of_each_kind(operator: Operator) -> None:
+    """Both kinds have steps between those of the other, and each has a build folder."""
+    graph = operator.deployment.sender_definitions().resolve_asset_graph()
+    assert operator.materialize(sorted(graph.materializable_asset_keys), *windows(1))
+    assert [operator.archives(kind) for kind in ArchiveKind] == [1, 1]
+
+
 def windows(many: int) -> list[str]:
     """Return the keys of some closed windows of five minutes."""
     now = datetime.now(UTC)

@@ -19,6 +19,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import HeldFolder, sync_folder
@@ -26,6 +27,8 @@ from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateE
 
 _MARKER = ".ar_sync_build"
 _PREFIX = "ar_sync_build_"
+# A run may make an archive of either kind; the folders of completes have only the run's id.
+_OF_PARTIAL = "_partial"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -47,14 +50,14 @@ class BuildDamagedError(TerminalError):
 
 @dataclass(frozen=True)
 class BuildFolder:
-    """The scratch folder of one run."""
+    """The scratch folder of one run for one archive."""
 
     path: Path
 
     @property
     def run_id(self) -> str:
         """Id of the run that created the folder."""
-        return self.path.name.removeprefix(_PREFIX)
+        return self.path.name.removeprefix(_PREFIX).removesuffix(_OF_PARTIAL)
 
     @property
     def members(self) -> Path:
@@ -151,14 +154,17 @@ def check_scratch(scratch: Path) -> None:
         )
 
 
-def open_build(scratch: Path, run_id: str) -> BuildFolder:
-    """Return the build folder of a run; create it if it is missing.
+def open_build(
+    scratch: Path, run_id: str, kind: ArchiveKind = ArchiveKind.COMPLETE
+) -> BuildFolder:
+    """Return the build folder of a run for a kind of archive; create it if it is missing.
 
     Raises:
         ScratchNotPrivateError: Others can change the content of the scratch folder.
     """
     check_scratch(scratch)
-    build = BuildFolder(scratch / f"{_PREFIX}{run_id}")
+    suffix = _OF_PARTIAL if kind is ArchiveKind.PARTIAL else ""
+    build = BuildFolder(scratch / f"{_PREFIX}{run_id}{suffix}")
     build.path.mkdir(mode=0o700, exist_ok=True)
     (build.path / _MARKER).touch()
     build.members.mkdir(exist_ok=True)
