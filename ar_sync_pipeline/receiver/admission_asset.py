@@ -22,7 +22,9 @@ from ar_sync_pipeline.operations.check_history import (
 )
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.run_metadata import markdown_list, settings_metadata
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
@@ -107,7 +109,8 @@ def admission_results(
         Failure: Only unusable archives were found.
     """
     key = admitted_key(site.names)
-    with operator_errors():
+    longer = LongerRun(context.instance, context.run.run_id)
+    with operator_errors(), longer, progress_to(longer.progress):
         admission = admit_archives(site.settings, site.catalog, site.clock, frozenset(kinds))
     for warning in admission.warnings:
         context.log.warning(warning)

@@ -16,8 +16,10 @@ from ar_sync_pipeline.operations.asset_keys import (
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.selected_outputs import Results, Step, whatever_is_selected
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
+    longer_dump,
     materialize_archive,
     materialize_media,
     media_spec,
@@ -113,7 +115,7 @@ def _work_of(
 
 def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors(pauses=PAUSES):
-        yield materialize_media(context.instance, site, KIND, site.build(context, KIND))
+        yield materialize_media(context, site, KIND, site.build(context, KIND))
 
 
 def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
@@ -140,7 +142,9 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         request = CompleteRequest(
             start.acknowledged, start.base, start.after, start.reported, verify_after
         )
-        dump = dump_complete(site.database, site.build(context, KIND), request)
+        build = site.build(context, KIND)
+        with longer_dump(context, build) as longer, progress_to(longer.progress):
+            dump = dump_complete(site.database, build, request)
     for omission in dump.omissions:
         context.log.warning("Not replicated alike: %s", visible(omission, _LONGEST_SHOWN))
     for reference in dump.references_out:

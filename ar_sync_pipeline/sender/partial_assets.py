@@ -17,12 +17,14 @@ from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_history import forget_planned
 from ar_sync_pipeline.operations.selected_outputs import whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.sender.acknowledgement_check import (
     acknowledgement_check_result,
     acknowledgement_check_spec,
 )
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
+    longer_dump,
     materialize_archive,
     materialize_media,
     media_spec,
@@ -101,7 +103,7 @@ def partial_assets(
             dump = _dump(site, context, build, request)
             made = [
                 *_tables(dump, keys, site),
-                materialize_media(context.instance, site, KIND, build),
+                materialize_media(context, site, KIND, build),
             ]
             try:
                 archive = materialize_archive(context, site, KIND, build)
@@ -175,7 +177,8 @@ def _dump(
     build: BuildFolder,
     request: PartialRequest,
 ) -> TableDump:
-    dump = dump_partial(site.database, build, request)
+    with longer_dump(context, build) as longer, progress_to(longer.progress):
+        dump = dump_partial(site.database, build, request)
     if dump.since is None:
         context.log.warning(
             "No point is known from which to carry every change: the window alone counts, and the"

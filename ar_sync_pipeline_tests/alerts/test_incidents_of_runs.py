@@ -134,7 +134,7 @@ def test_run_by_hand_that_never_started_says_how_to_close_its_incident(bare: Wat
     bare.end_run("This run has been marked as failed from outside.", by_hand=SENDERS)
     bare.tick_both()
     assert "ar-sync incidents --close NUMBER" in bare.text(0)
-    assert "the next run takes the work up" not in bare.text(0)
+    assert "the next run" not in bare.text(0)
 
 
 @pytest.mark.parametrize(
@@ -375,6 +375,7 @@ def test_run_that_took_too_long_is_told_as_that(waiting: Watched) -> None:
     assert "the run was cut short (Canceling due to exceeding maximum runtime" in subject
     assert "run_stuck_or_killed" in waiting.text(0)
     assert "please report it" not in waiting.text(0)
+    assert "work that makes progress is not ended" in waiting.text(0)
 
 
 def test_run_that_is_canceled_before_its_first_step(bare: Watched) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,6 +163,32 @@ def test_upload_of_a_dump_reports_progress(
         run = instance.get_run_by_id(outcome.run_id)
     assert run is not None
     assert float(run.tags[LIMIT]) > 2 * HOUR - 60
+
+
+@pytest.mark.long
+def test_every_long_phase_of_a_complete_reports_progress(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first complete of a terabyte is read three times by its load, which may take a day."""
+    monkeypatch.setattr(longer_runs, "_REPORT_EVERY_SECONDS", 0)
+    monkeypatch.setattr(longer_runs, "_SPARE_SECONDS", 6 * HOUR)
+    phases, progress = set[str](), LongerRun.progress
+
+    def report(self: LongerRun) -> None:
+        phases.update(frame.f_code.co_name for frame, _ in traceback.walk_stack(None))
+        progress(self)
+
+    monkeypatch.setattr(LongerRun, "progress", report)
+    for job in ("complete_dump", "complete_loaddata"):
+        outcome = deployment.succeed(job)
+        with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+            run = instance.get_run_by_id(outcome.run_id)
+        assert run is not None
+        assert float(run.tags[LIMIT]) > 12 * HOUR - 60
+    assert phases >= {
+        *("write_chunk", "scan_media", "hash_media", "bundle_media"),
+        *("admit_archives", "load_archives", "stage_chunk", "_stage_media", "rename_into_place"),
+    }
 
 
 @pytest.mark.long

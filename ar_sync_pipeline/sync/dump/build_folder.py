@@ -154,9 +154,7 @@ def check_scratch(scratch: Path) -> None:
         )
 
 
-def open_build(
-    scratch: Path, run_id: str, kind: ArchiveKind = ArchiveKind.COMPLETE
-) -> BuildFolder:
+def open_build(scratch: Path, run_id: str, kind: ArchiveKind = ArchiveKind.COMPLETE) -> BuildFolder:
     """Return the build folder of a run for a kind of archive; create it if it is missing.
 
     Raises:
