@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     BulkActionStatus,
     InstigatorStatus,
 )
+from ar_sync_pipeline.operations.runs.run_assets import made_with, works_on
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -40,7 +41,7 @@ def work_under_way(
     for name in (job_name, IMPLICIT_ASSET_JOB_NAME):
         unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
         for run in instance.get_runs(unfinished, limit=_MANY):
-            if run.job_name == job_name or key in (run.asset_selection or ()):
+            if run.job_name == job_name or works_on(run, key):
                 return f"Run {run.run_id}"
     for run in instance.get_runs(
         dg.RunsFilter(
@@ -56,7 +57,7 @@ def work_under_way(
             return f"The second attempt of run {run.run_id}"
     requested = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
     for backfill in instance.get_backfills(filters=requested, limit=_MANY):
-        if key in (backfill.asset_selection or ()) or backfill.job_name == job_name:
+        if made_with(key, backfill.asset_selection or ()) or backfill.job_name == job_name:
             return f"Backfill {backfill.backfill_id}"
     return None
 
@@ -73,7 +74,7 @@ def at_work_since(
             dg.RunsFilter(job_name=name, statuses=started), limit=_MANY
         )
         if record.start_time is not None
-        and (name in job_names or key in (record.dagster_run.asset_selection or ()))
+        and (name in job_names or works_on(record.dagster_run, key))
     ]
     return from_epoch(min(times)) if times else None
 
@@ -157,7 +158,7 @@ def _last_by_hand(
 ) -> Sequence[dg.RunRecord]:
     filters = dg.RunsFilter(job_name=IMPLICIT_ASSET_JOB_NAME, statuses=statuses)
     by_hand = instance.get_run_records(filters, limit=_MANY)
-    return [one for one in by_hand if key in (one.dagster_run.asset_selection or ())][:1]
+    return [one for one in by_hand if works_on(one.dagster_run, key)][:1]
 
 
 def last_success(
