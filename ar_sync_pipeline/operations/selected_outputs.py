@@ -69,14 +69,14 @@ def _parts(results: Results) -> Results:
 
 
 def _keeping_findings(context: dg.AssetExecutionContext, results: Results) -> Results:
-    """Yield the results of a step; if it fails, keep shown what was found before.
+    """Yield the results of a step; if it fails or is canceled, keep shown what was found before.
 
     Otherwise the UI shows "Execution failed" for every check that this run planned, though an
     earlier finding may still be true, until the next run.
     """
     try:
         yield from results
-    except Exception:
+    except BaseException:
         forget_planned(context.instance, context.run.run_id)
         raise
 
