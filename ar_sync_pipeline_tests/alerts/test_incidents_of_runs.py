@@ -250,6 +250,19 @@ def test_run_that_ends_by_itself_hides_no_finding_of_its_checks(bare: Watched, e
     assert shown.description == "1 is missing"
 
 
+def test_run_that_ends_after_the_runs_were_wiped_is_seen(bare: Watched) -> None:
+    """`dagster run wipe` leaves the cursors of sensors, and SQLite counts events from 1 again."""
+    for number in range(3):
+        bare.end_run(f"number {number}")
+        bare.tick("sender")
+    with bare.instance() as instance:
+        instance.wipe()
+    bare.tick("sender")
+    bare.end_run(None)
+    bare.tick("sender")
+    assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
+
+
 def test_lost_cursor_repeats_nothing(bare: Watched) -> None:
     bare.end_run("never came")
     for _ in range(3):
