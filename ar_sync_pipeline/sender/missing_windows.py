@@ -57,12 +57,12 @@ def no_window_yet(windows: dg.TimeWindowPartitionsDefinition, now: datetime) -> 
 
 
 def before_the_grid(windows: dg.TimeWindowPartitionsDefinition, start: datetime) -> str:
-    """Return why a range of windows that begins before the grid cannot be filled, and what to do.
+    """Return why a window or range that begins before the grid cannot be filled, and what to do.
 
     A code server offers the windows of its own start; each run has the grid of today.
     """
     return (
-        f"The range begins at {start:%Y-%m-%d %H:%M} UTC, and the grid of windows at"
+        f"The window or range begins at {start:%Y-%m-%d %H:%M} UTC, and the grid of windows at"
         f" {windows.start:%Y-%m-%d %H:%M} UTC (AR_SYNC_PARTITIONS_START days back): choose windows"
         " from then on. The UI offers older ones until the sender's code server is restarted; no"
         " rows are missing for them."

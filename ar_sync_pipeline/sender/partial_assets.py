@@ -219,7 +219,7 @@ def _window(
     """Return the run's window or range of windows; the newest closed one for a run without any."""
     if context.has_partition_key or context.has_partition_key_range:
         start, end = context.partition_time_window
-        if context.has_partition_key_range and start < windows.start:
+        if start < windows.start:
             # Dagster would fail when it records the windows, after the archive was sent.
             raise dg.Failure(before_the_grid(windows, start), allow_retries=False)
         return Window(start=start, end=end)
