@@ -15,7 +15,7 @@ from dagster._core.errors import (
     DagsterUserCodeUnreachableError,
 )
 from dagster._core.events import ASSET_EVENTS, RunFailureReason
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
 # The executor and the launchers that monitor a run are subclasses of Dagster's own.
 from dagster._config.config_schema import UserConfigSchema  # isort: skip
@@ -116,6 +116,7 @@ __all__ = [
     "InstigatorTick",
     "InstigatorType",
     "LaunchRunContext",
+    "PartitionBackfill",
     "PlanOrchestrationContext",
     "RetryMode",
     "RunFailureReason",

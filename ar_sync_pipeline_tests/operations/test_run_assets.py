@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.events import StepMaterializationData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -51,6 +53,7 @@ def started(
     *,
     assets: list[dg.AssetKey] | None = None,
     checks: list[dg.AssetCheckKey] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> dg.DagsterRun:
     """Create a run as the UI does: only checks are selected by an empty selection of assets."""
     run: dg.DagsterRun = create_run_for_test(
@@ -58,15 +61,20 @@ def started(
         IMPLICIT_ASSET_JOB_NAME,
         asset_selection=frozenset(assets or []),
         asset_check_selection=frozenset(checks) if checks else None,
+        tags=tags,
     )
     start = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
     instance.report_dagster_event(start, run.run_id)
     return run
 
 
+def under_way(instance: dg.DagsterInstance, now: datetime | None = None) -> list[dg.AssetKey]:
+    now = now or datetime.now(UTC)
+    return [key for key in WORKS if work_under_way(instance, "some_job", key, now)]
+
+
 def works_under_way(instance: dg.DagsterInstance) -> list[dg.AssetKey]:
-    now = datetime.now(UTC)
-    found = [key for key in WORKS if work_under_way(instance, "some_job", key, now)]
+    found = under_way(instance)
     assert [key for key in WORKS if at_work_since(instance, ["some_job"], key)] == found
     return found
 
@@ -95,6 +103,44 @@ def test_run_of_one_asset_or_of_a_check_of_it_does_the_whole_work(
             assert has_last_run_failed(instance, [], key) == (key == work)
             assert (last_end_by_hand(instance, key, datetime.now(UTC)) is None) == (key != work)
         instance.delete_run(run.run_id)
+
+
+def test_run_that_has_made_its_partial_and_now_uploads_a_complete_is_no_dump_of_partials(
+    instance: dg.DagsterInstance,
+) -> None:
+    """The upload may take days, in which no partial would be sent."""
+    run = started(instance, assets=[PARTIAL, COMPLETE])
+    assert under_way(instance) == [PARTIAL, COMPLETE]
+    made = dg.DagsterEvent(
+        dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+        job_name=run.job_name,
+        event_specific_data=StepMaterializationData(dg.AssetMaterialization(PARTIAL)),
+    )
+    instance.report_dagster_event(made, run.run_id)
+    assert under_way(instance) == [COMPLETE]
+
+
+def test_backfill_is_work_on_an_asset_until_its_runs_for_it_are_over(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Dagster keeps it open until its last asset is made, for example a complete."""
+    now = datetime.now(UTC)
+    backfill = PartitionBackfill(
+        "of_operator",
+        BulkActionStatus.REQUESTED,
+        from_failure=False,
+        tags={},
+        backfill_timestamp=now.timestamp(),
+        asset_selection=[PARTIAL, COMPLETE],
+        serialized_asset_backfill_data="",
+    )
+    instance.add_backfill(backfill)
+    assert under_way(instance, now) == [PARTIAL, COMPLETE]
+    assert under_way(instance, now + timedelta(minutes=11)) == [], "its code location is gone"
+    run = started(instance, assets=[PARTIAL], tags={"dagster/backfill": "of_operator"})
+    assert under_way(instance, now + timedelta(minutes=11)) == [PARTIAL]
+    instance.report_run_failed(run)
+    assert under_way(instance, now) == [COMPLETE]
 
 
 @pytest.mark.parametrize("name", sorted(EVALUATED_ALONE))
