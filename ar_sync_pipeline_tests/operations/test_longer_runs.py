@@ -13,7 +13,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.runs import longer_runs
-from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for, put_limit_back
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 LIMIT = "dagster/max_runtime"
@@ -151,6 +151,27 @@ def test_work_with_a_limit_of_its_own_is_not_ended_before_it(instance: dg.Dagste
     assert limit(instance, run_id) == pytest.approx(30 * HOUR, abs=60)
     allow_for(instance, run_id, 2 * HOUR, now=begin + 6 * HOUR)
     assert limit(instance, run_id) == pytest.approx(30 * HOUR, abs=60)
+
+
+@pytest.mark.parametrize("tags", [{LIMIT: str(6 * HOUR)}, {}], ids=["of its job", "by hand"])
+def test_retry_begins_with_the_limit_that_the_first_run_began_with(
+    instance: dg.DagsterInstance, tags: dict[str, str]
+) -> None:
+    """Dagster copies the tags of a run to its retry, which may hang."""
+    run_id, begin = started(instance, tags), time.time()
+    for hours in (70, 140):
+        allow_for(instance, run_id, 2 * HOUR, now=begin + hours * HOUR)
+    for _ in range(2):
+        first = instance.get_run_by_id(run_id)
+        assert first is not None
+        put_limit_back(instance, first)
+        assert (limit(instance, run_id) or 0) > 100 * HOUR, "its own extension stays"
+        run_id = started(instance, dict(first.tags))
+        retry = instance.get_run_by_id(run_id)
+        assert retry is not None
+        put_limit_back(instance, retry)
+        assert limit(instance, run_id) == 6 * HOUR
+        allow_for(instance, run_id, 200 * HOUR)
 
 
 @pytest.mark.long
