@@ -30,6 +30,8 @@ _PREFIX = "ar_sync_build_"
 # A run may make an archive of either kind; the folders of completes have only the run's id.
 _OF_PARTIAL = "_partial"
 
+BUILD_AGAIN = "launch the job again, not from the failed step: it builds the archive from the start"
+"""Remedy for a build folder that no step can continue."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -43,8 +45,7 @@ class BuildDamagedError(TerminalError):
     def __init__(self, path: Path, reason: object) -> None:
         super().__init__(
             f"the result of an earlier step of this run, {path}, is damaged ({reason})",
-            remedy="launch the job again, not from the failed step: it builds the archive from the"
-            " start; look for errors of the disk in the kernel's log",
+            remedy=f"{BUILD_AGAIN}; look for errors of the disk in the kernel's log",
         )
 
 
@@ -88,8 +89,8 @@ class BuildFolder:
             return kind.model_validate_json(source.read_bytes())
         except FileNotFoundError as error:
             raise BuildMissingError(
-                f"this run has made no {kind.__name__} yet ({source} is missing)",
-                remedy="materialize tables, media and archive together, as the jobs do",
+                f"the result of an earlier step of this run is not there ({source} is missing)",
+                remedy=BUILD_AGAIN,
             ) from error
         except ValidationError as error:
             raise BuildDamagedError(source, f"{error.error_count()} errors in its JSON") from error
