@@ -21,6 +21,7 @@ from ar_sync_pipeline.operations.check_history import (
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
+from ar_sync_pipeline.operations.dagster_internals import ROOT_RUN_ID_TAG
 from ar_sync_pipeline.operations.run_metadata import markdown_list, settings_metadata
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
@@ -77,7 +78,8 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     )
     @whatever_is_selected
     def admitted_archives(context: dg.AssetExecutionContext, config: Intake) -> Iterator[Result]:
-        if config.waits_until:
+        # A retry, which has the configuration of the run before it, takes what is there.
+        if config.waits_until and ROOT_RUN_ID_TAG not in context.run.tags:
             # Nothing is examined while the run waits, so what was found before stays shown.
             forget_planned(context.instance, context.run.run_id)
             if not _has_arrived(context, site, config.waits_until):

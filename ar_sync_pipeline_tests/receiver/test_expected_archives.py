@@ -49,11 +49,13 @@ class Receiver:
         with dg.build_sensor_context(self.instance) as context:
             return sensor(context)
 
-    def load(self, until: datetime) -> dg.ExecuteInProcessResult:
+    def load(
+        self, until: datetime, tags: dict[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
         job = self.deployment.receiver_definitions().resolve_job_def("partial_loaddata")
         config = intake_of(["partial"], ALONE, until)
         return job.execute_in_process(
-            instance=self.instance, run_config=config, raise_on_error=False
+            instance=self.instance, run_config=config, raise_on_error=False, tags=tags
         )
 
     def shown(self) -> dict[str, dg.AssetCheckEvaluation]:
@@ -174,6 +176,16 @@ def test_load_in_vain_succeeds_and_changes_nothing_that_is_shown(receiver: Recei
     assert figures is not None
     assert after is not None
     assert after.run_id == figures.run_id
+
+
+@pytest.mark.long
+def test_retry_of_an_early_load_does_what_the_first_run_was_to_do(receiver: Receiver) -> None:
+    """It has the configuration of that run, whose time to wait is over."""
+    tags = {"dagster/root_run_id": "first", "dagster/parent_run_id": "first"}
+    result = receiver.load(now() - timedelta(minutes=5), tags)
+    assert result.success
+    made = {event.asset_key for event in result.get_asset_materialization_events()}
+    assert made >= {ADMITTED, LEDGER}
 
 
 @pytest.mark.long
