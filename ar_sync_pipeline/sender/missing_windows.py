@@ -40,7 +40,8 @@ class MissingWindows:
         return (
             f"{len(self.older)} windows from {span} have no archive and are too old to be taken"
             " along. No rows are missing: later archives contain the changes. To"
-            f" fill the grid, materialize {self.archive} for these windows by hand: it is one run."
+            f" fill the grid, materialize {self.archive} for these windows by hand: each unbroken"
+            " range is one run."
         )
 
 
