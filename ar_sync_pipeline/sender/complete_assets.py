@@ -56,8 +56,8 @@ The next complete is a day away, so it waits for a receiver or a database that r
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
     """Return the assets of job ``complete_dump``: three steps, each of which can be retried alone.
 
-    A run of only some of them also makes the others: rows without their archive would never be
-    loaded.
+    A run of only some of them also makes the others, a re-execution all that follow: rows without
+    their archive would never be loaded.
     """
     names = site.names
     tables = _table_specs(site)
@@ -75,7 +75,7 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
             partial(_publish, site),
         ),
     }  # fmt: skip
-    chain = [({spec.key for spec in specs}, work) for specs, _, work in steps.values()]
+    chain = [(name, {spec.key for spec in specs}, work) for name, (specs, _, work) in steps.items()]
     return [
         _step(site, name, specs, checks, partial(_work_of, chain, number))
         for number, (name, (specs, checks, _)) in enumerate(steps.items())
@@ -101,16 +101,22 @@ def _step(
 
 
 def _work_of(
-    chain: Sequence[tuple[AbstractSet[dg.AssetKey], Step]],
+    chain: Sequence[tuple[str, AbstractSet[dg.AssetKey], Step]],
     number: int,
     context: dg.AssetExecutionContext,
 ) -> Iterator[Step]:
-    """Yield the work of one step, and of adjacent steps that are not in the run."""
+    """Yield the work of one step, and of adjacent steps that are not in the run.
+
+    A run from a failed or selected step finds the results of the steps before it.
+    """
     asked = context.job_def.asset_layer.executable_asset_keys
-    in_run = [place for place, (keys, _) in enumerate(chain) if not keys.isdisjoint(asked)]
-    first = max((place + 1 for place in in_run if place < number), default=0)
-    last = number if number < max(in_run) else len(chain) - 1
-    return (work for _, work in chain[first : last + 1])
+    steps = context.run.step_keys_to_execute
+    in_job = [place for place, (_, keys, _) in enumerate(chain) if not keys.isdisjoint(asked)]
+    in_run = [place for place in in_job if steps is None or chain[place][0] in steps]
+    made = [place for place in in_job if place in in_run or place < in_run[0]]
+    first = max((place + 1 for place in made if place < number), default=0)
+    last = number if number < in_run[-1] else len(chain) - 1
+    return (work for _, _, work in chain[first : last + 1])
 
 
 def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Results:

@@ -36,7 +36,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class BuildMissingError(TerminalError):
-    """A later step of a run was started without the earlier ones."""
+    """The results of an earlier step of a run are not there, or no longer."""
 
 
 class BuildDamagedError(TerminalError):
@@ -107,6 +107,19 @@ class BuildFolder:
             folder.sync()
         for parent in (self.members, self.path.parent):
             sync_folder(parent)
+
+    def require_members(self) -> None:
+        """Check that there is any member.
+
+        Raises:
+            BuildMissingError: They were removed, because their archive had arrived.
+        """
+        if not any(self.members.iterdir()):
+            raise BuildMissingError(
+                f"the rows of this run were removed when their archive had arrived ({self.members}"
+                " is empty)",
+                remedy=BUILD_AGAIN,
+            )
 
     def remove_members(self) -> None:
         """Delete the members after their archive has arrived; the results of the steps stay.
