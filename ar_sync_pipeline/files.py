@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import secrets
 import stat
@@ -19,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from ar_sync_pipeline.progress import report_progress
+
 TEMPORARY_PREFIX = ".writing-"
+_READ_BYTES = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a named pipe must not wait for its other end; for files it does nothing.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -254,7 +258,16 @@ def status_of(parent: int, name: str) -> os.stat_result | None:
 def sha256_of(parent: int, name: str) -> str:
     """Return the SHA-256 of a file of a folder in hex."""
     with os.fdopen(open_file(parent, name), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(file)
+
+
+def digest_of(file: io.BufferedReader) -> str:
+    """Return the SHA-256 of the rest of an open file in hex."""
+    digest = hashlib.sha256()
+    while block := file.read(_READ_BYTES):
+        report_progress()
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def create_file(path: str | Path, mode: int, parent: int | None = None) -> int:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
 from ar_sync_pipeline.archive.microseconds import nearest_instant
+from ar_sync_pipeline.progress import report_progress
 
 
 class MemberSource(Protocol):
@@ -44,6 +45,7 @@ class ArchiveBytes:
             content = self._file.read(size)
         except OSError as error:
             raise UnreadableArchiveError(self.path, error) from error
+        report_progress()
         self._position += len(content)
         if len(content) != size:
             raise self._truncated(member)
@@ -57,6 +59,7 @@ class ArchiveBytes:
             raise UnreadableArchiveError(self.path, error) from error
         if count == 0:
             raise self._truncated(member)
+        report_progress()
         self._position += count
         return count
 
@@ -90,6 +93,7 @@ class _BytesAt:
             raise UnreadableArchiveError(self.path, error) from error
         if count == 0:
             raise _truncated(self.path, member, self._offset)
+        report_progress()
         self._offset += count
         return count
 

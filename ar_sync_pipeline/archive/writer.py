@@ -26,6 +26,7 @@ from ar_sync_pipeline.archive.media_members import MediaFiles, MediaMembers
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 from ar_sync_pipeline.archive.tar_layout import END_OF_ARCHIVE, Layout, Slot, padding_bytes
 from ar_sync_pipeline.files import sync_folder
+from ar_sync_pipeline.progress import report_progress
 
 if TYPE_CHECKING:
     # Of the standard library from Python 3.12; not a dependency of this package.
@@ -149,6 +150,7 @@ class ArchiveSource:
             with partial.open("xb") as file:
                 for block in self._segments():
                     file.write(block)
+                    report_progress()
                     digest.update(block)
                 file.flush()
                 os.fsync(file.fileno())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -118,10 +119,12 @@ class WholeTables:
         for connection in self.connections:
             idle.put(connection)
 
+        here = copy_context()
+
         def on_idle_session(work: Work) -> Result:
             connection = idle.get()
             try:
-                return do(connection, work)
+                return here.copy().run(do, connection, work)
             finally:
                 idle.put(connection)
 

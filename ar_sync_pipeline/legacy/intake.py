@@ -8,7 +8,6 @@ taken over once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.files import HeldFolder, free_space
+from ar_sync_pipeline.files import HeldFolder, digest_of, free_space
 from ar_sync_pipeline.legacy.archive_format import old_archive_id
 from ar_sync_pipeline.legacy.archive_names import OldArchiveName
 from ar_sync_pipeline.legacy.conversion import Conversion, Converted, TruncatedArchiveError
@@ -46,7 +45,6 @@ from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.intake import IntakeContext, TakenOver, check_old_system
 from ar_sync_pipeline.sync.rejection import reject
 
-_READ_BYTES = 1024 * 1024
 # The disk holds the unpacked media files and the new archive at the same time.
 _SPACE_FACTOR = 3
 # An upload that stalled longer than this is dead.
@@ -283,7 +281,4 @@ def _archive_id(path: Path) -> UUID | None:
 
 def _sha256(path: Path) -> str:
     with open_regular_file(path) as file:
-        digest = hashlib.sha256()
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return digest_of(file)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.microseconds import nearest_instant
+from ar_sync_pipeline.progress import report_progress
 
 if TYPE_CHECKING:
     # Of the standard library from Python 3.12; not a dependency of this package.
@@ -144,6 +145,7 @@ class _Gunzip(io.RawIOBase):
         if not data:
             problem = OldFormatError if self._member else OldArchiveTruncatedError
             raise problem("is truncated: it ends inside its gzip stream", self._member)
+        report_progress()
         self._stored += len(data)
         return data
 

@@ -20,6 +20,7 @@ from ar_sync_pipeline.media.errors import (
 )
 from ar_sync_pipeline.media.media_file import MediaFile, modified_at
 from ar_sync_pipeline.media.safe_paths import OpenParent
+from ar_sync_pipeline.progress import report_progress
 from ar_sync_pipeline.visible_text import visible
 
 _READ_BYTES = 1024 * 1024
@@ -54,6 +55,7 @@ def _hash_file(file: MediaFile, parent: int, name: str) -> MediaEntry:
         digest, size_bytes = hashlib.sha256(), 0
         # One byte more shows a file that grows, perhaps faster than it can be read.
         while block := os.read(fd, min(_READ_BYTES, before.st_size - size_bytes + 1)):
+            report_progress()
             digest.update(block)
             size_bytes += len(block)
             if size_bytes > before.st_size:

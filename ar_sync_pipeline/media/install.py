@@ -24,6 +24,7 @@ from ar_sync_pipeline.media.folded_names import PROBE
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal, taken_over
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, OpenParent, open_parent
 from ar_sync_pipeline.media.stage import MediaStage, explained
+from ar_sync_pipeline.progress import report_progress
 
 # Temporary names of versions before the journal.
 _LEFTOVER_BEFORE = "[0-9a-f]{16}"
@@ -72,6 +73,7 @@ def rename_into_place(stage: MediaStage, blaming: Blaming, check_lock: Callable[
                 except Exception:
                     with blaming(file.archive_id), explained(folder, file.path):
                         raise
+                report_progress()
             with explained(folder):
                 touched.sync()
 
@@ -101,6 +103,7 @@ def finish_or_undo(
         if journal.archives and is_committed(journal.archives):
             for file in journal:
                 _finish(folder, file)
+                report_progress()
         else:
             _undo(folder, journal)
         journal.remove()
@@ -134,6 +137,7 @@ def clean_leftovers(folder: Path, owner: str) -> int:
                     raise
                 continue  # no file is staged in a folder that cannot be opened, as lost+found
             count, subfolders = _clean(HeldFolder(folder / path, fd), leftover)
+            report_progress()
             removed += count
             paths += [f"{path}{name}/" for name in subfolders if len(path + name) < MAX_NAME_CHARS]
     return removed
@@ -231,6 +235,7 @@ def _undo(folder: Path, journal: Journal) -> None:
     touched = _Folders(folder)
     for file in journal:
         _restore(folder, file)
+        report_progress()
         touched.add_of(file)
     # A folder that was made for several files is empty only now.
     for file in journal:

@@ -28,6 +28,7 @@ from ar_sync_pipeline.media.media_file import (
     modified_at,
 )
 from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
+from ar_sync_pipeline.progress import report_progress
 from ar_sync_pipeline.visible_text import visible
 
 _Match = Callable[[str], re.Match[str] | None]
@@ -132,6 +133,7 @@ class _Walk:
         while prefixes:
             prefix = prefixes.pop()
             for name, entry in self._listed(prefix):
+                report_progress()
                 relative = prefix + name
                 if relative.endswith("/"):
                     # A folder is reported if it matches "*.jpeg", not if it matches "*".

@@ -21,7 +21,7 @@ from uuid import UUID
 from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.disk_errors import BROKEN, NO_SPACE
-from ar_sync_pipeline.files import create_file, free_space, open_file, status_of
+from ar_sync_pipeline.files import create_file, digest_of, free_space, open_file, status_of
 from ar_sync_pipeline.media.durability import Durability
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
@@ -202,7 +202,7 @@ def has_content(file: io.BufferedReader, entry: ListedMedia) -> bool:
     If a damaged disk cannot return it, it has not: the file is replaced like a changed one.
     """
     try:
-        return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        return digest_of(file) == entry.sha256
     except OSError as error:
         if error.errno != errno.EIO:
             raise

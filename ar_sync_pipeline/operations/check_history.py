@@ -17,6 +17,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     RUNLESS_RUN_ID,
     AssetCheckEvaluationTargetMaterializationData,
     AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
     AssetCheckExecutionsTable,
     SqlEventLogStorage,
     SqlEventLogStorageTable,
@@ -148,6 +149,26 @@ def forget_planned(instance: dg.DagsterInstance, run_id: str) -> None:
     plans = checks.c.execution_status.not_in(evaluated)
     with storage.index_connection() as connection:
         connection.execute(checks.delete().where(checks.c.run_id == run_id, plans))
+
+
+def runs_with_findings(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> set[str]:
+    """Return those of some runs that found what no later evaluation of the same check replaces."""
+    storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
+    if not isinstance(storage, SqlEventLogStorage):
+        return set()
+    evaluated = [status.value for status in COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES]
+    newest = (
+        select(func.max(checks.c.id))
+        .where(checks.c.execution_status.in_(evaluated))
+        .group_by(checks.c.asset_key, checks.c.check_name)
+    )
+    found = (
+        select(checks.c.run_id)
+        .where(checks.c.run_id.in_(run_ids), checks.c.id.in_(newest))
+        .where(checks.c.execution_status == AssetCheckExecutionRecordStatus.FAILED.value)
+    )
+    with storage.index_connection() as connection:
+        return set(connection.execute(found).scalars())
 
 
 def _delete_without_run(

@@ -15,7 +15,7 @@ from dagster._core.errors import (
     DagsterUserCodeUnreachableError,
 )
 from dagster._core.events import ASSET_EVENTS, RunFailureReason
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
 # The executor and the launchers that monitor a run are subclasses of Dagster's own.
 from dagster._config.config_schema import UserConfigSchema  # isort: skip
@@ -47,6 +47,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # i
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import (
@@ -94,6 +95,7 @@ __all__ = [
     "WILL_RETRY_TAG",
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionRecord",
+    "AssetCheckExecutionRecordStatus",
     "AssetCheckExecutionsTable",
     "AssetEventTagsTable",
     "AssetJob",
@@ -116,6 +118,7 @@ __all__ = [
     "InstigatorTick",
     "InstigatorType",
     "LaunchRunContext",
+    "PartitionBackfill",
     "PlanOrchestrationContext",
     "RetryMode",
     "RunFailureReason",

@@ -52,9 +52,18 @@ def queue_of(key: dg.AssetKey) -> str | None:
 
     None: the asset is not of this product.
     """
+    found = pair_and_path(key)
+    if found is None:
+        return None
+    pair, path = found
+    return PairNames(pair).name("receiver" if path[0] == "receiver" else "sender")
+
+
+def pair_and_path(key: dg.AssetKey) -> tuple[str, list[str]] | None:
+    """Return the name of an asset's pair, and the rest of its key; None: it is no asset of ours."""
     for pair, *path in (["", *key.path], key.path):
         if path and path[0] in _PLAIN_ROOTS:
-            return PairNames(pair).name("receiver" if path[0] == "receiver" else "sender")
+            return pair, path
     return None
 
 

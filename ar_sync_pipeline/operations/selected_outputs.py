@@ -34,9 +34,9 @@ def whatever_is_selected(step: Step) -> Step:
 
     @wraps(step)
     def whole(context: dg.AssetExecutionContext, **config: object) -> Results:
-        ranged = context.has_partition_key_range
+        ranged = _has_windows(context) and context.has_partition_key_range
         # In a run without a window, Dagster would look up the windows of an output's inputs.
-        outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
+        outputs = _has_windows(context) or not context.assets_def.partitions_def
         for result in _keeping_findings(context, _parts(step(context, **config))):
             if isinstance(result, dg.AssetCheckResult):
                 delete_overtaken(context.instance, key_of(result), context.run.run_id)
@@ -52,6 +52,12 @@ def whatever_is_selected(step: Step) -> Step:
     return whole
 
 
+def _has_windows(context: dg.AssetExecutionContext) -> bool:
+    """Return whether a step is for windows: a run for some may have assets without any, too."""
+    of_run = context.has_partition_key or context.has_partition_key_range
+    return context.assets_def.partitions_def is not None and of_run
+
+
 def _parts(results: Results) -> Results:
     """Yield each asset and each check separately: a run may select one without the other."""
     for result in results:
@@ -63,14 +69,14 @@ def _parts(results: Results) -> Results:
 
 
 def _keeping_findings(context: dg.AssetExecutionContext, results: Results) -> Results:
-    """Yield the results of a step; if it fails, keep shown what was found before.
+    """Yield the results of a step; if it fails or is canceled, keep shown what was found before.
 
     Otherwise the UI shows "Execution failed" for every check that this run planned, though an
     earlier finding may still be true, until the next run.
     """
     try:
         yield from results
-    except Exception:
+    except BaseException:
         forget_planned(context.instance, context.run.run_id)
         raise
 
@@ -119,8 +125,7 @@ def _report(context: dg.AssetExecutionContext, result: Result) -> None:
         raise ValueError("a result names its asset where several are made together")
     metadata, version = dict(result.metadata or {}), result.data_version
     tags = {DATA_VERSION_TAG: version.value} if version else None
-    windowed = context.has_partition_key or context.has_partition_key_range
-    windows = context.partition_keys if windowed else [None]
+    windows = context.partition_keys if _has_windows(context) else [None]
     for window in windows:
         is_newest = window == windows[-1]
         shown = metadata if is_newest else _of_other_windows(metadata, str(windows[-1]))

@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 
 import psycopg
 from psycopg import sql
@@ -30,6 +32,7 @@ from ar_sync_pipeline.postgres.other_sessions import (
     activity,
     other_session,
 )
+from ar_sync_pipeline.progress import report_progress
 
 DEFAULT_LIMIT_SECONDS = 30.0
 
@@ -61,7 +64,9 @@ class BlockingWatch:
         self._seen: dict[tuple[int, str], float] = {}
         self._ended: BlockingEndedError | None = None
         self._obstacle: LockWaitError | None = None
-        self._thread = threading.Thread(target=self._run, name="blocking watch", daemon=True)
+        # In this context, because whoever ends work that hangs listens in it.
+        run = partial(copy_context().run, self._run)
+        self._thread = threading.Thread(target=run, name="blocking watch", daemon=True)
 
     @contextmanager
     def over(self, connection: Connection) -> Iterator[None]:
@@ -133,6 +138,8 @@ class BlockingWatch:
             ours = list(self._sessions)
         if not ours:
             return
+        if connection.execute(_COMPUTES, {"ours": ours}).fetchone():
+            report_progress()
         now = time.monotonic()
         rows = connection.execute(_WAITING, {"ours": ours}).fetchall()
         waits = {(row[1], row[3]): row for row in rows if not row[0]}
@@ -239,6 +246,15 @@ SELECT w.ours, w.pid, w.what, concat_ws(' ', w.what, w.since),
                 AND w.blockers && ARRAY(SELECT pid FROM concurrent)))
 """
 ).format(activity=activity("a"))
+
+# A statement may take hours, and the client hears nothing of it. One that hangs, for a lock, a disk
+# or another host, is never on a processor. The leader of parallel workers waits for them.
+_COMPUTES = """
+SELECT 1 FROM pg_stat_activity
+ WHERE (pid = ANY (%(ours)s::int[]) OR leader_pid = ANY (%(ours)s::int[]))
+   AND state = 'active' AND wait_event_type IS NULL
+ LIMIT 1
+"""
 
 # By the start as well: another session may have got the process id.
 _TERMINATE = """

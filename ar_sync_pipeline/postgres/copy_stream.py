@@ -16,6 +16,7 @@ import psycopg
 from psycopg import pq, sql
 
 from ar_sync_pipeline.postgres.connect import Connection, cancel_statement
+from ar_sync_pipeline.progress import report_progress
 
 _BLOCK_BYTES = 512 * 1024
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -94,6 +95,7 @@ def copy_in(
         with cursor.copy(statement) as copy:
             for block in data:
                 copy.write(block)
+                report_progress()
         return cursor.rowcount
 
 
@@ -145,6 +147,7 @@ def _receive(pgconn: pq.abc.PGconn, block: bytearray, take: _TakeMessage, sink: 
         if size > 0:
             take(data)
             if len(block) >= _BLOCK_BYTES:
+                report_progress()
                 sink.write(bytes(block))
                 block.clear()
         elif size == 0:
@@ -153,6 +156,7 @@ def _receive(pgconn: pq.abc.PGconn, block: bytearray, take: _TakeMessage, sink: 
         else:
             break
     if block:
+        report_progress()
         sink.write(bytes(block))
 
 

@@ -1,7 +1,6 @@
 """The archives that a load may use: verified to the last byte, and compatible with the receiver."""
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import timedelta
 from typing import Any, NoReturn
 
 import dagster as dg
@@ -21,12 +20,15 @@ from ar_sync_pipeline.operations.check_history import (
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
+from ar_sync_pipeline.operations.dagster_internals import ROOT_RUN_ID_TAG
 from ar_sync_pipeline.operations.run_metadata import markdown_list, settings_metadata
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
-from ar_sync_pipeline.sync.load.expected_partial import wait_for_partial
+from ar_sync_pipeline.sync.load.expected_partial import LONGEST_WAIT_SECONDS, wait_for_partial
 from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.visible_text import listed
 
@@ -75,20 +77,35 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     )
     @whatever_is_selected
     def admitted_archives(context: dg.AssetExecutionContext, config: Intake) -> Iterator[Result]:
-        if config.waits_until:
+        kinds = _kinds(config)
+        # A retry, which has the configuration of the run before it, takes what is there.
+        if config.waits_until and ROOT_RUN_ID_TAG not in context.run.tags:
             # Nothing is examined while the run waits, so what was found before stays shown.
             forget_planned(context.instance, context.run.run_id)
             if not _has_arrived(context, site, config.waits_until):
                 return
-        yield from admission_results(context, site, [ArchiveKind(kind) for kind in config.kinds])
+        yield from admission_results(context, site, kinds)
 
     return admitted_archives
 
 
+def _kinds(config: Intake) -> list[ArchiveKind]:
+    """Return the kinds that a run verifies; a user who launches one may write anything."""
+    known = [str(kind) for kind in ArchiveKind]
+    if not config.kinds or not set(config.kinds) <= set(known):
+        raise dg.Failure(
+            f"The run's configuration has kinds: {config.kinds}. Launch it again with one or both"
+            f" of {known}.",
+            allow_retries=False,
+        )
+    return [ArchiveKind(kind) for kind in config.kinds]
+
+
 def _has_arrived(context: dg.AssetExecutionContext, site: ReceiverSite, until: float) -> bool:
     """Wait for the announced archive; without it the run ends, and its other steps are skipped."""
-    left = timedelta(seconds=until) - timedelta(seconds=site.clock().timestamp())
-    context.log.info("Waiting %.0f s for the announced archive.", max(left.total_seconds(), 0))
+    # In this order, 0 also replaces what is not a number.
+    left = min(max(0.0, until - site.clock().timestamp()), LONGEST_WAIT_SECONDS)
+    context.log.info("Waiting %.0f s for the announced archive.", left)
     with operator_errors():
         found = wait_for_partial(site.settings.remote_bkp_fldr, left)
     if not found:
@@ -107,7 +124,8 @@ def admission_results(
         Failure: Only unusable archives were found.
     """
     key = admitted_key(site.names)
-    with operator_errors():
+    longer = LongerRun(context.instance, context.run.run_id)
+    with operator_errors(), longer, progress_to(longer.progress):
         admission = admit_archives(site.settings, site.catalog, site.clock, frozenset(kinds))
     for warning in admission.warnings:
         context.log.warning(warning)

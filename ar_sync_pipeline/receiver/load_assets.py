@@ -17,8 +17,10 @@ from ar_sync_pipeline.operations.asset_keys import (
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.receiver.admission_asset import (
     admission_results,
     fail_on_refusals,
@@ -68,8 +70,10 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
     def load(context: dg.AssetExecutionContext) -> Iterator[Result]:
         if not _is_admitted_by(context, site):
             yield from admission_results(context, site)
+        longer = LongerRun(context.instance, context.run.run_id)
         with operator_errors():
-            report = load_archives(site.settings, site.catalog, None, site.clock)
+            with longer, progress_to(longer.progress):
+                report = load_archives(site.settings, site.catalog, None, site.clock)
             record_made_good(context, report.lost, site)
             if report.loaded:
                 give_sign_of_life(context, site.settings)

@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
 from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_names, media_metadata
@@ -77,14 +78,22 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
     )
 
 
+def longer_dump(context: dg.AssetExecutionContext, build: BuildFolder) -> LongerRun:
+    """Return what extends the run of a dump while there is progress."""
+    # Another run would remove a build folder that is days old.
+    return LongerRun(context.instance, context.run.run_id, on_progress=build.path.touch)
+
+
 def materialize_media(
-    instance: dg.DagsterInstance, site: SenderSite, kind: ArchiveKind, build: BuildFolder
+    context: dg.AssetExecutionContext, site: SenderSite, kind: ArchiveKind, build: BuildFolder
 ) -> dg.MaterializeResult:
     """Bundle the media files, and report names without a file, and files that stay unsent."""
     settings, spec = site.settings, references_check(site, kind)
-    bundle = bundle_media(build, site.database, settings.sender_media_fldr, settings.media_patterns)
+    folder, patterns = settings.sender_media_fldr, settings.media_patterns
+    with longer_dump(context, build) as longer, progress_to(longer.progress):
+        bundle = bundle_media(build, site.database, folder, patterns)
     lost, late = bundle.missing_count + bundle.refused_count, len(bundle.late)
-    since = _late_since(instance, site, [path for path, _ in bundle.late]) if late else {}
+    since = _late_since(context.instance, site, [path for path, _ in bundle.late]) if late else {}
     if since and not lost:
         due = since[_LATE_SINCE].value + _LASTS_SECONDS
         since[NO_MAIL_BEFORE] = dg.MetadataValue.timestamp(due)
@@ -149,13 +158,11 @@ def materialize_archive(
 
     The maximum runtime of the run does not end an upload that makes progress.
     """
-    # Another run would remove a build folder that is days old.
-    longer = LongerRun(context.instance, context.run.run_id, on_progress=build.path.touch)
 
     def report(error: ArSyncError) -> None:
         context.log.warning("An attempt to upload the archive failed: %s", error)
 
-    with record_publication(context, site), longer:
+    with record_publication(context, site), longer_dump(context, build) as longer:
         published = publish_archive(
             site.settings,
             build,

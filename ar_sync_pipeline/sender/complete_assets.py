@@ -16,8 +16,10 @@ from ar_sync_pipeline.operations.asset_keys import (
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.selected_outputs import Results, Step, whatever_is_selected
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
+    longer_dump,
     materialize_archive,
     materialize_media,
     media_spec,
@@ -54,8 +56,8 @@ The next complete is a day away, so it waits for a receiver or a database that r
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
     """Return the assets of job ``complete_dump``: three steps, each of which can be retried alone.
 
-    A run of only some of them also makes the others: rows without their archive would never be
-    loaded.
+    A run of only some of them also makes the others, a re-execution all that follow: rows without
+    their archive would never be loaded.
     """
     names = site.names
     tables = _table_specs(site)
@@ -73,7 +75,7 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
             partial(_publish, site),
         ),
     }  # fmt: skip
-    chain = [({spec.key for spec in specs}, work) for specs, _, work in steps.values()]
+    chain = [(name, {spec.key for spec in specs}, work) for name, (specs, _, work) in steps.items()]
     return [
         _step(site, name, specs, checks, partial(_work_of, chain, number))
         for number, (name, (specs, checks, _)) in enumerate(steps.items())
@@ -99,26 +101,32 @@ def _step(
 
 
 def _work_of(
-    chain: Sequence[tuple[AbstractSet[dg.AssetKey], Step]],
+    chain: Sequence[tuple[str, AbstractSet[dg.AssetKey], Step]],
     number: int,
     context: dg.AssetExecutionContext,
 ) -> Iterator[Step]:
-    """Yield the work of one step, and of adjacent steps that are not in the run."""
+    """Yield the work of one step, and of adjacent steps that are not in the run.
+
+    A run from a failed or selected step finds the results of the steps before it.
+    """
     asked = context.job_def.asset_layer.executable_asset_keys
-    in_run = [place for place, (keys, _) in enumerate(chain) if not keys.isdisjoint(asked)]
-    first = max((place + 1 for place in in_run if place < number), default=0)
-    last = number if number < max(in_run) else len(chain) - 1
-    return (work for _, work in chain[first : last + 1])
+    steps = context.run.step_keys_to_execute
+    in_job = [place for place, (_, keys, _) in enumerate(chain) if not keys.isdisjoint(asked)]
+    in_run = [place for place in in_job if steps is None or chain[place][0] in steps]
+    made = [place for place in in_job if place in in_run or place < in_run[0]]
+    first = max((place + 1 for place in made if place < number), default=0)
+    last = number if number < in_run[-1] else len(chain) - 1
+    return (work for _, _, work in chain[first : last + 1])
 
 
 def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors(pauses=PAUSES):
-        yield materialize_media(context.instance, site, KIND, site.build(context))
+        yield materialize_media(context, site, KIND, site.build(context, KIND))
 
 
 def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors(pauses=PAUSES):
-        build = site.build(context)
+        build = site.build(context, KIND)
         dump = build.read(TableDump)
         result = materialize_archive(context, site, KIND, build)
     # A dump of an earlier version computed all digests.
@@ -140,7 +148,9 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         request = CompleteRequest(
             start.acknowledged, start.base, start.after, start.reported, verify_after
         )
-        dump = dump_complete(site.database, site.build(context), request)
+        build = site.build(context, KIND)
+        with longer_dump(context, build) as longer, progress_to(longer.progress):
+            dump = dump_complete(site.database, build, request)
     for omission in dump.omissions:
         context.log.warning("Not replicated alike: %s", visible(omission, _LONGEST_SHOWN))
     for reference in dump.references_out:

@@ -45,8 +45,8 @@ class MissingWindows:
         )
         return (
             f"{many} too old to be taken along. No rows are missing: later archives contain the"
-            " changes. To"
-            f" fill the grid, materialize {self.archive} for these windows by hand: it is one run."
+            f" changes. To fill the grid, materialize {self.archive} for these windows by hand:"
+            " each unbroken range is one run."
         )
 
 
@@ -63,12 +63,12 @@ def no_window_yet(windows: dg.TimeWindowPartitionsDefinition, now: datetime) -> 
 
 
 def before_the_grid(windows: dg.TimeWindowPartitionsDefinition, start: datetime) -> str:
-    """Return why a range of windows that begins before the grid cannot be filled, and what to do.
+    """Return why a window or range that begins before the grid cannot be filled, and what to do.
 
     A code server offers the windows of its own start; each run has the grid of today.
     """
     return (
-        f"The range begins at {start:%Y-%m-%d %H:%M} UTC, and the grid of windows at"
+        f"The window or range begins at {start:%Y-%m-%d %H:%M} UTC, and the grid of windows at"
         f" {windows.start:%Y-%m-%d %H:%M} UTC (AR_SYNC_PARTITIONS_START days back): choose windows"
         " from then on. The UI offers older ones until the sender's code server is restarted; no"
         " rows are missing for them."

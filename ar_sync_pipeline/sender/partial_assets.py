@@ -17,12 +17,14 @@ from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_history import forget_planned
 from ar_sync_pipeline.operations.selected_outputs import whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline.sender.acknowledgement_check import (
     acknowledgement_check_result,
     acknowledgement_check_spec,
 )
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
+    longer_dump,
     materialize_archive,
     materialize_media,
     media_spec,
@@ -85,7 +87,7 @@ def partial_assets(
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         # If the link is down, the run of the next window sends all changes, by the watermark.
         with operator_errors(not_again=CONNECTION_ERRORS):
-            build = site.build(context)
+            build = site.build(context, KIND)
             clean_build_folders(site, context, KIND)
             with record_failed_link(context, site):
                 start = starting_point(site.settings, site.clock())
@@ -101,7 +103,7 @@ def partial_assets(
             dump = _dump(site, context, build, request)
             made = [
                 *_tables(dump, keys, site),
-                materialize_media(context.instance, site, KIND, build),
+                materialize_media(context, site, KIND, build),
             ]
             try:
                 archive = materialize_archive(context, site, KIND, build)
@@ -175,7 +177,8 @@ def _dump(
     build: BuildFolder,
     request: PartialRequest,
 ) -> TableDump:
-    dump = dump_partial(site.database, build, request)
+    with longer_dump(context, build) as longer, progress_to(longer.progress):
+        dump = dump_partial(site.database, build, request)
     if dump.since is None:
         context.log.warning(
             "No point is known from which to carry every change: the window alone counts, and the"
@@ -216,7 +219,7 @@ def _window(
     """Return the run's window or range of windows; the newest closed one for a run without any."""
     if context.has_partition_key or context.has_partition_key_range:
         start, end = context.partition_time_window
-        if context.has_partition_key_range and start < windows.start:
+        if start < windows.start:
             # Dagster would fail when it records the windows, after the archive was sent.
             raise dg.Failure(before_the_grid(windows, start), allow_retries=False)
         return Window(start=start, end=end)

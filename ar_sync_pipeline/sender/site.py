@@ -45,7 +45,7 @@ class SenderSite:
         """
         return self.names.name(f"sender_{kind}_dump")
 
-    def build(self, context: dg.AssetExecutionContext) -> BuildFolder:
-        """Return the run's scratch folder; a retry continues in the folder of the failed run."""
+    def build(self, context: dg.AssetExecutionContext, kind: ArchiveKind) -> BuildFolder:
+        """Return the run's scratch folder of a kind; a retry continues in the failed run's."""
         run = context.run
-        return open_build(self.settings.tmp_bkp_fldr, run.root_run_id or run.run_id)
+        return open_build(self.settings.tmp_bkp_fldr, run.root_run_id or run.run_id, kind)

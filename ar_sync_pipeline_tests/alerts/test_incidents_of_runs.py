@@ -19,7 +19,12 @@ from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
-from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.operations.asset_keys import (
+    applied_archives_key,
+    archive_key,
+    media_bundle_key,
+)
+from ar_sync_pipeline.operations.check_history import shown_evaluation
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline_tests.alerts.watched import ORIGIN, Watched
 from ar_sync_pipeline_tests.fix_alerts import silent_server
@@ -134,7 +139,7 @@ def test_run_by_hand_that_never_started_says_how_to_close_its_incident(bare: Wat
     bare.end_run("This run has been marked as failed from outside.", by_hand=SENDERS)
     bare.tick_both()
     assert "ar-sync incidents --close NUMBER" in bare.text(0)
-    assert "the next run takes the work up" not in bare.text(0)
+    assert "the next run" not in bare.text(0)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +226,41 @@ def test_step_that_was_killed_in_a_run_by_hand_is_its_own_sides(
     assert sides(bare) == [side]
     bare.end_run(None, events=[(STARTED, step), (WORKED, step)], by_hand=selected)
     assert sides(bare) == [side, side]
+
+
+@pytest.mark.parametrize("end", ["canceled in the queue", "killed"])
+def test_run_that_ends_by_itself_hides_no_finding_of_its_checks(bare: Watched, end: str) -> None:
+    """Dagster plans the checks when the run is created; the next complete is a day away."""
+    bundle = media_bundle_key(ArchiveKind.COMPLETE, ALONE)
+    finding = dg.AssetCheckEvaluation(
+        asset_key=bundle, check_name="references_resolved", passed=False, description="1 is missing"
+    )
+    job = bare.definitions("sender").resolve_job_def("complete_dump")
+    with bare.instance() as instance:
+        instance.report_runless_asset_event(finding)
+        run = instance.create_run_for_job(job)
+        assert shown_evaluation(instance, finding.asset_check_key) is None
+        if end == "killed":
+            instance.report_run_failed(run)
+        else:
+            instance.report_run_canceled(run)
+        bare.tick_both()
+        shown = shown_evaluation(instance, finding.asset_check_key)
+    assert shown is not None
+    assert shown.description == "1 is missing"
+
+
+def test_run_that_ends_after_the_runs_were_wiped_is_seen(bare: Watched) -> None:
+    """`dagster run wipe` leaves the cursors of sensors, and SQLite counts events from 1 again."""
+    for number in range(3):
+        bare.end_run(f"number {number}")
+        bare.tick("sender")
+    with bare.instance() as instance:
+        instance.wipe()
+    bare.tick("sender")
+    bare.end_run(None)
+    bare.tick("sender")
+    assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
 
 
 def test_lost_cursor_repeats_nothing(bare: Watched) -> None:
@@ -375,6 +415,7 @@ def test_run_that_took_too_long_is_told_as_that(waiting: Watched) -> None:
     assert "the run was cut short (Canceling due to exceeding maximum runtime" in subject
     assert "run_stuck_or_killed" in waiting.text(0)
     assert "please report it" not in waiting.text(0)
+    assert "work that makes progress is not ended" in waiting.text(0)
 
 
 def test_run_that_is_canceled_before_its_first_step(bare: Watched) -> None:

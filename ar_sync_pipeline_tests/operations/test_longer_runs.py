@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.runs import longer_runs
-from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for, put_limit_back
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 LIMIT = "dagster/max_runtime"
@@ -152,6 +153,27 @@ def test_work_with_a_limit_of_its_own_is_not_ended_before_it(instance: dg.Dagste
     assert limit(instance, run_id) == pytest.approx(30 * HOUR, abs=60)
 
 
+@pytest.mark.parametrize("tags", [{LIMIT: str(6 * HOUR)}, {}], ids=["of its job", "by hand"])
+def test_retry_begins_with_the_limit_that_the_first_run_began_with(
+    instance: dg.DagsterInstance, tags: dict[str, str]
+) -> None:
+    """Dagster copies the tags of a run to its retry, which may hang."""
+    run_id, begin = started(instance, tags), time.time()
+    for hours in (70, 140):
+        allow_for(instance, run_id, 2 * HOUR, now=begin + hours * HOUR)
+    for _ in range(2):
+        first = instance.get_run_by_id(run_id)
+        assert first is not None
+        put_limit_back(instance, first)
+        assert (limit(instance, run_id) or 0) > 100 * HOUR, "its own extension stays"
+        run_id = started(instance, dict(first.tags))
+        retry = instance.get_run_by_id(run_id)
+        assert retry is not None
+        put_limit_back(instance, retry)
+        assert limit(instance, run_id) == 6 * HOUR
+        allow_for(instance, run_id, 200 * HOUR)
+
+
 @pytest.mark.long
 def test_upload_of_a_dump_reports_progress(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +184,32 @@ def test_upload_of_a_dump_reports_progress(
         run = instance.get_run_by_id(outcome.run_id)
     assert run is not None
     assert float(run.tags[LIMIT]) > 2 * HOUR - 60
+
+
+@pytest.mark.long
+def test_every_long_phase_of_a_complete_reports_progress(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first complete of a terabyte is read three times by its load, which may take a day."""
+    monkeypatch.setattr(longer_runs, "_REPORT_EVERY_SECONDS", 0)
+    monkeypatch.setattr(longer_runs, "_SPARE_SECONDS", 6 * HOUR)
+    phases, progress = set[str](), LongerRun.progress
+
+    def report(self: LongerRun) -> None:
+        phases.update(frame.f_code.co_name for frame, _ in traceback.walk_stack(None))
+        progress(self)
+
+    monkeypatch.setattr(LongerRun, "progress", report)
+    for job in ("complete_dump", "complete_loaddata"):
+        outcome = deployment.succeed(job)
+        with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+            run = instance.get_run_by_id(outcome.run_id)
+        assert run is not None
+        assert float(run.tags[LIMIT]) > 12 * HOUR - 60
+    assert phases >= {
+        *("write_chunk", "scan_media", "hash_media", "bundle_media"),
+        *("admit_archives", "load_archives", "stage_chunk", "_stage_media", "rename_into_place"),
+    }
 
 
 @pytest.mark.long

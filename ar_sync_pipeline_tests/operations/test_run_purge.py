@@ -11,6 +11,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.test_utils import create_run_for_test
 
+from ar_sync_pipeline.operations.check_history import shown_evaluation
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, Purged, purge_runs
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job
@@ -30,7 +31,10 @@ def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type:
     if context.run.tags.get("fails"):
         raise dg.Failure("as asked")
     print("some output")  # noqa: T201  captured by Dagster
-    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
+    check = dg.AssetCheckResult(
+        passed="finds" not in context.run.tags, severity=dg.AssetCheckSeverity.WARN
+    )
+    return dg.MaterializeResult(check_results=[check])
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -84,6 +88,25 @@ def test_run_that_failed_stays_twice_as_long(instance: dg.DagsterInstance) -> No
     assert purge(instance, days_later=27).runs == 0
     assert instance.get_run_by_id(failed) is not None
     assert purge(instance, days_later=29).runs == 1
+
+
+@pytest.mark.long
+def test_run_with_the_newest_finding_of_a_check_stays_until_the_next_evaluation(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Completes may be rarer than the lifetime, and their findings stay true in between."""
+    key = dg.AssetCheckKey(archive.key, "sound")
+    replaced, newest = run(instance, finds="yes"), run(instance, finds="yes")
+    assert purge(instance, days_later=15).runs == 1
+    assert instance.get_run_by_id(replaced) is None
+    found = shown_evaluation(instance, key)
+    assert found is not None
+    assert not found.passed
+    assert files(instance, newest)
+    run(instance)
+    purge(instance, days_later=15)
+    assert instance.get_run_by_id(newest) is None
+    assert instance.get_run_records() == []
 
 
 def test_runs_of_another_host_and_unfinished_ones_stay(instance: dg.DagsterInstance) -> None:

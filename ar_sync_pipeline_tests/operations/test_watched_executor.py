@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
+from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor, shared_executor
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.operations import spread_job, unresponsive_run
 from ar_sync_pipeline_tests.waiting import until
@@ -64,6 +64,28 @@ def test_job_with_an_executor_that_spreads_steps_is_refused(
     assert "the executor multiprocess of the job spread spreads its steps" in str(said.description)
     assert list(deployment.spool.glob("complete/NEW_*")) == []
     assert list((deployment.folder / "scratch").iterdir()) == []
+
+
+@dg.op
+def short() -> None:
+    pass
+
+
+@dg.job(executor_def=dg.ExecutorDefinition.hardcoded_executor(WatchedExecutor()))
+def short_job() -> None:
+    short()
+
+
+@pytest.mark.long
+def test_retry_has_none_of_the_time_that_the_run_before_it_got(tmp_path: Path) -> None:
+    tags = {"dagster/max_runtime": "262800", "ar_sync/max_runtime_before": "its-id 21600"}
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        dg.execute_job(dg.reconstructable(short_job), instance, tags=tags) as result,
+    ):
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/max_runtime"] == "21600"
 
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -15,8 +16,15 @@ from ar_sync_pipeline.postgres.errors import (
     DatabaseUnreachableError,
     LockWaitError,
 )
+from ar_sync_pipeline.progress import progress_to
 from ar_sync_pipeline_tests.postgres.scratch import Scratch
 from ar_sync_pipeline_tests.waiting import until
+
+_COMPUTE: LiteralString = """
+DO $$ BEGIN
+  WHILE clock_timestamp() < statement_timestamp() + interval '1 s' LOOP END LOOP;
+END $$
+"""
 
 
 @pytest.fixture
@@ -51,6 +59,29 @@ def test_load_that_readers_wait_for_is_ended_and_rolled_back(scratch: Scratch) -
     reader.join()
     assert waits[0] < 20
     assert scratch.rows("SELECT name FROM t") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "computes"),
+    [
+        (_COMPUTE, True),
+        ("SELECT pg_sleep(1)", False),
+    ],
+)
+def test_statement_that_computes_is_progress_and_one_that_waits_is_none(
+    scratch: Scratch, statement: LiteralString, computes: bool
+) -> None:
+    """An index of a large table takes hours; the limit of the run ends what hangs."""
+    signs = list[None]()
+    with (
+        progress_to(lambda: signs.append(None)),
+        end_when_blocking(scratch.url, 0.4, work="the load") as watch,
+        connect(scratch.url, application="load") as connection,
+        watch.over(connection),
+    ):
+        signs.clear()
+        connection.execute(statement)
+    assert bool(signs) == computes
 
 
 def test_session_that_idles_in_its_transaction_is_ended_too(scratch: Scratch) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key
 from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver import admission_asset
 from ar_sync_pipeline.receiver.jobs import intake_of
 from ar_sync_pipeline.spool.announcement import ANNOUNCEMENT_FILE, Announcement
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
@@ -49,11 +51,18 @@ class Receiver:
         with dg.build_sensor_context(self.instance) as context:
             return sensor(context)
 
-    def load(self, until: datetime) -> dg.ExecuteInProcessResult:
+    def load(
+        self,
+        until: datetime | float,
+        tags: dict[str, str] | None = None,
+        kinds: Sequence[str] = ("partial",),
+    ) -> dg.ExecuteInProcessResult:
         job = self.deployment.receiver_definitions().resolve_job_def("partial_loaddata")
-        config = intake_of(["partial"], ALONE, until)
+        config = intake_of(kinds, ALONE)
+        seconds = until.timestamp() if isinstance(until, datetime) else until
+        config["ops"][ADMITTED.to_python_identifier()]["config"]["waits_until"] = seconds
         return job.execute_in_process(
-            instance=self.instance, run_config=config, raise_on_error=False
+            instance=self.instance, run_config=config, raise_on_error=False, tags=tags
         )
 
     def shown(self) -> dict[str, dg.AssetCheckEvaluation]:
@@ -174,6 +183,37 @@ def test_load_in_vain_succeeds_and_changes_nothing_that_is_shown(receiver: Recei
     assert figures is not None
     assert after is not None
     assert after.run_id == figures.run_id
+
+
+@pytest.mark.long
+def test_retry_of_an_early_load_does_what_the_first_run_was_to_do(receiver: Receiver) -> None:
+    """It has the configuration of that run, whose time to wait is over."""
+    tags = {"dagster/root_run_id": "first", "dagster/parent_run_id": "first"}
+    result = receiver.load(now() - timedelta(minutes=5), tags)
+    assert result.success
+    made = {event.asset_key for event in result.get_asset_materialization_events()}
+    assert made >= {ADMITTED, LEDGER}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kinds", [[], ["partials"]], ids=["none", "unknown"])
+def test_configuration_without_a_known_kind_fails_with_a_sentence(
+    receiver: Receiver, kinds: list[str]
+) -> None:
+    result = receiver.load(now(), kinds=kinds)
+    (failed,) = (event.step_failure_data for event in result.get_step_failure_events())
+    failure = failed.user_failure_data
+    assert failure is not None, failed.error
+    assert "one or both of ['complete', 'partial']" in str(failure.description)
+
+
+@pytest.mark.long
+def test_wait_until_any_number_is_bounded(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission_asset, "LONGEST_WAIT_SECONDS", 0.2)
+    for number in (1e300, math.inf, math.nan, -1e300):
+        assert receiver.load(number).success, number
 
 
 @pytest.mark.long

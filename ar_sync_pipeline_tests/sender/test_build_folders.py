@@ -79,6 +79,17 @@ def test_ended_run_may_be_resumed_for_an_hour_and_until_the_next_complete(
     assert sender.left(COMPLETE) == set()
 
 
+def test_folder_of_a_partial_is_that_of_its_run(sender: Sender) -> None:
+    """One run may make an archive of either kind, each of them in its own folder."""
+    run = sender.run()
+    partial = open_build(sender.scratch, run.run_id, PARTIAL)
+    both = {run.run_id, partial.path.name.removeprefix("ar_sync_build_")}
+    assert len(both) == 2
+    assert sender.left(COMPLETE, timedelta(hours=30)) == both
+    sender.instance.report_run_failed(run)
+    assert sender.left(PARTIAL, timedelta(minutes=61)) == set()
+
+
 def test_ended_run_is_not_resumed_after_an_hour(sender: Sender) -> None:
     sender.instance.report_run_failed(sender.run())
     assert sender.left(PARTIAL, timedelta(minutes=61)) == set()

@@ -117,6 +117,23 @@ def test_an_archive_of_several_windows_has_its_size_at_the_newest_of_them_only(
         assert others == [four[3]] * 3
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("many", [1, 3])
+@pytest.mark.parametrize("selection", [None, [ARCHIVE, PARTIAL]], ids=["all", "archives"])
+def test_one_run_of_all_assets_makes_an_archive_of_each_kind(
+    operator: Operator, selection: list[dg.AssetKey] | None, many: int
+) -> None:
+    """Both kinds have steps between those of the other; only assets of partials have windows."""
+    graph = operator.deployment.sender_definitions().resolve_asset_graph()
+    chosen = windows(many)
+    assert operator.materialize(selection or sorted(graph.materializable_asset_keys), *chosen)
+    assert [operator.archives(kind) for kind in ArchiveKind] == [1, 1]
+    for key in (PARENT, CHILD, MEDIA, ARCHIVE):
+        assert [event.partition for event in operator.made(key)] == [None], key
+        assert "figures_at_window" not in operator.made(key)[0].metadata
+    assert {event.partition for event in operator.made(PARTIAL)} == set(chosen)
+
+
 def windows(many: int) -> list[str]:
     """Return the keys of some closed windows of five minutes."""
     now = datetime.now(UTC)

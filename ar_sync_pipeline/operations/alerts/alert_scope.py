@@ -7,6 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import Area, areas_by_error
 from ar_sync_pipeline.operations.dagster_internals import IMPLICIT_ASSET_JOB_NAME
+from ar_sync_pipeline.operations.runs.run_assets import assets_of
 from ar_sync_pipeline.package_files import runbook_page
 
 
@@ -64,8 +65,7 @@ class AlertScope:
     def covers(self, run: dg.DagsterRun) -> bool:
         """Return whether a run belongs to this side."""
         if is_by_hand(run):
-            checks = {key.asset_key for key in run.asset_check_selection or ()}
-            return bool(self.assets & ((run.asset_selection or frozenset()) | checks))
+            return bool(self.assets & assets_of(run))
         return run.job_name in self.jobs
 
     def has_step(self, run: dg.DagsterRun, step: str) -> bool:

@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.alerts.finished_runs import RunsSeen, finished_
 from ar_sync_pipeline.operations.alerts.run_findings import run_findings
 from ar_sync_pipeline.operations.alerts.tick_findings import tick_findings
 from ar_sync_pipeline.operations.alerts.waiting_runs import waiting_runs
+from ar_sync_pipeline.operations.check_history import forget_planned
 from ar_sync_pipeline.operations.repository_id import repository_of_tick
 from ar_sync_pipeline.sync.watch.alerting import Alerts
 
@@ -73,6 +74,9 @@ def _new_findings(
     runs, runs_seen = finished_runs(instance, scope, seen.runs, now - _FIRST_PERIOD, now)
     findings: list[Problem | Success] = []
     for run, end in runs:
+        if not run.is_success:
+            # Only the sensor can do it for a run that was killed, or canceled in the queue.
+            forget_planned(instance, run.run_id)
         findings += run_findings(instance, scope, run, end)
     of_checks, checks_seen = check_findings(
         instance, scope, EvaluationsSeen(at=seen.checks, ids=seen.check_ids)

@@ -54,6 +54,7 @@ def finished_runs(
         since: Where the first tick begins.
         now: Current time, by which a retry is too late.
     """
+    seen = _of_this_log(instance, seen)
     records = _ends(instance, seen, since)
     runs = _runs(instance, [record.run_id for record in records] + seen.waiting)
     waiting: list[str] = []
@@ -82,6 +83,15 @@ def finished_runs(
         done=ids,
         waiting=waiting[-_MOST_WAITING:],
     )
+
+
+def _of_this_log(instance: dg.DagsterInstance, seen: RunsSeen) -> RunsSeen:
+    """Return how far the log was read; nothing of it if it was emptied or restored since.
+
+    SQLite then counts from 1 again, and no event would be new for days.
+    """
+    newest = instance.event_log_storage.get_maximum_record_id() or 0
+    return RunsSeen() if seen.low is not None and newest < seen.low else seen
 
 
 def _ends(instance: dg.DagsterInstance, seen: RunsSeen, since: datetime) -> list[dg.EventLogRecord]:

@@ -37,7 +37,12 @@ _OVER = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_UP_FOR_RETRY
 _CANCELING = dg.DagsterEventType.RUN_CANCELING
 _INTERRUPTED = (
     "look at the run's log, and whether the daemon or the machine was restarted or ran out of"
-    " memory; the next run takes the work up"
+    " memory; the next run does the work again, and continues an upload"
+)
+_TOO_LONG = (
+    "work that makes progress is not ended, so look at the last lines of the run's log, and at the"
+    " disk, database or host that it waited for; the next run does the work again, and continues an"
+    " upload"
 )
 # Only a run by hand that succeeds would end the incident, and nobody may need one.
 _NEVER_STARTED_BY_HAND = (
@@ -94,8 +99,10 @@ def run_findings(
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
     elif not failures and _was_interrupted(run, events):
-        reason = _overrun(events) or _reason(instance, run, end)
-        findings += _interrupted(scope, run, events, reason, at)
+        overrun = _overrun(events)
+        reason = overrun or _reason(instance, run, end)
+        remedy = _TOO_LONG if overrun else _INTERRUPTED
+        findings += _interrupted(scope, run, events, reason, remedy, at)
     return [*findings, *_step_problems(scope, run, failures, events)]
 
 
@@ -210,6 +217,7 @@ def _interrupted(
     run: dg.DagsterRun,
     events: Sequence[dg.EventLogEntry],
     message: str,
+    remedy: str,
     at: datetime,
 ) -> Iterator[Problem]:
     """Yield the problem of a killed worker, or of a run that never started: no step reports it.
@@ -236,7 +244,7 @@ def _interrupted(
         title=what,
         what=what,
         sentence=f"the run {ended}" + (f" ({reason})" if reason else ""),
-        remedy=_NEVER_STARTED_BY_HAND if step is None and is_by_hand(run) else _INTERRUPTED,
+        remedy=_NEVER_STARTED_BY_HAND if step is None and is_by_hand(run) else remedy,
         run_id=run.run_id,
         page=f"runs/{run.run_id}",
         runbook=scope.page(INTERRUPTED_PAGE),

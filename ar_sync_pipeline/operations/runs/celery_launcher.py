@@ -23,6 +23,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
 )
 from ar_sync_pipeline.operations.pair_names import QUEUE_TAG, queue_of
 from ar_sync_pipeline.operations.runs.own_process import health_of_process
+from ar_sync_pipeline.operations.runs.run_assets import assets_of
 from ar_sync_pipeline.operations.runs.watched_launcher import SilentWorkers, gone, wait_for_end
 
 _ANSWER_WITHIN_SECONDS = 5.0
@@ -38,7 +39,7 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Launch a run on the queue of its tag, or of the assets that it materializes."""
         run = context.dagster_run
-        keys = run.asset_selection or {key.asset_key for key in run.asset_check_selection or ()}
+        keys = assets_of(run)
         queue = queue_of(min(keys)) if keys else None
         if QUEUE_TAG not in run.tags and queue is not None:
             self._instance.add_run_tags(run.run_id, {QUEUE_TAG: queue})

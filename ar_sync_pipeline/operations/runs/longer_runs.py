@@ -19,6 +19,8 @@ _LONGEST_WAIT_SECONDS = 60.0
 _WAIT_OF_FAILED_SECONDS = 5.0
 # Run monitoring reads it, too.
 _OTHER_TAG = "dagster/max_runtime_seconds"
+# The run whose limit was extended, and its limit before: Dagster copies all tags to a retry.
+_BEFORE_TAG = "ar_sync/max_runtime_before"
 
 
 def max_runtime_seconds(run: dg.DagsterRun, default: float = 0) -> float:
@@ -68,7 +70,21 @@ def allow_for(
         # Without a limit there is nothing to extend.
         if 0 < longest < needed:
             tags = {dg.MAX_RUNTIME_SECONDS_TAG: f"{needed + more_seconds:.0f}"}
+            if not record.dagster_run.tags.get(_BEFORE_TAG):
+                tags[_BEFORE_TAG] = f"{run_id} {longest:.0f}"
             instance.add_run_tags(run_id, tags)
+
+
+def put_limit_back(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Give a retry the maximum runtime that the run before it began with.
+
+    An error of Dagster's storage is ignored: the work itself does not need it.
+    """
+    owner, _, limit = run.tags.get(_BEFORE_TAG, "").partition(" ")
+    if limit and owner != run.run_id:
+        with suppress(Exception):
+            tags = {dg.MAX_RUNTIME_SECONDS_TAG: limit, _BEFORE_TAG: ""}
+            instance.add_run_tags(run.run_id, tags)
 
 
 class LongerRun:

@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.operations.check_history import delete_old_evaluations
+from ar_sync_pipeline.operations.check_history import delete_old_evaluations, runs_with_findings
 from ar_sync_pipeline.operations.dagster_internals import (
     AssetCheckExecutionsTable,
     SqlEventLogStorage,
@@ -67,6 +67,7 @@ def purge_runs(
     """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
 
     Evaluations by sensors are kept as long as failed runs, their other events as long as runs.
+    A run that found what no later evaluation replaces is kept: the UI would not show it any more.
 
     Args:
         instance: Dagster instance.
@@ -82,6 +83,8 @@ def purge_runs(
     unfinished = False
     for batch in _old_runs(instance, lifetimes, started):
         own = [run.run_id for run in batch if is_own(run)]
+        kept = runs_with_findings(instance, own)
+        own = [run_id for run_id in own if run_id not in kept]
         for run_id in own:
             instance.compute_log_manager.delete_logs(prefix=[run_id])
             instance.delete_run(run_id)

@@ -9,6 +9,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.dagster_internals import REPOSITORY_LABEL_TAG
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import SIDE_TAG, PairNames, queue_of
+from ar_sync_pipeline.operations.runs.run_assets import assets_of
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
 NAME = "purge_runs"
@@ -76,8 +77,7 @@ def _sides(run: dg.DagsterRun) -> set[str | None]:
     """
     if SIDE_TAG in run.tags:
         return {run.tags[SIDE_TAG]}
-    keys = {*(run.asset_selection or ()), *(c.asset_key for c in run.asset_check_selection or ())}
-    return {queue_of(key) for key in keys} or {None}
+    return {queue_of(key) for key in assets_of(run)} or {None}
 
 
 def purge_schedule(names: PairNames) -> dg.ScheduleDefinition:

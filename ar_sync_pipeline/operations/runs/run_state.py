@@ -13,7 +13,9 @@ from ar_sync_pipeline.operations.dagster_internals import (
     BulkActionsFilter,
     BulkActionStatus,
     InstigatorStatus,
+    PartitionBackfill,
 )
+from ar_sync_pipeline.operations.runs.run_assets import made_with, works_on
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -25,6 +27,8 @@ UNFINISHED = [
 _FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 # The daemon retries a lost run some seconds after it detects the loss.
 _RETRIED_WITHIN = timedelta(minutes=2)
+# The daemon looks for backfills every half minute.
+_BACKFILL_STARTS_WITHIN = timedelta(minutes=10)
 _MANY = 100
 
 
@@ -33,14 +37,17 @@ def work_under_way(
 ) -> str | None:
     """Return a text about running or requested work on an asset, whoever started it; None if none.
 
-    It covers runs of the job, runs that the UI or a backfill starts without a job, backfills that
-    have no run yet, and a run that will be retried because it lost its worker.
+    It covers runs of the job, runs that the UI or a backfill starts without a job, new backfills
+    that have no run yet, and a run that will be retried because it lost its worker. What a run or
+    backfill does besides, such as a complete that is uploaded for days, does not count.
     """
     # By name, because other pairs may have many unfinished runs.
     for name in (job_name, IMPLICIT_ASSET_JOB_NAME):
         unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
         for run in instance.get_runs(unfinished, limit=_MANY):
-            if run.job_name == job_name or key in (run.asset_selection or ()):
+            if run.job_name == job_name or (
+                works_on(run, key) and not _has_made(instance, run, key)
+            ):
                 return f"Run {run.run_id}"
     for run in instance.get_runs(
         dg.RunsFilter(
@@ -56,9 +63,30 @@ def work_under_way(
             return f"The second attempt of run {run.run_id}"
     requested = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
     for backfill in instance.get_backfills(filters=requested, limit=_MANY):
-        if key in (backfill.asset_selection or ()) or backfill.job_name == job_name:
+        selects = made_with(key, backfill.asset_selection or ()) or backfill.job_name == job_name
+        if selects and _has_no_run_yet(instance, backfill, job_name, key, now):
             return f"Backfill {backfill.backfill_id}"
     return None
+
+
+def _has_made(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> bool:
+    """Return whether a run by hand has made the asset, and now makes others."""
+    newest = instance.fetch_materializations(key, limit=1).records
+    return any(record.event_log_entry.run_id == run.run_id for record in newest)
+
+
+def _has_no_run_yet(
+    instance: dg.DagsterInstance,
+    backfill: PartitionBackfill,
+    job_name: str,
+    key: dg.AssetKey,
+    now: datetime,
+) -> bool:
+    """Return whether a backfill is so new that its first run for an asset is still to come."""
+    age = abs(now - from_epoch(backfill.backfill_timestamp))
+    runs = instance.get_runs(dg.RunsFilter.for_backfill(backfill.backfill_id), limit=_MANY)
+    started = any(run.job_name == job_name or works_on(run, key) for run in runs)
+    return age < _BACKFILL_STARTS_WITHIN and not started
 
 
 def at_work_since(
@@ -73,7 +101,7 @@ def at_work_since(
             dg.RunsFilter(job_name=name, statuses=started), limit=_MANY
         )
         if record.start_time is not None
-        and (name in job_names or key in (record.dagster_run.asset_selection or ()))
+        and (name in job_names or works_on(record.dagster_run, key))
     ]
     return from_epoch(min(times)) if times else None
 
@@ -157,7 +185,7 @@ def _last_by_hand(
 ) -> Sequence[dg.RunRecord]:
     filters = dg.RunsFilter(job_name=IMPLICIT_ASSET_JOB_NAME, statuses=statuses)
     by_hand = instance.get_run_records(filters, limit=_MANY)
-    return [one for one in by_hand if key in (one.dagster_run.asset_selection or ())][:1]
+    return [one for one in by_hand if works_on(one.dagster_run, key)][:1]
 
 
 def last_success(

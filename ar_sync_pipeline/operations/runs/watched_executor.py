@@ -23,6 +23,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     RetryMode,
     current_execution_context,
 )
+from ar_sync_pipeline.operations.runs.longer_runs import put_limit_back
 from ar_sync_pipeline.operations.runs.own_process import name_process
 
 _CHECK_EVERY_SECONDS = 5.0
@@ -62,6 +63,7 @@ class WatchedExecutor(InProcessExecutor):
         """Execute the steps one after the other."""
         instance, run_id = plan_context.instance, plan_context.run_id
         name_process(instance, plan_context.dagster_run)
+        put_limit_back(instance, plan_context.dagster_run)
 
         def is_ended() -> bool:
             run = instance.get_run_by_id(run_id)

@@ -19,6 +19,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import HeldFolder, sync_folder
@@ -26,12 +27,16 @@ from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateE
 
 _MARKER = ".ar_sync_build"
 _PREFIX = "ar_sync_build_"
+# A run may make an archive of either kind; the folders of completes have only the run's id.
+_OF_PARTIAL = "_partial"
 
+BUILD_AGAIN = "launch the job again, not from the failed step: it builds the archive from the start"
+"""Remedy for a build folder that no step can continue."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class BuildMissingError(TerminalError):
-    """A later step of a run was started without the earlier ones."""
+    """The results of an earlier step of a run are not there, or no longer."""
 
 
 class BuildDamagedError(TerminalError):
@@ -40,21 +45,20 @@ class BuildDamagedError(TerminalError):
     def __init__(self, path: Path, reason: object) -> None:
         super().__init__(
             f"the result of an earlier step of this run, {path}, is damaged ({reason})",
-            remedy="launch the job again, not from the failed step: it builds the archive from the"
-            " start; look for errors of the disk in the kernel's log",
+            remedy=f"{BUILD_AGAIN}; look for errors of the disk in the kernel's log",
         )
 
 
 @dataclass(frozen=True)
 class BuildFolder:
-    """The scratch folder of one run."""
+    """The scratch folder of one run for one archive."""
 
     path: Path
 
     @property
     def run_id(self) -> str:
         """Id of the run that created the folder."""
-        return self.path.name.removeprefix(_PREFIX)
+        return self.path.name.removeprefix(_PREFIX).removesuffix(_OF_PARTIAL)
 
     @property
     def members(self) -> Path:
@@ -85,8 +89,8 @@ class BuildFolder:
             return kind.model_validate_json(source.read_bytes())
         except FileNotFoundError as error:
             raise BuildMissingError(
-                f"this run has made no {kind.__name__} yet ({source} is missing)",
-                remedy="materialize tables, media and archive together, as the jobs do",
+                f"the result of an earlier step of this run is not there ({source} is missing)",
+                remedy=BUILD_AGAIN,
             ) from error
         except ValidationError as error:
             raise BuildDamagedError(source, f"{error.error_count()} errors in its JSON") from error
@@ -103,6 +107,19 @@ class BuildFolder:
             folder.sync()
         for parent in (self.members, self.path.parent):
             sync_folder(parent)
+
+    def require_members(self) -> None:
+        """Check that there is any member.
+
+        Raises:
+            BuildMissingError: They were removed, because their archive had arrived.
+        """
+        if not any(self.members.iterdir()):
+            raise BuildMissingError(
+                f"the rows of this run were removed when their archive had arrived ({self.members}"
+                " is empty)",
+                remedy=BUILD_AGAIN,
+            )
 
     def remove_members(self) -> None:
         """Delete the members after their archive has arrived; the results of the steps stay.
@@ -151,14 +168,15 @@ def check_scratch(scratch: Path) -> None:
         )
 
 
-def open_build(scratch: Path, run_id: str) -> BuildFolder:
-    """Return the build folder of a run; create it if it is missing.
+def open_build(scratch: Path, run_id: str, kind: ArchiveKind = ArchiveKind.COMPLETE) -> BuildFolder:
+    """Return the build folder of a run for a kind of archive; create it if it is missing.
 
     Raises:
         ScratchNotPrivateError: Others can change the content of the scratch folder.
     """
     check_scratch(scratch)
-    build = BuildFolder(scratch / f"{_PREFIX}{run_id}")
+    suffix = _OF_PARTIAL if kind is ArchiveKind.PARTIAL else ""
+    build = BuildFolder(scratch / f"{_PREFIX}{run_id}{suffix}")
     build.path.mkdir(mode=0o700, exist_ok=True)
     (build.path / _MARKER).touch()
     build.members.mkdir(exist_ok=True)

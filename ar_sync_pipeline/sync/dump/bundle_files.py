@@ -22,6 +22,7 @@ from ar_sync_pipeline.archive.member_names import range_below
 from ar_sync_pipeline.disk_errors import is_damaged
 from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.sync.dump.build_folder import (
+    BUILD_AGAIN,
     BuildDamagedError,
     BuildFolder,
     BuildMissingError,
@@ -307,8 +308,8 @@ def bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
     path = build.path / _FILE
     if not path.exists():
         raise BuildMissingError(
-            f"this run has made no list of media files yet ({path} is missing)",
-            remedy="materialize tables, media and archive together, as the jobs do",
+            f"the list of media files of this run is not there ({path} is missing)",
+            remedy=BUILD_AGAIN,
         )
     with _readable(path), closing(_connect(path)) as connection:
         yield from _in_one_transaction(connection)

@@ -99,7 +99,7 @@ def publish_archive(
             that the journal does not know.
         ParkedError: The receiver has no free space.
         TerminalError: The host key, the login or the spool is wrong, or the scratch folder belongs
-            to another receiver.
+            to another receiver, or the rows were removed after their archive had arrived.
     """
     began = time.monotonic()
     for renewals in range(_RENEWALS):
@@ -111,6 +111,7 @@ def publish_archive(
             shorten = renewals > 0 and time.monotonic() - began > LONG_UPLOAD_SECONDS
             folder = settings.sender_media_fldr
             if not renew_bundle(build, folder, error.member, shorten=shorten):
+                build.require_members()
                 raise
     return _publish_as_it_is(settings, build, clock, on_retry, progress)
 

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.errors import RetryPolicy
-from ar_sync_pipeline.sync.dump.build_folder import BuildDamagedError, BuildFolder
+from ar_sync_pipeline.sync.dump.build_folder import (
+    BuildDamagedError,
+    BuildFolder,
+    BuildMissingError,
+)
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
@@ -153,6 +157,16 @@ def test_damaged_result_of_a_step_is_told_with_its_remedy(
     (build.path / f"{part.__name__}.json").write_bytes(content)
     with pytest.raises(BuildDamagedError, match="launch the job again, not from the failed step"):
         media_sender.publish(build)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", ["TableDump.json", "media.sqlite"])
+def test_missing_result_of_a_step_is_told_with_its_remedy(sender: MediaSender, part: str) -> None:
+    """A later run has removed the folder, and a user re-executes the last step."""
+    build = sender.bundled_complete()
+    (build.path / part).unlink()
+    with pytest.raises(BuildMissingError, match="launch the job again, not from the failed step"):
+        sender.publish(build)
 
 
 @pytest.mark.long
