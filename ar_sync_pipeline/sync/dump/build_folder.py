@@ -19,7 +19,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from ar_sync_pipeline.clock import from_epoch
+from ar_sync_pipeline.archive.microseconds import nearest_instant
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import HeldFolder, sync_folder
 from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateError
@@ -199,7 +199,7 @@ def stale_builds(
 def _mtime(path: Path) -> datetime | None:
     """Return the mtime of a folder; None if another run has just removed it."""
     try:
-        return from_epoch(path.stat().st_mtime)
+        return nearest_instant(path.stat().st_mtime_ns // 1000)
     except FileNotFoundError:
         return None
 

@@ -202,7 +202,8 @@ class BundleFiles:
             smallest_bytes: Size of a file from which on it is one of them.
         """
         condition = f"FROM file WHERE status = {Status.CARRIED:d}"
-        query = f"SELECT coalesce(sum(size_bytes), 0) {condition}"
+        # sum() fails beyond 2**63 bytes, which two sparse files of XFS have.
+        query = f"SELECT total(size_bytes) {condition}"
         carried_bytes = self._connection.execute(query).fetchone()[0]
         query = f"SELECT path, size_bytes {condition} AND size_bytes > ? ORDER BY size_bytes DESC"
         for path, size_bytes in self._connection.execute(query, [smallest_bytes]).fetchall():
