@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from ar_sync_pipeline.archive.microseconds import nearest_instant
+from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import HeldFolder, sync_folder
 from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateError
@@ -78,7 +79,8 @@ class BuildFolder:
 
         Raises:
             BuildMissingError: That step has not run in this run.
-            BuildDamagedError: The file is damaged.
+            BuildDamagedError: The file is damaged, or this account cannot read it.
+            DiskFailedError: The disk fails.
         """
         source = self.path / f"{stored_as or kind.__name__}.json"
         try:
@@ -88,6 +90,8 @@ class BuildFolder:
                 f"this run has made no {kind.__name__} yet ({source} is missing)",
                 remedy="materialize tables, media and archive together, as the jobs do",
             ) from error
+        except OSError as error:
+            raise disk_error(error) or BuildDamagedError(source, error.strerror) from error
         except ValidationError as error:
             raise BuildDamagedError(source, f"{error.error_count()} errors in its JSON") from error
 

@@ -311,14 +311,17 @@ def bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
             f"this run has made no list of media files yet ({path} is missing)",
             remedy="materialize tables, media and archive together, as the jobs do",
         )
-    with _readable(path), closing(_connect(path)) as connection:
+    with _reopened(path) as connection:
         yield from _in_one_transaction(connection)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _reopened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        yield
+        with closing(_connect(path)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+                raise BuildDamagedError(path, "it is empty")
+            yield connection
     except sqlite3.Error as error:
         if is_damaged(error):
             raise BuildDamagedError(path, error) from error
@@ -335,7 +338,7 @@ class CarriedFiles:
     def carried_after(self, path: str) -> Iterator[CarriedFile]:
         """Yield the carried files after a path in order."""
         file = self.build.path / _FILE
-        with _readable(file), closing(_connect(file)) as connection:
+        with _reopened(file) as connection:
             yield from BundleFiles(connection).carried_after(path, self.media_folder)
 
 

@@ -14,8 +14,8 @@ import pytest
 from ar_sync_pipeline.disk_errors import DiskFailedError
 from ar_sync_pipeline.errors import RetryPolicy
 from ar_sync_pipeline.postgres.checks.findings import Level
-from ar_sync_pipeline.sync.dump.build_folder import BuildDamagedError, BuildFolder
-from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
+from ar_sync_pipeline.sync.dump.build_folder import BuildDamagedError, BuildFolder, open_build
+from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.known_objects import OBJECTS_FILE
 from ar_sync_pipeline.sync.dump.last_view import CACHED_CAPABILITIES, CACHED_CHECKPOINT
@@ -216,6 +216,32 @@ def test_damaged_result_of_a_step_is_told_with_its_remedy(
     (build.path / f"{part.__name__}.json").write_bytes(content)
     with pytest.raises(BuildDamagedError, match="launch the job again, not from the failed step"):
         media_sender.publish(build)
+
+
+@pytest.mark.parametrize("obstacle", ["folder", "permission"])
+def test_result_of_a_step_that_cannot_be_opened_is_told_with_its_remedy(
+    tmp_path: Path, obstacle: str
+) -> None:
+    build = open_build(tmp_path, "a-run")
+    result = build.path / "TableDump.json"
+    if obstacle == "folder":
+        result.mkdir()
+    else:
+        result.touch(mode=0)
+    with permissions_count(), pytest.raises(BuildDamagedError, match="launch the job again"):
+        build.read(TableDump)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096])
+def test_emptied_list_of_media_files_is_told_with_its_remedy(
+    tmp_path: Path, content: bytes
+) -> None:
+    build = open_build(tmp_path, "a-run")
+    (build.path / "media.sqlite").write_bytes(content)
+    with pytest.raises(BuildDamagedError, match="launch the job again"), bundle_files(build):
+        pass
+    with pytest.raises(BuildDamagedError, match="launch the job again"):
+        [*CarriedFiles(build, tmp_path).carried_after("")]
 
 
 @pytest.mark.long
