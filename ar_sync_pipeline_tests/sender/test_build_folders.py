@@ -133,6 +133,20 @@ def test_folder_of_a_run_that_the_instance_does_not_know_goes_by_its_age(sender:
     assert sender.left(COMPLETE, timedelta(hours=49)) == set()
 
 
+def test_folder_of_a_run_that_was_killed_before_it_was_marked_goes_by_its_age(
+    sender: Sender,
+) -> None:
+    """Or while it was removed; what has a file and no mark is somebody else's."""
+    (sender.scratch / "ar_sync_build_killed").mkdir()
+    foreign = sender.scratch / "ar_sync_build_foreign"
+    foreign.mkdir()
+    (foreign / "file").touch()
+    linked = sender.scratch / "ar_sync_build_linked"
+    linked.symlink_to(sender.scratch)
+    assert sender.left(COMPLETE, timedelta(hours=47)) == {"killed", "foreign", "linked"}
+    assert sender.left(COMPLETE, timedelta(hours=49)) == {"foreign", "linked"}
+
+
 def test_short_disk_gives_back_what_no_run_works_on(sender: Sender) -> None:
     ended, working = sender.run(), sender.run()
     sender.instance.report_run_failed(ended)

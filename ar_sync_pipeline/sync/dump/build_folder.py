@@ -200,6 +200,14 @@ def stale_builds(
             yield build
 
 
+def remove_unmarked(scratch: Path, older_than: datetime) -> None:
+    """Delete empty build folders, of runs that were killed before they marked or deleted them."""
+    for path in scratch.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # it is not empty, or a link
+            if path.lstat().st_mtime < older_than.timestamp():
+                path.rmdir()
+
+
 def _mtime(path: Path) -> datetime | None:
     """Return the mtime of a folder; None if another run has just removed it."""
     try:
