@@ -186,10 +186,8 @@ class BundleFiles:
 
     def undescribed(self) -> Iterator[list[BundledFile]]:
         """Yield pages of files to hash, not of those that the receiver is known to have."""
-        return (
-            [file_of_row(row) for row in page]
-            for page in self._pages(f"sha256 IS NULL AND status <> {Status.HELD:d}")
-        )
+        pages = self._pages(f"sha256 IS NULL AND status <> {Status.HELD:d}")
+        return ([file_of_row(row) for row in page] for page in pages)
 
     def listed(self) -> Iterator[BundledFile]:
         """Yield the files that the archive lists."""
@@ -202,8 +200,7 @@ class BundleFiles:
             smallest_bytes: Size of a file from which on it is one of them.
         """
         condition = f"FROM file WHERE status = {Status.CARRIED:d}"
-        # sum() fails beyond 2**63 bytes, which two sparse files of XFS have.
-        query = f"SELECT total(size_bytes) {condition}"
+        query = f"SELECT total(size_bytes) {condition}"  # sum() fails from 2**63 on: sparse files
         carried_bytes = self._connection.execute(query).fetchone()[0]
         query = f"SELECT path, size_bytes {condition} AND size_bytes > ? ORDER BY size_bytes DESC"
         for path, size_bytes in self._connection.execute(query, [smallest_bytes]).fetchall():
