@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -137,14 +138,16 @@ def test_folder_of_a_run_that_was_killed_before_it_was_marked_goes_by_its_age(
     sender: Sender,
 ) -> None:
     """Or while it was removed; what has a file and no mark is somebody else's."""
-    (sender.scratch / "ar_sync_build_killed").mkdir()
-    foreign = sender.scratch / "ar_sync_build_foreign"
+    killed = str(uuid4())
+    (sender.scratch / f"ar_sync_build_{killed}").mkdir()
+    foreign = sender.scratch / f"ar_sync_build_{uuid4()}"
     foreign.mkdir()
     (foreign / "file").touch()
-    linked = sender.scratch / "ar_sync_build_linked"
+    linked = sender.scratch / f"ar_sync_build_{uuid4()}"
     linked.symlink_to(sender.scratch)
-    assert sender.left(COMPLETE, timedelta(hours=47)) == {"killed", "foreign", "linked"}
-    assert sender.left(COMPLETE, timedelta(hours=49)) == {"foreign", "linked"}
+    others = {path.name.removeprefix("ar_sync_build_") for path in (foreign, linked)}
+    assert sender.left(COMPLETE, timedelta(hours=47)) == {killed, *others}
+    assert sender.left(COMPLETE, timedelta(hours=49)) == others
 
 
 def test_short_disk_gives_back_what_no_run_works_on(sender: Sender) -> None:

@@ -27,6 +27,7 @@ from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateE
 
 _MARKER = ".ar_sync_build"
 _PREFIX = "ar_sync_build_"
+_RUN_ID = "-".join("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -201,8 +202,11 @@ def stale_builds(
 
 
 def remove_unmarked(scratch: Path, older_than: datetime) -> None:
-    """Delete empty build folders, of runs that were killed before they marked or deleted them."""
-    for path in scratch.glob(f"{_PREFIX}*"):
+    """Delete empty folders with the id of a run, killed before it marked or deleted its own.
+
+    Any other name without a marker may be that of a person's folder.
+    """
+    for path in scratch.glob(f"{_PREFIX}{_RUN_ID}"):
         with suppress(OSError):  # it is not empty, or a link
             if path.lstat().st_mtime < older_than.timestamp():
                 path.rmdir()
