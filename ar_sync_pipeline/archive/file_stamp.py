@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 _STABLE_AFTER_NS = 2_000_000_000
-_LARGEST_INODE = 2**63 - 1
+_LARGEST = 2**63 - 1
 
 
 class FileStamp(NamedTuple):
-    """State of a file; equal stamps mean equal bytes. It is small: each media file has one."""
+    """State of a file; equal stamps mean equal bytes. It is small: each media file has one.
+
+    Every number fits SQLite, whatever the file system says.
+    """
 
     device: int
     inode: int
@@ -28,9 +31,11 @@ class FileStamp(NamedTuple):
     @classmethod
     def of(cls, facts: os.stat_result) -> Self:
         """Create a stamp from a ``stat`` result."""
-        # SQLite has no larger numbers than this; some file systems use all 64 bits of an inode.
-        inode = facts.st_ino & _LARGEST_INODE
-        return cls(facts.st_dev, inode, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        # Some file systems use all 64 bits of an inode. A wrong clock or `touch` sets times after
+        # 2262, which ext4 and others keep.
+        device, inode = facts.st_dev & _LARGEST, facts.st_ino & _LARGEST
+        times = (facts.st_mtime_ns, facts.st_ctime_ns)
+        return cls(device, inode, facts.st_size, *(max(min(t, _LARGEST), -_LARGEST) for t in times))
 
 
 def steady_stamp(path: Path | str) -> FileStamp | None:

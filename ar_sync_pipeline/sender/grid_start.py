@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sync.dump.sender_journal import read_sent
@@ -23,7 +24,7 @@ def grid_start(settings: SenderSettings, now: datetime) -> datetime | None:
     try:
         found = datetime.fromisoformat(path.read_text("ascii").strip()).astimezone(UTC)
     except FileNotFoundError:
-        if read_sent(settings.tmp_bkp_fldr):
+        if _may_have_sent(settings):
             return None
     except (OSError, ValueError):
         return None
@@ -39,3 +40,10 @@ def grid_start(settings: SenderSettings, now: datetime) -> datetime | None:
     except OSError:
         return None
     return first
+
+
+def _may_have_sent(settings: SenderSettings) -> bool:
+    try:
+        return bool(read_sent(settings.tmp_bkp_fldr))
+    except ArSyncError:  # every dump tells it
+        return True

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from ar_sync_pipeline.archive.microseconds import nearest_instant
 from ar_sync_pipeline.archive.spool_names import INCOMING
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.spool.layout import open_folder
@@ -65,7 +66,7 @@ def expected_archive(
             facts = folder.file_facts(ANNOUNCEMENT_FILE)
             if facts is None:
                 return None
-            age = timedelta(seconds=now.timestamp() - facts.st_mtime)
+            age = now - nearest_instant(facts.st_mtime_ns // 1000)
             if not -_TOLERANCE <= age <= _ARRIVES_WITHIN + timedelta(seconds=LONGEST_SECONDS):
                 return None
             content = folder.read(ANNOUNCEMENT_FILE, MAX_BYTES)

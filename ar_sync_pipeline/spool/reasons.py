@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import folder_of
@@ -121,6 +122,11 @@ def read_reason(archive: Path) -> Reason | None:
             return Reason.model_validate_json(content)
         except (OSError, ValidationError):
             return None
+
+
+def explains_nothing(folder: HeldFolder, name: str) -> bool:
+    """Return whether a file is a reason file without its archive, as a killed run leaves one."""
+    return name.endswith(REASON_SUFFIX) and folder.facts(name.removesuffix(REASON_SUFFIX)) is None
 
 
 def forget_reason(archive: Path) -> None:

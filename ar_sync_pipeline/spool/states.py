@@ -35,7 +35,13 @@ from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError, ac
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, open_folder, regular_files
 from ar_sync_pipeline.spool.ownership import may_be_copied_now, take_ownership
-from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, read_reason, write_reason
+from ar_sync_pipeline.spool.reasons import (
+    VerifiedFile,
+    explains_nothing,
+    forget_reason,
+    read_reason,
+    write_reason,
+)
 
 _COMPARE = "compare the two files; a snapshot has only one archive"
 _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
@@ -179,7 +185,9 @@ def quarantine(
     waiting, name = archive.path.name, archive.name.waiting
     with folder_of(archive.path) as source, open_folder(spool, QUARANTINE) as quarantined:
         if source.file_facts(waiting) is None:
-            return _quarantined_before(spool, archive)
+            found = _quarantined_before(spool, archive)
+            forget_reason(archive.path)
+            return found
         target = quarantined.path / _free_name(quarantined, name)
         write_reason(target, error, at)
         _rename(source, waiting, quarantined, target.name)
@@ -203,7 +211,10 @@ def clean_incoming(spool: Path, *, older_than: datetime, dry_run: bool = False) 
         with open_folder(spool, name) as folder:
             for entry in folder.regular_files():
                 stale = entry.facts.st_mtime < older_than.timestamp()
-                if not stale or not entry.name.startswith(ours):
+                left = entry.name.startswith(ours) or (
+                    name == PARKED and explains_nothing(folder, entry.name)
+                )
+                if not stale or not left:
                     continue
                 if ours and may_be_copied_now(folder, entry.name):
                     continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
+from pathlib import Path
 
 from ar_sync_pipeline.errors import (
     NO_ACTION,
@@ -57,6 +59,17 @@ class ScratchNotPrivateError(ParkedError):
 
 class ScratchOfAnotherError(TerminalError):
     """The sender's scratch folder contains the journal of another receiver."""
+
+
+class ScratchFileError(ParkedError):
+    """A file in which the sender remembers what it sent cannot be read."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(
+            f"the sender cannot read its file {path} ({reason})",
+            remedy=f"run `chown {os.geteuid()} {path}` as root, and `chmod u=rw` for it; or remove"
+            " it: the next archives are then larger, since what was sent before is not known",
+        )
 
 
 class MediaJournalError(ParkedError):

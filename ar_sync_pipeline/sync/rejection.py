@@ -154,6 +154,9 @@ def reject(
         except SpoolAccessError as refused:
             if not is_full(refused):
                 raise
+            if not archive.path.exists():  # it was renamed, and the disk was full for the fsync
+                quarantine(spool, archive, error, at=at)
+                return rejection
             rejection = replace(rejection, waits=True)
         else:
             return rejection

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,13 @@ def test_file_that_was_changed_just_now_has_no_stamp(
     monkeypatch.setattr(file_stamp, "_STABLE_AFTER_NS", -1)
     assert steady_stamp(path) == FileStamp.of(path.stat())
     assert steady_stamp(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize("time_ns", [-(2**80), -(2**63), -1, 2**63 - 1, 2**63, 2**90])
+@pytest.mark.parametrize("number", [0, 2**64 - 1])
+def test_stamp_of_any_file_system_fits_sqlite(time_ns: int, number: int) -> None:
+    times = {"st_mtime_ns": time_ns, "st_ctime_ns": time_ns}
+    facts = os.stat_result((0o100644, number, number, 1, 0, 0, 2**63 - 1, 0, 0, 0), times)
+    stamp = FileStamp.of(facts)
+    with closing(sqlite3.connect(":memory:")) as database:
+        assert database.execute("SELECT ?, ?, ?, ?, ?", stamp).fetchone() == stamp

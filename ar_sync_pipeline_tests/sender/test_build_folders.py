@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -142,6 +143,22 @@ def test_folder_of_a_run_that_the_instance_does_not_know_goes_by_its_age(sender:
     open_build(sender.scratch, "of-another-instance")
     assert sender.left(COMPLETE, timedelta(hours=47)) == {"of-another-instance"}
     assert sender.left(COMPLETE, timedelta(hours=49)) == set()
+
+
+def test_folder_of_a_run_that_was_killed_before_it_was_marked_goes_by_its_age(
+    sender: Sender,
+) -> None:
+    """Or while it was removed; what has a file and no mark is somebody else's."""
+    killed = str(uuid4())
+    (sender.scratch / f"ar_sync_build_{killed}").mkdir()
+    foreign = sender.scratch / f"ar_sync_build_{uuid4()}"
+    foreign.mkdir()
+    (foreign / "file").touch()
+    linked = sender.scratch / f"ar_sync_build_{uuid4()}"
+    linked.symlink_to(sender.scratch)
+    others = {path.name.removeprefix("ar_sync_build_") for path in (foreign, linked)}
+    assert sender.left(COMPLETE, timedelta(hours=47)) == {killed, *others}
+    assert sender.left(COMPLETE, timedelta(hours=49)) == others
 
 
 def test_short_disk_gives_back_what_no_run_works_on(sender: Sender) -> None:

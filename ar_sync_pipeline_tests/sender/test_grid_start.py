@@ -12,6 +12,7 @@ from ar_sync_pipeline.sender.grid_start import grid_start
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 NOW = datetime(2026, 11, 28, 14, 37, 12, tzinfo=UTC)
 INSTALLED = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
@@ -45,6 +46,15 @@ def test_an_installation_that_has_sent_archives_keeps_all_its_windows(
     first_window(deployment).unlink()
     assert (deployment.folder / "scratch" / SENT_FILE).exists()
     assert grid_start(settings, NOW) is None
+
+
+def test_journal_that_cannot_be_read_shows_more_windows_not_fewer(
+    settings: SenderSettings, deployment: Deployment
+) -> None:
+    journal = deployment.folder / "scratch" / SENT_FILE
+    journal.touch(mode=0)
+    with permissions_count():
+        assert grid_start(settings, NOW) is None
 
 
 @pytest.mark.parametrize("has_sent", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ from ar_sync_pipeline.spool.reasons import read_reason, reason_path
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
+    clean_incoming,
     list_applied,
     list_parked,
     list_quarantined,
@@ -130,6 +131,22 @@ def test_quarantine_of_a_parked_archive_takes_its_old_reason_away(
         f"quarantine/{found.path.name}",
         f"quarantine/{found.path.name}.reason.json",
     }
+
+
+def test_reason_that_a_killed_run_left_without_its_archive_is_removed_later(
+    spool: Path, put: PutArchive
+) -> None:
+    parked = park(spool, waiting(spool, put), BEHIND, at=NOON)
+    put(snapshot_at=NOON + timedelta(hours=1))
+    (other,) = list_waiting(spool)
+    other = park(spool, other, BEHIND, at=NOON)
+    other.path.unlink()
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    assert clean_incoming(spool, older_than=later - timedelta(days=2)) == {}
+    (left,) = clean_incoming(spool, older_than=later)
+    assert left.name == reason_path(other.path).name
+    assert not left.exists()
+    assert read_reason(parked.path) is not None
 
 
 def test_second_corrupt_archive_of_one_name_gets_a_number(spool: Path, put: PutArchive) -> None:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.operations.asset_keys import admitted_key
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.admission_asset import fail_on_refusals
 from ar_sync_pipeline.receiver.load_checks import load_check_results
-from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.states import list_parked, list_waiting, park
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
-from ar_sync_pipeline.sync.rejection import Rejection, by_cause
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause, reject
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 REFUSED = "the receiver refuses the archive's rows"
 
 
@@ -129,3 +139,48 @@ def test_late_archives_do_not_each_say_the_names_of_all(filled: TwoSites) -> Non
     (cause,) = by_cause(report.refused)
     assert cause.problem.startswith("the archive came late, and a later archive")
     assert len(cause.names) == 2
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("from_parked", [False, True])
+def test_disk_that_is_full_at_any_fsync_leaves_one_file_and_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_parked: bool
+) -> None:
+    """NFS, quotas and btrfs may report it only then, when the file is renamed already."""
+    prepare_spool(tmp_path)
+    fsync, steps = os.fsync, 0
+
+    def full(fd: int) -> None:
+        nonlocal steps
+        steps -= 1
+        if steps == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    corrupt = TerminalError("a member has a wrong sha256", remedy="look at the disk")
+    name = ArchiveName(ArchiveKind.PARTIAL, NOW)
+    for step in range(1, 20):
+        (tmp_path / "partial" / name.waiting).write_bytes(b"archive")
+        (archive,) = list_waiting(tmp_path)
+        if from_parked:
+            archive = park(tmp_path, archive, ParkedError("waits", remedy="wait"), at=NOW)
+        steps = step
+        with suppress(SpoolAccessError):
+            rejection = reject(tmp_path, archive, corrupt, NOW)
+            assert rejection.waits == bool(list_parked(tmp_path))
+        is_over, steps = steps > 0, 0
+        for left in (*list_waiting(tmp_path), *list_parked(tmp_path)):  # by the next run
+            assert not reject(tmp_path, left, corrupt, NOW).waits
+        quarantine = tmp_path / "quarantine"
+        assert files(tmp_path / "partial") | files(tmp_path / "parked") == set()
+        assert files(quarantine) == {name.waiting, f"{name.waiting}.reason.json"}
+        for file in quarantine.iterdir():
+            file.unlink()
+        if is_over:
+            assert step > 3
+            return
+    pytest.fail("the change has more steps than this test counts")

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from ar_sync_pipeline.archive.microseconds import nearest_instant
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.clock import from_epoch
+from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import HeldFolder, sync_folder
 from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateError
@@ -29,6 +31,7 @@ _MARKER = ".ar_sync_build"
 _PREFIX = "ar_sync_build_"
 # A run may make an archive of either kind; the folders of completes have only the run's id.
 _OF_PARTIAL = "_partial"
+_RUN_ID = "-".join("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
 
 BUILD_AGAIN = "launch the job again, not from the failed step: it builds the archive from the start"
 """Remedy for a build folder that no step can continue."""
@@ -82,7 +85,8 @@ class BuildFolder:
 
         Raises:
             BuildMissingError: That step has not run in this run.
-            BuildDamagedError: The file is damaged.
+            BuildDamagedError: The file is damaged, or this account cannot read it.
+            DiskFailedError: The disk fails.
         """
         source = self.path / f"{stored_as or kind.__name__}.json"
         try:
@@ -92,6 +96,8 @@ class BuildFolder:
                 f"the result of an earlier step of this run is not there ({source} is missing)",
                 remedy=BUILD_AGAIN,
             ) from error
+        except OSError as error:
+            raise disk_error(error) or BuildDamagedError(source, error.strerror) from error
         except ValidationError as error:
             raise BuildDamagedError(source, f"{error.error_count()} errors in its JSON") from error
 
@@ -214,10 +220,22 @@ def stale_builds(
             yield build
 
 
+def remove_unmarked(scratch: Path, older_than: datetime) -> None:
+    """Delete empty folders with the id of a run, killed before it marked or deleted its own.
+
+    Any other name without a marker may be that of a person's folder.
+    """
+    of_any_kind = (scratch.glob(f"{_PREFIX}{_RUN_ID}{kind}") for kind in ("", _OF_PARTIAL))
+    for path in chain.from_iterable(of_any_kind):
+        with suppress(OSError):  # it is not empty, or a link
+            if path.lstat().st_mtime < older_than.timestamp():
+                path.rmdir()
+
+
 def _mtime(path: Path) -> datetime | None:
     """Return the mtime of a folder; None if another run has just removed it."""
     try:
-        return from_epoch(path.stat().st_mtime)
+        return nearest_instant(path.stat().st_mtime_ns // 1000)
     except FileNotFoundError:
         return None
 

@@ -187,10 +187,8 @@ class BundleFiles:
 
     def undescribed(self) -> Iterator[list[BundledFile]]:
         """Yield pages of files to hash, not of those that the receiver is known to have."""
-        return (
-            [file_of_row(row) for row in page]
-            for page in self._pages(f"sha256 IS NULL AND status <> {Status.HELD:d}")
-        )
+        pages = self._pages(f"sha256 IS NULL AND status <> {Status.HELD:d}")
+        return ([file_of_row(row) for row in page] for page in pages)
 
     def listed(self) -> Iterator[BundledFile]:
         """Yield the files that the archive lists."""
@@ -203,7 +201,7 @@ class BundleFiles:
             smallest_bytes: Size of a file from which on it is one of them.
         """
         condition = f"FROM file WHERE status = {Status.CARRIED:d}"
-        query = f"SELECT coalesce(sum(size_bytes), 0) {condition}"
+        query = f"SELECT total(size_bytes) {condition}"  # sum() fails from 2**63 on: sparse files
         carried_bytes = self._connection.execute(query).fetchone()[0]
         query = f"SELECT path, size_bytes {condition} AND size_bytes > ? ORDER BY size_bytes DESC"
         for path, size_bytes in self._connection.execute(query, [smallest_bytes]).fetchall():
@@ -311,14 +309,17 @@ def bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
             f"the list of media files of this run is not there ({path} is missing)",
             remedy=BUILD_AGAIN,
         )
-    with _readable(path), closing(_connect(path)) as connection:
+    with _reopened(path) as connection:
         yield from _in_one_transaction(connection)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _reopened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        yield
+        with closing(_connect(path)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+                raise BuildDamagedError(path, "it is empty")
+            yield connection
     except sqlite3.Error as error:
         if is_damaged(error):
             raise BuildDamagedError(path, error) from error
@@ -335,7 +336,7 @@ class CarriedFiles:
     def carried_after(self, path: str) -> Iterator[CarriedFile]:
         """Yield the carried files after a path in order."""
         file = self.build.path / _FILE
-        with _readable(file), closing(_connect(file)) as connection:
+        with _reopened(file) as connection:
             yield from BundleFiles(connection).carried_after(path, self.media_folder)
 
 

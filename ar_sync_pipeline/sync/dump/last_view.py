@@ -12,6 +12,7 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
+from ar_sync_pipeline.sync.dump.sender_journal_file import read_scratch_file
 
 CACHED_CHECKPOINT = "ar_sync_position.json"
 CACHED_CAPABILITIES = "ar_sync_capabilities.json"
@@ -46,17 +47,18 @@ def current(said: Capabilities | None, checkpoint: Checkpoint | None) -> Capabil
 
 def capabilities_before(scratch: Path) -> Capabilities | None:
     """Return the capabilities that were accepted last, whatever key signed them."""
+    content = read_scratch_file(scratch / CACHED_CAPABILITIES)
     try:
-        return Capabilities.parse((scratch / CACHED_CAPABILITIES).read_bytes(), signing_keys=())
-    except (FileNotFoundError, ReceiptError):
+        return Capabilities.parse(content, signing_keys=())
+    except ReceiptError:
         return None
 
 
 def believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
     """Return the checkpoint that was accepted last, whatever key signed it, if still possible."""
     try:
-        checkpoint = Checkpoint.parse(cache.read_bytes(), signing_keys=())
-    except (FileNotFoundError, ReceiptError):
+        checkpoint = Checkpoint.parse(read_scratch_file(cache), signing_keys=())
+    except ReceiptError:
         return None
     point = checkpoint.watermark
     wrong = point is not None and checkpoint_problem(point, known, now) is not None

@@ -14,6 +14,7 @@ from ar_sync_pipeline.sync.dump.build_folder import (
     BuildFolder,
     check_scratch,
     clean_members,
+    remove_unmarked,
     stale_builds,
 )
 from ar_sync_pipeline.sync.errors import ScratchFullError
@@ -44,6 +45,7 @@ def clean_scratch(
     stale = list(stale_builds(scratch, now, _ABANDONED, is_over))
     for build in stale:
         build.remove()
+    remove_unmarked(scratch, now - _ABANDONED)
     _remove_temporary_files(scratch, now - _ABANDONED)
     return len(stale)
 

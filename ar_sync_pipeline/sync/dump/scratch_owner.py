@@ -17,7 +17,7 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sync.dump.sender_journal_file import locked
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_scratch_file
 from ar_sync_pipeline.sync.errors import ScratchOfAnotherError
 
 OWNER_FILE = "ar_sync_receiver.json"
@@ -100,6 +100,6 @@ def claim_scratch(
 
 def _read(scratch: Path) -> ScratchOwner | None:
     try:
-        return ScratchOwner.model_validate_json((scratch / OWNER_FILE).read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return ScratchOwner.model_validate_json(read_scratch_file(scratch / OWNER_FILE))
+    except ValidationError:
         return None

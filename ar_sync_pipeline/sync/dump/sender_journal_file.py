@@ -12,9 +12,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import ReceiptState
+from ar_sync_pipeline.sync.errors import ScratchFileError
 
 SENT_FILE = "ar_sync_sent.json"
 
@@ -129,11 +131,28 @@ class JournalContent(BaseModel):
     begun: tuple[AwareDatetime, ...] = ()
 
 
+def read_scratch_file(path: Path) -> bytes:
+    """Return the content of a small file in the scratch folder; nothing if there is none.
+
+    One that is there and cannot be read may be whole: it is not replaced by an empty one.
+
+    Raises:
+        ScratchFileError: The operating system refuses.
+        DiskFailedError: The disk fails.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):  # a folder is moved away by the next write
+        return b""
+    except OSError as error:
+        raise disk_error(error) or ScratchFileError(path, error.strerror or error) from error
+
+
 def read_journal(scratch: Path) -> JournalContent:
     """Read the journal of a scratch folder; one that is missing or damaged is empty."""
     try:
-        return JournalContent.model_validate_json((scratch / SENT_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
+        return JournalContent.model_validate_json(read_scratch_file(scratch / SENT_FILE))
+    except ValueError:
         return JournalContent()
 
 

@@ -53,6 +53,7 @@ from ar_sync_pipeline.spool.receipts import (
 )
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
+    SpoolState,
     list_applied,
     list_parked,
     list_quarantined,
@@ -65,6 +66,10 @@ from ar_sync_pipeline.sync.rejection import as_state
 
 # Limits the listed reasons to the maximum size of a checkpoint, at six bytes per character.
 _LONGEST_REASON = 500
+_REFUSALS = {
+    SpoolState.QUARANTINED: ReceiptState.QUARANTINED,
+    SpoolState.PARKED: ReceiptState.PARKED,
+}
 
 
 def acknowledge(
@@ -193,22 +198,31 @@ def _capabilities(settings: ReceiverSettings, connection: Connection, at: dateti
 
 
 def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Receipt]:
-    """Yield receipts by folder; applied archives come last, since a damaged copy may exist too."""
-    for archive in list_quarantined(spool):
-        yield from _refusal(archive, ReceiptState.QUARANTINED)
-    for archive in list_parked(spool):
-        yield from _refusal(archive, ReceiptState.PARKED)
+    """Yield receipts by folder; what the ledger has comes last, since a damaged copy may exist too.
+
+    A rejected file of an applied archive is such a copy, also if its own file is deleted.
+    """
+    rejected = (*list_quarantined(spool), *list_parked(spool))
+    for archive in rejected:
+        line = ledger.get(archive.name.applied)
+        if line is None or line.superseded:
+            yield from _refusal(archive, _REFUSALS[archive.state])
+        else:
+            yield _of_line(line)
     for archive in (*list_waiting(spool), *list_applied(spool)):
         line = ledger.get(archive.name.applied)
         if line is not None:
-            state = ReceiptState.SUPERSEDED if line.superseded else ReceiptState.APPLIED
-            yield Receipt(
-                archive=line.name,
-                archive_id=line.archive_id,
-                state=state,
-                at=line.applied_at,
-                lacking=_to_carry(line),
-            )
+            yield _of_line(line)
+
+
+def _of_line(line: AppliedArchive) -> Receipt:
+    return Receipt(
+        archive=line.name,
+        archive_id=line.archive_id,
+        state=ReceiptState.SUPERSEDED if line.superseded else ReceiptState.APPLIED,
+        at=line.applied_at,
+        lacking=_to_carry(line),
+    )
 
 
 def _to_carry(line: AppliedArchive) -> Lacking | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,8 @@ def filled_folders(settings: SenderSettings | ReceiverSettings) -> dict[str, Pat
 
 def existing_folder(folder: Path) -> Path:
     """Return a folder that is made when it is needed, or the one in which it will be made."""
-    while not folder.exists() and folder != folder.parent:
+    # A link to a disk that is not mounted is there: no folder can be made in its place.
+    while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 

@@ -27,6 +27,7 @@ from ar_sync_pipeline.settings.env_file import read_differently
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE, open_folder
 from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.sync.errors import ScratchFileError
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.disk_space import existing_folder
@@ -88,6 +89,12 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
             f"other accounts may write to the scratch folder {folder}",
             f"chmod go-w {_word(folder)}",
         )
+    for file in sorted(folder.glob("ar_sync_*.*")):
+        # The others are replaced, not changed.
+        mode = os.R_OK | os.W_OK if file.suffix == ".sqlite" else os.R_OK
+        if file.is_file() and not may(file, mode):
+            error = ScratchFileError(file, "the permission is missing")
+            yield Finding(Level.ERROR, error.problem, error.remedy)
     yield from _free_space(folder, settings.free_space_floor)
 
 

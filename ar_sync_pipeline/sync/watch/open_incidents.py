@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,11 +47,24 @@ def why_none_is_recorded(path: Path) -> str:
     """Return that a file of incidents does not exist yet; empty if it does, or may.
 
     Whoever only reads asks first: opening the file would make it, perhaps for another account.
+
+    Raises:
+        AlertStoreError: A link in its path leads to nothing, such as a disk that is not mounted.
     """
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return f"none is recorded: {path} does not exist; the alert sensor of this side makes it"
+    except FileNotFoundError:
+        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        if not there.is_symlink():
+            return (
+                f"none is recorded: {path} does not exist; the alert sensor of this side makes it"
+            )
+        raise AlertStoreError(
+            f"the file of incidents {path} cannot be used ({there} is a link to what does not"
+            " exist)",
+            remedy="mount the disk to which the link leads; or remove the link, and the alert"
+            " sensor makes a new file",
+        ) from None
     except OSError:
         return ""
     return ""
@@ -75,10 +89,10 @@ def read_open_incidents(settings: SenderSettings | ReceiverSettings) -> OpenInci
     A file that cannot be used is a note, not an error: the state of the archives is known.
     """
     path = incidents_file(settings)
-    note = why_none_is_recorded(path)
-    if note:
-        return OpenIncidents(note=note)
     try:
+        note = why_none_is_recorded(path)
+        if note:
+            return OpenIncidents(note=note)
         return OpenIncidents(tuple(IncidentStore(path, ()).open_incidents()))
     except AlertStoreError as error:
         return OpenIncidents(note=f"they are not known: {error}", are_known=False)

@@ -155,7 +155,7 @@ def _sender_areas(
         yield from receiver_as_written(settings, checkpoint, checked[0].agreed, own)
         yield from unexamined
         if checkpoint is not None:
-            with suppress(OSError):  # area `scratch` tells it
+            with suppress(ArSyncError):  # area `scratch` tells it
                 known = read_points(settings.tmp_bkp_fldr)
                 yield from checkpoint_as_written(checkpoint, known, clock())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.settings.model import load_sender_settings
 from ar_sync_pipeline.spool.announcement import (
     ANNOUNCEMENT_FILE,
@@ -117,3 +119,14 @@ def test_what_prevents_the_announcement_is_returned_in_time(
         problem = announce(deployment, seconds_left=15)
     assert problem
     assert now() - started < timedelta(seconds=15)
+
+
+@pytest.mark.parametrize("seconds", [-(2**50), 2**50])
+def test_announcement_with_an_impossible_time_is_ignored(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """Btrfs, ZFS and tmpfs keep any time that an account sets."""
+    times = {"st_mtime": float(seconds), "st_mtime_ns": seconds * 10**9}
+    facts = os.stat_result((0o100644, *[0] * 9), times)
+    monkeypatch.setattr(HeldFolder, "file_facts", lambda *_: facts)
+    assert expected_archive(deployment.spool, now(), signing_keys=()) is None

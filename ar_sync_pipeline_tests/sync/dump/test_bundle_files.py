@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_files import new_bundle_files
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
@@ -62,3 +64,12 @@ def test_partials_since_the_base_do_not_make_a_complete_slower(
     few = steps_to_mark(tmp_path / "few", 1, monkeypatch)
     many = steps_to_mark(tmp_path / "many", 288, monkeypatch)
     assert many < 1.5 * few
+
+
+def test_sparse_files_of_any_size_are_the_first_that_are_too_large(tmp_path: Path) -> None:
+    """XFS and tmpfs have files of 8 EiB; what can be read of them is found when they are."""
+    sizes = {"a": 2**63 - 1, "b": 2**63 - 1, "c": 2**62, "d": 1_000}
+    with new_bundle_files(open_build(tmp_path, uuid4().hex)) as files:
+        files.add(MediaFile(path, tmp_path, n, datetime.now(UTC)) for path, n in sizes.items())
+        assert sorted(files.carried_beyond(1_000, 999)) == ["a", "b", "c"]
+        assert [*files.carried_beyond(2**65, 999)] == []

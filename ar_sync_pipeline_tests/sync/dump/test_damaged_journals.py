@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import closing, suppress
@@ -10,21 +11,34 @@ from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.disk_errors import DiskFailedError
 from ar_sync_pipeline.errors import RetryPolicy
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.sync.dump.build_folder import (
     BuildDamagedError,
     BuildFolder,
     BuildMissingError,
+    open_build,
 )
-from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
+from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
+from ar_sync_pipeline.sync.dump.known_objects import OBJECTS_FILE
+from ar_sync_pipeline.sync.dump.last_view import CACHED_CAPABILITIES, CACHED_CHECKPOINT
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
+from ar_sync_pipeline.sync.dump.scratch_owner import OWNER_FILE
+from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, read_journal
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import (
     MediaJournalBusyError,
     MediaJournalDamagedError,
+    MediaJournalError,
+    ScratchFileError,
 )
+from ar_sync_pipeline.sync.watch.folder_findings import scratch_findings
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
+from ar_sync_pipeline_tests.fix_rights import permissions_count
+from ar_sync_pipeline_tests.fix_sites import equal
 from ar_sync_pipeline_tests.sync.dump.test_media_of_partials import put, touch_rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
@@ -114,6 +128,56 @@ def test_journal_that_another_process_holds_stays(sender: MediaSender) -> None:
     assert (sender.scratch / MEDIA_JOURNAL).exists()
 
 
+STATE_FILES = (SENT_FILE, OBJECTS_FILE, OWNER_FILE, CACHED_CHECKPOINT, MEDIA_JOURNAL)
+
+
+@pytest.mark.long
+def test_file_of_another_account_is_named_with_its_remedy(sender: MediaSender) -> None:
+    """For example in a scratch folder that root restored from a backup."""
+    sender.partial()
+    for name in STATE_FILES:
+        file = sender.scratch / name
+        mode = file.stat().st_mode
+        file.chmod(0)
+        with permissions_count():
+            (found,) = (f for f in scratch_findings(sender.settings) if f.level is Level.ERROR)
+            assert str(file) in found.problem
+            for read in (sender.partial, sender.complete):
+                with pytest.raises((ScratchFileError, MediaJournalError)) as caught:
+                    read()
+                assert str(file) in str(caught.value)
+                assert "remove" in caught.value.remedy
+                assert caught.value.policy is RetryPolicy.WAIT
+        file.chmod(mode)
+    sender.partial()
+
+
+@pytest.mark.long
+def test_folder_in_place_of_a_file_is_moved_away(sender: MediaSender) -> None:
+    sender.partial()
+    for name in (*STATE_FILES[:-1], CACHED_CAPABILITIES):
+        file = sender.scratch / name
+        file.unlink()
+        file.mkdir()
+    touch_rows(sender.sites)
+    sender.partial()
+    sender_status(sender.settings, datetime.now(UTC))
+    assert [path for path in sender.scratch.glob("ar_sync_*.json") if not path.is_file()] == []
+    assert [str(one) for one in sender.sites.load().refused] == []
+    assert equal(sender.sites)
+
+
+def test_disk_that_fails_is_told_as_such(
+    media_sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(self: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(DiskFailedError, match="Stale file handle"):
+        read_journal(media_sender.scratch)
+
+
 def publish_while_locked(
     sender: MediaSender, build: BuildFolder, patch: pytest.MonkeyPatch
 ) -> PublishedArchive:
@@ -157,6 +221,32 @@ def test_damaged_result_of_a_step_is_told_with_its_remedy(
     (build.path / f"{part.__name__}.json").write_bytes(content)
     with pytest.raises(BuildDamagedError, match="launch the job again, not from the failed step"):
         media_sender.publish(build)
+
+
+@pytest.mark.parametrize("obstacle", ["folder", "permission"])
+def test_result_of_a_step_that_cannot_be_opened_is_told_with_its_remedy(
+    tmp_path: Path, obstacle: str
+) -> None:
+    build = open_build(tmp_path, "a-run")
+    result = build.path / "TableDump.json"
+    if obstacle == "folder":
+        result.mkdir()
+    else:
+        result.touch(mode=0)
+    with permissions_count(), pytest.raises(BuildDamagedError, match="launch the job again"):
+        build.read(TableDump)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096])
+def test_emptied_list_of_media_files_is_told_with_its_remedy(
+    tmp_path: Path, content: bytes
+) -> None:
+    build = open_build(tmp_path, "a-run")
+    (build.path / "media.sqlite").write_bytes(content)
+    with pytest.raises(BuildDamagedError, match="launch the job again"), bundle_files(build):
+        pass
+    with pytest.raises(BuildDamagedError, match="launch the job again"):
+        [*CarriedFiles(build, tmp_path).carried_after("")]
 
 
 @pytest.mark.long

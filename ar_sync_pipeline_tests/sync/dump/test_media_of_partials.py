@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ar_sync_pipeline.archive import file_stamp
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL
 from ar_sync_pipeline.sync.dump.sender_journal import KEPT_COMPLETES
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
-from ar_sync_pipeline_tests.fix_sites import TwoSites
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal
 from ar_sync_pipeline_tests.sync.fix_differential import carried_files
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
@@ -269,3 +270,26 @@ def test_journal_stays_small(sender: MediaSender) -> None:
         sender.partial()
     size = (sender.scratch / MEDIA_JOURNAL).stat().st_size
     assert size < 3 * PICTURES * 250 + 65536
+
+
+@pytest.mark.long
+def test_file_of_any_year_prevents_no_archive(
+    media_sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a camera or a phone with a wrong clock, by `rsync -t` or SFTP."""
+    monkeypatch.setattr(file_stamp, "_STABLE_AFTER_NS", -1)
+    sites = media_sender.sites
+    for number, year in enumerate((1677, 1902, 1969, 2106, 2262, 2263, 2300, 2446, 9999), 1):
+        at = datetime(year, 12, 31, tzinfo=UTC).timestamp()
+        put(media_sender, f"{number}.jpeg", "a picture", at)
+    for send in (media_sender.complete, media_sender.partial, media_sender.complete):
+        sites.at_sender("UPDATE app_child SET picture = id || '.jpeg' WHERE id BETWEEN 2 AND 9")
+        send()
+        assert [str(one) for one in sites.load().refused] == []
+        assert equal(sites)
+        assert len(received(sites)) == 9
+    put(media_sender, "7.jpeg", "PICTURES ", datetime(2299, 1, 1, tzinfo=UTC).timestamp())
+    touch_rows(sites)
+    assert names(media_sender.partial()) == ["7.jpeg"]
+    sites.load()
+    assert received(sites)["7.jpeg"] == "PICTURES "

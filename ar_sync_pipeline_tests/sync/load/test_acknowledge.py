@@ -134,6 +134,33 @@ def test_receipts_of_archives_in_the_spool_stay_whatever_the_clocks_show(
         assert len(list_receipts(filled.spool)) == (2 if days < 8 else 0)
 
 
+@pytest.mark.parametrize("folder", [QUARANTINE, PARKED])
+def test_applied_archive_stays_applied_though_a_damaged_file_of_its_name_comes_back(
+    filled: TwoSites, folder: str
+) -> None:
+    """Retention has deleted its own file; the spool is restored, or a repeated upload is cut."""
+    waiting = filled.complete()
+    filled.load()
+    applied = waiting.with_name(waiting.name.removeprefix("NEW_"))
+    name = ArchiveName.parse(applied.name)
+    assert name is not None
+    before = read_receipt(filled.spool, name, signing_keys=())
+    applied.unlink()
+    if folder == QUARANTINE:
+        waiting.write_bytes(b"junk" * 100)
+        assert [one.name for one in filled.admit().rejected] == [applied.name]
+    else:
+        parked = filled.spool / PARKED / waiting.name
+        parked.write_bytes(b"junk" * 100)
+        reason = Reason(reason="lacks something", remedy="", error="", since=NOW, at=NOW)
+        reason_path(parked).write_text(reason.model_dump_json())
+    with connect(filled.receiver, application="test") as connection:
+        acknowledge(filled.settings, connection, lambda: NOW)
+    assert before is not None
+    assert before.state is ReceiptState.APPLIED
+    assert read_receipt(filled.spool, name, signing_keys=()) == before
+
+
 def quarantined(sites: TwoSites) -> int:
     checkpoint = Checkpoint.read(sites.spool, signing_keys=())
     assert checkpoint is not None

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from click.testing import CliRunner
 
 from ar_sync_pipeline.alerts.incidents import Problem
+from ar_sync_pipeline.cli.main import main
 from ar_sync_pipeline.operations import boundary
+from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.settings.model import (
     ReceiverSettings,
     SenderSettings,
@@ -19,6 +22,7 @@ from ar_sync_pipeline.settings.model import (
     load_sender_settings,
 )
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
+from ar_sync_pipeline.sync.watch.folder_findings import state_findings
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.sync.watch.test_status import status
 
@@ -101,6 +105,33 @@ def test_file_of_incidents_that_cannot_be_used_is_said_and_the_rest_shown(
     asked = json.loads(status(environment(loaded, side), "--json").stdout)
     assert asked["incidents_note"]
     assert (shown.exit_code, asked["ok"]) == (1, False)
+
+
+@pytest.mark.long
+def test_incidents_on_a_disk_that_is_not_mounted_are_not_known(
+    loaded: Deployment, tmp_path: Path
+) -> None:
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    for place in ("incidents.sqlite", "a link", "receiver"):
+        state = link = tmp_path / f"state with {place}"
+        if place != "a link":
+            link = state / "receiver" / place.removeprefix("receiver")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if place == "receiver":
+            link.touch()
+        else:
+            link.symlink_to(mounted / "store")
+        given = loaded.receiver_environment() | {"AR_SYNC_STATE_FLDR": str(state)}
+        shown = status(given)
+        assert "and its incidents are not known." in shown.stdout, shown.output
+        assert "incidents: they are not known: the file of incidents" in shown.stdout
+        assert shown.exit_code == 1
+        found = CliRunner().invoke(main, ["incidents"], env=given)
+        assert (found.exit_code, found.output.count("the file of incidents")) == (2, 1)
+        assert [*mounted.iterdir()] == []
+        errors = [*state_findings(load_receiver_settings(given))]
+        assert [one.level for one in errors] == [Level.ERROR] * (place != "incidents.sqlite")
 
 
 @pytest.mark.long
