@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.changed_at import zone_problems
+from ar_sync_pipeline.export.lost_rules import lost_rules
+from ar_sync_pipeline.export.ruled_values import RuledBefore
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error, errors_of
@@ -32,7 +34,9 @@ from ar_sync_pipeline.sync.watch.rows_no_longer_replicated import rows_no_longer
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
 
-def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
+def check_sender(
+    url: str, catalog: Catalog, before: RuledBefore | None = None
+) -> tuple[Finding, ...]:
     """Compare the sender's database with the catalog; nothing is written, no row is read.
 
     A database that cannot be used is a finding, not an error.
@@ -40,12 +44,18 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     Args:
         url: URL of the sender's database, with the role that dumps.
         catalog: The catalog.
+        before: Where values under rules were at the last dump; None: they are not looked for.
     """
     findings: list[Finding] = []
     with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        lost = list(lost_rules(connection, catalog, tables, before)) if before is not None else []
+        findings += (as_error(one.error) for one in lost)
+        # A grant on a table that has such values would let them leave.
+        held_back = {name for one in lost for name in one.tables}
+        granted = {name: facts for name, facts in tables.items() if name not in held_back}
         script = role_script("sender")
         masked = [
             column
@@ -55,11 +65,12 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         ]
         compared = compared_schemas(tables)
         lacking = list(
-            check_rights(connection, tables, ["SELECT"], script, masked, catalog, compared)
+            check_rights(connection, granted, ["SELECT"], script, masked, catalog, compared)
         )
         findings += lacking
+        unread = bool(lacking or lost)
         # A role without SELECT cannot find out what else hides rows from it.
-        problems = problems_without_rights if lacking else source_problems
+        problems = problems_without_rights if unread else source_problems
         findings += map(as_error, problems(connection, catalog, tables))
         findings += map(as_error, zone_problems(connection, catalog, tables))
         findings += search_path_findings(connection, "sender", tables.values())
@@ -68,7 +79,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)
         # If no right is missing, the problems above include the omissions that are errors.
-        findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
+        findings += (one for one in omissions if unread or one.level is not Level.ERROR)
     return sorted_by_level(findings)
 
 

@@ -23,6 +23,7 @@ from ar_sync_pipeline.postgres.checks.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
+from ar_sync_pipeline.sync.dump.known_rules import ruled_before
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
@@ -125,13 +126,18 @@ def _sender_areas(
                 known = read_points(settings.tmp_bkp_fldr)
                 yield from checkpoint_as_written(checkpoint, known, clock())
 
+    def database() -> Iterable[Finding]:
+        with suppress(OSError):  # area `scratch` tells it
+            return check_sender(url, catalog, ruled_before(settings.tmp_bkp_fldr))
+        return check_sender(url, catalog)
+
     def named(connection: Connection) -> Iterator[Finding]:
         folder, patterns = settings.sender_media_fldr, settings.media_patterns
         yield from sent_file_findings(connection, catalog, folder, patterns)
         yield from unsent_file_findings(connection, catalog, folder, patterns)
 
     return {
-        "database": partial(check_sender, url, catalog),
+        "database": database,
         "pseudonyms": partial(_pseudonym_findings, settings, catalog),
         "catalog": partial(_ask_for, url, lambda c: useless_exclusions(c, catalog)),
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
