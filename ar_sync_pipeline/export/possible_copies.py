@@ -58,8 +58,8 @@ def _is_like(facts: TableFacts, other: TableFacts) -> bool:
 
 def _without_rules(catalog: Catalog, facts: TableFacts, like: TableFacts) -> Iterator[MovedValues]:
     rules, there = catalog.rules(facts.name), catalog.rules(like.name)
-    settled = {*rules.column_rules, *rules.receiver_columns, *rules.approved_columns}
-    sent = {column.name for column in facts.columns if not column.generated} - settled
+    decided = {*rules.column_rules, *rules.receiver_columns, *rules.approved_columns}
+    sent = {column.name for column in facts.columns if not column.generated} - decided
     found = [
         RuledColumn(name=name, rule=rule)
         for name in there.column_rules

@@ -129,12 +129,13 @@ class RuledNow:
         """Return the values under a rule; those of tables that are not replicated stay under it."""
         comparable = before if self.is_cluster_of(before) else None
         known = {(p.oid, p.created_by): p for p in (comparable.parts if comparable else ())}
-        parts = (
-            self._part(catalog, tables.get(label), RuledPart(oid=oid, created_by=by, label=label))
-            if label in tables
-            else self._not_replicated(catalog, label, known.get((oid, by)), oid, by)
-            for (oid, by), label in sorted(self.places.items())
-        )
+        parts = []
+        for (oid, by), label in sorted(self.places.items()):
+            part = RuledPart(oid=oid, created_by=by, label=label)
+            if label in tables:
+                parts.append(self._replicated(catalog.rules(label), tables[label], part))
+            else:
+                parts.append(self._not_replicated(catalog, label, known.get((oid, by), part)))
         kept = tuple(part for part in parts if part.columns or part.excluded)
         return RuledValues(system_identifier=self.system_identifier, parts=kept)
 
@@ -142,10 +143,7 @@ class RuledNow:
         """Return whether the numbers of earlier dumps mean the same objects."""
         return before is not None and before.system_identifier == self.system_identifier
 
-    def _part(self, catalog: Catalog, facts: TableFacts | None, part: RuledPart) -> RuledPart:
-        if facts is None:
-            return part
-        rules = catalog.rules(facts.name)
+    def _replicated(self, rules: TableRules, facts: TableFacts, part: RuledPart) -> RuledPart:
         found = {
             number: column
             for number, (name, _) in self.columns.get(part.oid, {}).items()
@@ -153,11 +151,8 @@ class RuledNow:
         }
         return part.model_copy(update={"columns": found})
 
-    def _not_replicated(
-        self, catalog: Catalog, label: str, known: RuledPart | None, oid: int, created_by: str
-    ) -> RuledPart:
-        part = known or RuledPart(oid=oid, created_by=created_by, label=label)
-        here = self.columns.get(oid, {})
+    def _not_replicated(self, catalog: Catalog, label: str, part: RuledPart) -> RuledPart:
+        here = self.columns.get(part.oid, {})
         columns = {number: column for number, column in part.columns.items() if number in here}
         excluded = label if _is_excluded(catalog, label) else part.excluded
         return part.model_copy(update={"columns": columns, "excluded": excluded})

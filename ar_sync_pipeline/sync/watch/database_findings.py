@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
@@ -23,6 +23,7 @@ from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
 from ar_sync_pipeline.postgres.ledger_tables import check_catalog
 from ar_sync_pipeline.postgres.migrations import migration_findings
 from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.watch.database_access import (
     as_findings,
     limit_waits,
@@ -56,17 +57,7 @@ def check_sender(
         # A grant on a table that has such values would let them leave.
         held_back = {name for one in lost for name in one.tables}
         granted = {name: facts for name, facts in tables.items() if name not in held_back}
-        script = role_script("sender")
-        masked = [
-            column
-            for name, table in tables.items()
-            for column in map(table.column, catalog.rules(name).mask)
-            if column is not None
-        ]
-        compared = compared_schemas(tables)
-        lacking = list(
-            check_rights(connection, granted, ["SELECT"], script, masked, catalog, compared)
-        )
+        lacking = _lacking_rights(connection, catalog, granted, compared_schemas(tables))
         findings += lacking
         unread = bool(lacking or lost)
         # A role without SELECT cannot find out what else hides rows from it.
@@ -81,6 +72,22 @@ def check_sender(
         # If no right is missing, the problems above include the omissions that are errors.
         findings += (one for one in omissions if unread or one.level is not Level.ERROR)
     return sorted_by_level(findings)
+
+
+def _lacking_rights(
+    connection: Connection,
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    schemas: Iterable[str],
+) -> list[Finding]:
+    script = role_script("sender")
+    masked = [
+        column
+        for name, table in tables.items()
+        for column in map(table.column, catalog.rules(name).mask)
+        if column is not None
+    ]
+    return list(check_rights(connection, tables, ["SELECT"], script, masked, catalog, schemas))
 
 
 def check_receiver(

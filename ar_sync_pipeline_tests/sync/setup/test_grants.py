@@ -309,11 +309,11 @@ def test_grants_by_an_old_catalog_let_no_dump_read_what_lost_its_rule(
     assert allowed(sites.sender, read) == read
     with pytest.raises(SchemaError, match=re.escape(lost)):
         sites.complete()
-    mended = PRIVATE.replace('"password"', '"password", "old"')
-    granted("sender", sender, mended)
+    corrected = PRIVATE.replace('"password"', '"password", "old"')
+    granted("sender", sender, corrected)
     assert allowed(sites.sender, read) == []
     manifest = verify_archive(
-        replace(sites, catalog=load(mended, tmp_path)).complete(), signing_keys=()
+        replace(sites, catalog=load(corrected, tmp_path)).complete(), signing_keys=()
     )
     assert not [c for table in manifest.tables for c in table.columns if c.name == "old"]
 
