@@ -88,6 +88,7 @@ def test_detached_partition_is_refused_until_the_catalog_decides(
     assert f'add "{name}" to `exclude`' in error
     assert f'add "u" to `approved_columns` in [table.{name}]' in error
     assert accepted(source, rules("t_p?", t_p=KEEP_U)) == {"t_p": ("id",)}
+    assert row_counts(source.complete()) == {"t_p": 1}, "the partition that is still attached"
     assert accepted(source, rules(t_p=KEEP_U, **{name: KEEP_U}))[name] == ("id",)
     approved = rules(t_p=KEEP_U, **{name: {"approved_columns": ["u"]}})
     assert set(accepted(source, approved)[name]) == {"id", "u"}
