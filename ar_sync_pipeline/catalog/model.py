@@ -39,6 +39,8 @@ class TableRules(_Strict):
         exclude: Columns of the sender that are not replicated; the receiver keeps its own values in
             them. The files of an excluded media column are not replicated either.
         mask: What is sent instead of a column's values, by column.
+        approved_columns: Columns of the sender whose values are sent by the rules of this table,
+            although another rule kept them back by the name that they had before.
         reset_on_change: Value that receiver-only columns get when a row is new or changes, or one
             of its children is new, changes or is deleted, so that the transform finds the row.
         clear_on_change: Receiver-only columns that become NULL in such a row.
@@ -57,6 +59,7 @@ class TableRules(_Strict):
     receiver_columns: tuple[Name, ...] = ()
     exclude: tuple[Name, ...] = ()
     mask: dict[Name, Mask] = Field(default_factory=dict)
+    approved_columns: tuple[Name, ...] = ()
     reset_on_change: dict[Name, Value] = Field(default_factory=dict)
     clear_on_change: tuple[Name, ...] = ()
     rewritten_by_transform: tuple[Name, ...] = ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import psycopg
@@ -31,6 +31,7 @@ from ar_sync_pipeline.export.locks import (
     open_indexes,
 )
 from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
+from ar_sync_pipeline.export.ruled_values import RuledBefore
 from ar_sync_pipeline.export.selection import prepare_keys
 from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
 from ar_sync_pipeline.export.source_tables import replicated_tables
@@ -108,6 +109,7 @@ class DumpStart:
             has space for them.
         with_keys: Whether rows will be chosen, as in a partial.
         pseudonym_key: Secret of the catalog's pseudonyms.
+        before: Where values under rules were at earlier dumps.
     """
 
     url: str
@@ -118,6 +120,7 @@ class DumpStart:
     workers: int = 0
     with_keys: bool = False
     pseudonym_key: str | None = None
+    before: RuledBefore = field(default_factory=RuledBefore)
 
     @contextmanager
     def begin(self) -> Iterator[DumpSession]:
@@ -128,7 +131,7 @@ class DumpStart:
             TablesChangingError: The tables are still being changed after all attempts.
             DatabaseUnreachableError: The database cannot be reached.
             DatabaseRefusedError: It refuses the connection, or hides rows from the role.
-            SchemaError: A table cannot be exported.
+            SchemaError: A table cannot be exported, or values have lost their rule.
         """
         require_pseudonym_key(self.catalog, self.pseudonym_key)
         with ExitStack() as stack:
@@ -151,7 +154,7 @@ class DumpStart:
         known: Mapping[str, TableFacts] = {}
         try:
             connection = self._connect(stack)
-            known = replicated_tables(connection, self.catalog)
+            known = replicated_tables(connection, self.catalog, self.before)
             keys = _prepare_keys(connection, known) if self.with_keys else {}
             others = _others(connection, self.catalog)
             guard = self._guard(stack, known)
@@ -208,7 +211,7 @@ class DumpStart:
         self, connection: Connection, known: Mapping[str, TableFacts]
     ) -> dict[str, TableFacts]:
         """Return the facts under the snapshot if they equal those known before the locks."""
-        tables = replicated_tables(connection, self.catalog)
+        tables = replicated_tables(connection, self.catalog, self.before)
         for name in known.keys() | tables.keys():
             if _definition(known.get(name)) != _definition(tables.get(name)):
                 raise _changing(name)

@@ -12,7 +12,9 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
 from ar_sync_pipeline.export.column_rules import column_rule_problems, masked_type_problems
 from ar_sync_pipeline.export.lock_budget import lock_problems
+from ar_sync_pipeline.export.lost_rules import lost_rules
 from ar_sync_pipeline.export.masking import costly_masks, masked_values
+from ar_sync_pipeline.export.ruled_values import RuledBefore
 from ar_sync_pipeline.postgres.checks.findings import errors_of
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.rights import (
@@ -29,14 +31,24 @@ from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
-def replicated_tables(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
+def replicated_tables(
+    connection: Connection, catalog: Catalog, before: RuledBefore | None = None
+) -> dict[str, TableFacts]:
     """Return the sender's tables that the catalog replicates, by name.
 
+    Args:
+        before: What earlier dumps found, for a dump; None: nothing is compared with it.
+
     Raises:
-        SchemaError: There are none, or one cannot be exported.
+        SchemaError: There are none, or one cannot be exported, or has values that a rule kept back
+            by another name.
         DatabaseRefusedError: The role may not read all rows and columns of one.
     """
     tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+    # First, since a missing right on such values has a remedy that would let them leave.
+    lost = lost_rules(connection, catalog, tables, before) if before is not None else ()
+    for one in lost:
+        raise one.error
     problem = next(source_problems(connection, catalog, tables), None)
     if problem is not None:
         raise problem

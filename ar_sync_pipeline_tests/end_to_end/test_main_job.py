@@ -57,6 +57,7 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
         "ar_sync_media.sqlite",
         "ar_sync_objects.json",
         "ar_sync_receiver.json",
+        "ar_sync_ruled.json",
         "ar_sync_sent.json",
     ]
 

@@ -17,13 +17,14 @@ from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.export import dump_session, source_tables, table_export, whole_tables
 from ar_sync_pipeline.export.errors import TablesChangingError
 from ar_sync_pipeline.export.locks import lock_tables
+from ar_sync_pipeline.export.ruled_values import RuledBefore
 from ar_sync_pipeline.export.snapshot import join_snapshot
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.errors import BlockingEndedError, LockWaitError
+from ar_sync_pipeline.postgres.errors import BlockingEndedError, LockWaitError, SchemaError
 from ar_sync_pipeline.postgres.other_sessions import first_words
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
-from ar_sync_pipeline_tests.export.source import Source, row_counts, table
+from ar_sync_pipeline_tests.export.source import Source, catalog, row_counts, table
 
 TABLES = (
     "CREATE TABLE t_a (id serial PRIMARY KEY, name text)",
@@ -58,8 +59,10 @@ def before_locking(
     read = source_tables.replicated_tables
     calls = [0]
 
-    def replicated(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
-        found = read(connection, catalog)
+    def replicated(
+        connection: Connection, catalog: Catalog, before: RuledBefore
+    ) -> dict[str, TableFacts]:
+        found = read(connection, catalog, before)
         inside = connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE
         if not inside and left:
             calls[0] += 1
@@ -118,6 +121,22 @@ def test_table_that_is_dropped_before_the_locks_is_left_out(
 ) -> None:
     with before_locking(monkeypatch, lambda: source.run("DROP TABLE t_b")):
         assert row_counts(source.complete()) == {"t_a": 100}
+
+
+def test_value_that_loses_its_rule_before_the_locks_is_refused(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The definitions of the two tables are alike before and after."""
+    source.run("CREATE TABLE t_c (LIKE t_a)", "CREATE TABLE t_d (LIKE t_a)")
+    source.catalog = catalog(table={"t_c": {"exclude": ["name"]}})
+    source.complete()
+    names = ("t_c", "t_x"), ("t_d", "t_c"), ("t_x", "t_d")
+    swap = [f"ALTER TABLE {old} RENAME TO {new}" for old, new in names]
+    with (
+        before_locking(monkeypatch, lambda: source.run(*swap)),
+        pytest.raises(SchemaError, match="these values are now in name of table t_d"),
+    ):
+        source.complete()
 
 
 def test_policy_before_the_locks_is_found(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

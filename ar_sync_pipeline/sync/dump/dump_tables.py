@@ -11,6 +11,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.dump_session import DumpSession, DumpStart
 from ar_sync_pipeline.export.masking import rule_digests
+from ar_sync_pipeline.export.ruled_values import RuledNow
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
@@ -26,6 +27,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
 from ar_sync_pipeline.sync.dump.format_limits import describing
 from ar_sync_pipeline.sync.dump.journal_of_tables import remember_digests, remember_loss
+from ar_sync_pipeline.sync.dump.known_rules import remember_ruled, ruled_before
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
 from ar_sync_pipeline.sync.dump.sender_journal import begin_at
@@ -75,12 +77,13 @@ class SenderDatabase:
             TablesChangingError: Migrations are still changing the tables after all attempts.
             DatabaseUnreachableError: The database cannot be reached.
             DatabaseRefusedError: It refuses the connection, or hides rows from the role.
-            SchemaError: A table cannot be exported, the catalog names a missing column, or a column
-                rule cannot be applied.
+            SchemaError: A table cannot be exported, the catalog names a missing column, a column
+                rule cannot be applied, or values under one have got another name.
             ScratchFullError: The disk of the build folder is full, also inside the block.
         """
         clean_members(build)
         scratch = build.path.parent
+        before = ruled_before(scratch)
         with (
             space_for(build),
             end_when_blocking(self.url, self.max_blocking_seconds, work="the dump") as watch,
@@ -93,9 +96,12 @@ class SenderDatabase:
                 workers=workers,
                 with_keys=with_keys,
                 pseudonym_key=self.pseudonym_key,
+                before=before,
             ).begin() as session,
         ):
             stopwatch.lap("snapshot")
+            now = RuledNow.read(session.connection, self.catalog, before.values)
+            remember_ruled(scratch, now.values(self.catalog, session.tables, before.values))
             rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
             yield Reading.begin(session, scratch, rules, request.since, request.reported)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.changed_at import zone_problems
+from ar_sync_pipeline.export.lost_rules import lost_rules
+from ar_sync_pipeline.export.ruled_values import RuledBefore
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error, errors_of
@@ -21,6 +23,7 @@ from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
 from ar_sync_pipeline.postgres.ledger_tables import check_catalog
 from ar_sync_pipeline.postgres.migrations import migration_findings
 from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.watch.database_access import (
     as_findings,
     limit_waits,
@@ -41,7 +44,9 @@ def check_access(url: str) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
+def check_sender(
+    url: str, catalog: Catalog, before: RuledBefore | None = None
+) -> tuple[Finding, ...]:
     """Compare the sender's database with the catalog; nothing is written, no row is read.
 
     A database that cannot be used is a finding, not an error.
@@ -49,26 +54,23 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     Args:
         url: URL of the sender's database, with the role that dumps.
         catalog: The catalog.
+        before: Where values under rules were at the last dump; None: they are not looked for.
     """
     findings: list[Finding] = []
     with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
-        script = role_script("sender")
-        masked = [
-            column
-            for name, table in tables.items()
-            for column in map(table.column, catalog.rules(name).mask)
-            if column is not None
-        ]
-        compared = compared_schemas(tables)
-        lacking = list(
-            check_rights(connection, tables, ["SELECT"], script, masked, catalog, compared)
-        )
+        lost = list(lost_rules(connection, catalog, tables, before)) if before is not None else []
+        findings += (as_error(one.error) for one in lost)
+        # A grant on a table that has such values would let them leave.
+        held_back = {name for one in lost for name in one.tables}
+        granted = {name: facts for name, facts in tables.items() if name not in held_back}
+        lacking = _lacking_rights(connection, catalog, granted, compared_schemas(tables))
         findings += lacking
+        unread = bool(lacking or lost)
         # A role without SELECT cannot find out what else hides rows from it.
-        problems = problems_without_rights if lacking else source_problems
+        problems = problems_without_rights if unread else source_problems
         findings += map(as_error, problems(connection, catalog, tables))
         findings += map(as_error, zone_problems(connection, catalog, tables))
         findings += search_path_findings(connection, "sender", tables.values())
@@ -77,8 +79,24 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)
         # If no right is missing, the problems above include the omissions that are errors.
-        findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
+        findings += (one for one in omissions if unread or one.level is not Level.ERROR)
     return sorted_by_level(findings)
+
+
+def _lacking_rights(
+    connection: Connection,
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    schemas: Iterable[str],
+) -> list[Finding]:
+    script = role_script("sender")
+    masked = [
+        column
+        for name, table in tables.items()
+        for column in map(table.column, catalog.rules(name).mask)
+        if column is not None
+    ]
+    return list(check_rights(connection, tables, ["SELECT"], script, masked, catalog, schemas))
 
 
 def check_receiver(

@@ -27,6 +27,7 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.settings.loading import variable_name
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.settings.usable import UnusableSettingError
+from ar_sync_pipeline.sync.dump.known_rules import ruled_before
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
 from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
@@ -159,6 +160,12 @@ def _sender_areas(
                 known = read_points(settings.tmp_bkp_fldr)
                 yield from checkpoint_as_written(checkpoint, known, clock())
 
+    def with_rules(url: str, catalog: Catalog) -> Iterable[Finding]:
+        before = None
+        with suppress(ArSyncError, UnusableSettingError):  # area `scratch` tells it
+            before = ruled_before(settings.tmp_bkp_fldr)
+        return check_sender(url, catalog, before)
+
     def named(connection: Connection) -> Iterator[Finding]:
         folder, patterns = settings.sender_media_fldr, settings.media_patterns
         yield from sent_file_findings(connection, _usable(catalog), folder, patterns)
@@ -168,7 +175,7 @@ def _sender_areas(
         return lambda: _ask_for(settings.database_url, question)
 
     return {
-        "database": partial(_database, settings, catalog, check_sender),
+        "database": partial(_database, settings, catalog, with_rules),
         "pseudonyms": lambda: _pseudonym_findings(settings, _usable(catalog)),
         "catalog": ask(lambda c: useless_exclusions(c, _usable(catalog))),
         "clock": ask(lambda c: clock_findings(c, clock)),

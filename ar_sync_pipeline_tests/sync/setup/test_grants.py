@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,12 +13,14 @@ import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.draft import as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.checks.findings import Level
+from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.deploy.test_database_roles import allowed
@@ -281,6 +284,38 @@ def test_an_excluded_column_cannot_be_read_and_dumps_do_without_it(
     assert rows(receiver, 'SELECT DISTINCT password, "Token", mail FROM t_user') == [
         (None, None, None)
     ]
+
+
+@pytest.mark.long
+def test_grants_by_an_old_catalog_let_no_dump_read_what_lost_its_rule(
+    database_factory: DatabaseFactory, tmp_path: Path, granted: Granted
+) -> None:
+    """They follow the names of the catalog, as its rules do."""
+    sender, receiver = database_factory(), database_factory()
+    execute(sender, USERS)
+    sites = TwoSites(
+        granted("sender", sender, PRIVATE), receiver, load(PRIVATE, tmp_path), tmp_path
+    )
+    sites.complete()
+    execute(
+        sender, "ALTER TABLE t_user RENAME password TO old", "ALTER TABLE t_user ADD password text"
+    )
+    read = ["SELECT old FROM t_user"]
+    assert allowed(sites.sender, read) == []
+    lost = "password (`exclude`) of table t_user, and these values are now in old of table t_user"
+    with pytest.raises(SchemaError, match=re.escape(lost)):
+        sites.complete()
+    granted("sender", sender, PRIVATE)
+    assert allowed(sites.sender, read) == read
+    with pytest.raises(SchemaError, match=re.escape(lost)):
+        sites.complete()
+    corrected = PRIVATE.replace('"password"', '"password", "old"')
+    granted("sender", sender, corrected)
+    assert allowed(sites.sender, read) == []
+    manifest = verify_archive(
+        replace(sites, catalog=load(corrected, tmp_path)).complete(), signing_keys=()
+    )
+    assert not [c for table in manifest.tables for c in table.columns if c.name == "old"]
 
 
 @pytest.mark.parametrize("before_15", [False, True])

@@ -21,18 +21,21 @@ from click.testing import CliRunner
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.export.ruled_values import RuledNow
 from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.postgres.checks.findings import Finding, errors_of
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
+from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.settings.model import (
     ReceiverSettings,
     SenderSettings,
     load_receiver_settings,
     load_sender_settings,
 )
+from ar_sync_pipeline.sync.dump.known_rules import remember_ruled
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline.sync.watch import database_access, folder_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
@@ -91,6 +94,26 @@ def test_what_is_well_gives_no_finding_and_leaves_nothing_behind(
 def test_new_receiver_is_examined_and_not_changed(deployment: Deployment) -> None:
     assert said(at_receiver(deployment)) == []
     assert rows(deployment.receiver_url, "SELECT to_regnamespace('ar_sync')") == [(None,)]
+
+
+def test_value_that_lost_its_rule_since_the_last_dump_is_an_error(deployment: Deployment) -> None:
+    execute(deployment.sender_url, "CREATE TABLE app_user (id int PRIMARY KEY, mail text)")
+    rule = '[table.app_user]\nexclude = ["mail"]\n'
+    (deployment.folder / "catalog.toml").write_text(SMALL_CATALOG + rule)
+    settings = load_sender_settings(deployment.sender_environment())
+    catalog = load_catalog(settings.catalog)
+    with connect(deployment.sender_url, application="test") as connection:
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        now = RuledNow.read(connection, catalog, None)
+        remember_ruled(settings.tmp_bkp_fldr, now.values(catalog, tables, None))
+    assert not errors_of(at_sender(deployment))
+    execute(
+        deployment.sender_url,
+        "ALTER TABLE app_user RENAME mail TO old_mail",
+        "ALTER TABLE app_user ADD mail text",
+    )
+    (error,) = errors_of(at_sender(deployment))
+    assert "these values are now in old_mail of table app_user, without a rule" in error.problem
 
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])

@@ -1,0 +1,40 @@
+"""Where the values under column rules were at the last dump: a file in the sender's scratch folder.
+
+If it is lost, or of another cluster, values that have moved since are recognized only where their
+new table is like a copy of the old one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ar_sync_pipeline.export.ruled_values import RuledBefore, RuledValues
+from ar_sync_pipeline.files import write_atomically
+from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_journal, read_scratch_file
+
+RULED_FILE = "ar_sync_ruled.json"
+
+
+def ruled_before(scratch: Path) -> RuledBefore:
+    """Return what earlier dumps found."""
+    tables = frozenset[str]()
+    for newest in read_journal(scratch).rules[-1:]:
+        tables = frozenset(newest.digests)
+        if not newest.every_table:
+            tables |= tables_of_complete(scratch, newest.snapshot_at)
+    return RuledBefore(_read(scratch), tables)
+
+
+def remember_ruled(scratch: Path, values: RuledValues) -> None:
+    """Record what a dump found, before it reads a row: what it may send depends on nothing else."""
+    if _read(scratch) != values:
+        with locked(scratch):
+            write_atomically(scratch / RULED_FILE, values.model_dump_json().encode())
+
+
+def _read(scratch: Path) -> RuledValues | None:
+    try:
+        return RuledValues.model_validate_json(read_scratch_file(scratch / RULED_FILE))
+    except (FileNotFoundError, ValueError):
+        return None
