@@ -15,8 +15,9 @@ from psycopg import sql
 from ar_sync_pipeline.merge.chunk_changes import absent_rows_of_changes
 from ar_sync_pipeline.merge.keyless import keyless_absent_rows, keyless_new_rows
 from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
+from ar_sync_pipeline.merge.source_values import sent_values, stored_value
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.merge.target_table import TargetTable, row_of
+from ar_sync_pipeline.merge.target_table import TargetTable, record_of, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import application_settings
@@ -24,6 +25,8 @@ from ar_sync_pipeline.postgres.sql_parts import FALSE, exists, is_null
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
 WRITTEN = (ADD, CHANGE, REPLACE)
+UNPROVEN = "ar_sync unproven"
+"""Column that tells whether a row differs only in transformed columns of unknown sent values."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def _differing_rows(staged: StagedTable) -> sql.Composed:
     )
     return sql.SQL(
         "SELECT {identity}, CASE WHEN {missing} THEN {add} WHEN {moved} THEN {replace}"
-        " ELSE {change} END::text AS action FROM {stage} AS n LEFT JOIN {source} ON {same}"
+        " ELSE {change} END::text AS action{flags} FROM {stage} AS n LEFT JOIN {source} ON {same}"
         " WHERE {missing} OR {new} *<> {current}"
     ).format(
         identity=target.identity.values("n"),
@@ -151,9 +154,44 @@ def _differing_rows(staged: StagedTable) -> sql.Composed:
         stage=staged.relation,
         source=source,
         same=_same_row(staged),
-        new=row_of(target.shared, "n"),
+        flags=_flags_of_source_values(target),
+        new=record_of(
+            stored_value(target, name, "n")
+            if name in target.transformed
+            else sql.Identifier("n", name)
+            for name in target.shared
+        ),
         current=current,
     )
+
+
+def _flags_of_source_values(target: TargetTable) -> sql.Composable:
+    """Return columns that tell about the stored values of a row: `UNPROVEN`, `unchanged_flag`.
+
+    They are computed here, since values are printed otherwise where rows are written.
+    """
+    if not target.transformed:
+        return sql.SQL("")
+    unknown = is_null("s", target.key[0])
+    plain = [name for name in target.shared if name not in target.transformed]
+    flags = {UNPROVEN: (unknown, row_of(plain, "n"), row_of(plain, "t"))}
+    for number, name in enumerate(target.transformed):
+        sent = record_of([stored_value(target, name, "n")])
+        known = sql.SQL("NOT ({})").format(unknown)
+        flags[unchanged_flag(number)] = (known, sent, row_of((name,), "s"))
+    return sql.SQL("").join(
+        sql.SQL(", ({} AND {} *= {}) AS {}").format(*parts, sql.Identifier(flag))
+        for flag, parts in flags.items()
+    )
+
+
+def unchanged_flag(number: int) -> str:
+    """Return the column that tells whether the sender's value of a transformed column is known.
+
+    Args:
+        number: Number of the column in `TargetTable.transformed`.
+    """
+    return f"ar_sync unchanged {number}"
 
 
 def count_differences(connection: Connection, staged: StagedTable) -> int:
@@ -168,7 +206,7 @@ def count_drift(
 ) -> int | None:
     """Count differing rows that earlier partials should have contained; None: unknown.
 
-    Call it before the rows are written.
+    Rows that may only have been transformed do not count. Call it before the rows are written.
 
     Args:
         later: The table in the archives that are applied after this one. A row in one of them
@@ -194,6 +232,8 @@ def count_drift(
         else difference.relation
     )
     query = sql.SQL("SELECT count(*) FROM {} AS d WHERE {}").format(source, explained)
+    if staged.target.transformed and not difference.fills:
+        query = sql.SQL("{} AND NOT {}").format(query, sql.Identifier("d", UNPROVEN))
     return int(scalar(connection, query))
 
 
@@ -233,9 +273,10 @@ def is_empty(connection: Connection, target: TargetTable) -> bool:
 
 def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
     """Return the receiver's rows as ``t``, and their shared columns as last sent."""
-    source, sent = staged.target.sent_values()
-    values = [sent.get(name, sql.Identifier("t", name)) for name in staged.target.shared]
-    return source, sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
+    source, sent = sent_values(staged.target)
+    return source, record_of(
+        sent.get(name, sql.Identifier("t", name)) for name in staged.target.shared
+    )
 
 
 def _same_row(staged: StagedTable) -> sql.Composed:

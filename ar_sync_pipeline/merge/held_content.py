@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import TableManifest
+from ar_sync_pipeline.merge.source_values import digested_value, same_source
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.chunk_ranges import number_of
 from ar_sync_pipeline.postgres.connect import Connection
@@ -58,9 +59,9 @@ def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql
     if not target.transformed:
         return source, {}
     joined = sql.SQL("{} JOIN {} AS s ON {}").format(
-        source, target.source_values, target.same_row("t", "s")
+        source, target.source_values, same_source(target, "t", "s")
     )
-    return joined, {name: sql.Identifier("s", name) for name in target.transformed}
+    return joined, {name: digested_value(target, name, "s") for name in target.transformed}
 
 
 def _held_digests(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.source_values import same_source
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.merge.unique_values import ROWS, conflict, indexed
@@ -42,7 +43,7 @@ class RestoredRows:
                 f"source_{len(self._source_values)}", table, source=target.source_values
             )
         sent = sql.SQL("SELECT s.* FROM {} AS s JOIN ({}) AS r ON {}").format(
-            target.source_values, rows, target.same_row("s", "r")
+            target.source_values, rows, same_source(target, "r", "s")
         )
         self._copies.insert(self._source_values[table], sent)
 
@@ -64,7 +65,10 @@ class RestoredRows:
             target = self._references.targets[table]
             self._connection.execute(
                 sql.SQL("INSERT INTO {} SELECT s.* FROM {} AS s JOIN {} AS k ON {}").format(
-                    target.source_values, relation, self._copies[table], target.same_row("s", "k")
+                    target.source_values,
+                    relation,
+                    self._copies[table],
+                    same_source(target, "k", "s"),
                 )
             )
 

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDifference
-from ar_sync_pipeline.merge.target_table import TargetTable, row_of
-from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.session_settings import built_in_search_path
-from ar_sync_pipeline.postgres.sql_parts import (
-    add_primary_key,
-    assignments,
-    column_list,
-    relation_exists,
+from ar_sync_pipeline.merge.differences import (
+    ADD,
+    CHANGE,
+    REPLACE,
+    TableDifference,
+    unchanged_flag,
 )
-
-
-def ensure_source_values(connection: Connection, target: TargetTable) -> None:
-    """Create the table for the sender's values of columns that the transform changes in place.
-
-    A table whose columns or key are no longer those of the target is created again, without rows:
-    the next complete stores the values again. Call it in a transaction.
-    """
-    if not target.transformed:
-        return
-    columns = (*target.key, *target.transformed)
-    if relation_exists(connection, target.source_values):
-        if _fits(connection, target, columns):
-            return
-        connection.execute(sql.SQL("DROP TABLE {}").format(target.source_values))
-    connection.execute(
-        sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
-            target.source_values, column_list(columns), target.relation
-        )
-    )
-    add_primary_key(connection, target.source_values, target.key)
+from ar_sync_pipeline.merge.source_values import stored_value
+from ar_sync_pipeline.merge.target_table import row_of
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.sql_parts import assignments, column_list
 
 
 def take_out_replaced_rows(connection: Connection, difference: TableDifference) -> None:
@@ -91,7 +70,9 @@ def _update(difference: TableDifference) -> sql.Composed | None:
         if name not in target.transformed and name not in target.fixed
     ]
     values: dict[str, sql.Composable] = {name: sql.Identifier("n", name) for name in plain}
-    values |= {name: _unless_unchanged(target, name) for name in target.transformed}
+    values |= {
+        name: _unless_unchanged(number, name) for number, name in enumerate(target.transformed)
+    }
     values |= target.defaults()
     if not values:
         return None
@@ -124,16 +105,10 @@ def _insert(difference: TableDifference, action: str) -> sql.Composed:
     )
 
 
-def _unless_unchanged(target: TargetTable, name: str) -> sql.Composed:
+def _unless_unchanged(number: int, name: str) -> sql.Composed:
     """Return the sender's new value, or the transformed one if the sender's has not changed."""
-    unchanged = sql.SQL("EXISTS (SELECT FROM {} AS s WHERE {} AND {} *= {})").format(
-        target.source_values,
-        target.same_row("s", "t"),
-        row_of((name,), "s"),
-        row_of((name,), "n"),
-    )
     return sql.SQL("CASE WHEN {unchanged} THEN {old} ELSE {new} END").format(
-        unchanged=unchanged,
+        unchanged=sql.Identifier("d", unchanged_flag(number)),
         old=sql.Identifier("t", name),
         new=sql.Identifier("n", name),
     )
@@ -152,7 +127,7 @@ def remember_source_values(connection: Connection, difference: TableDifference) 
         ).format(
             known=target.source_values,
             columns=column_list(columns),
-            values=column_list(columns, "n"),
+            values=sql.SQL(", ").join(stored_value(target, name, "n") for name in columns),
             stage=difference.staged.relation,
             key=column_list(target.key),
             updates=assignments({name: sql.Identifier("excluded", name) for name in columns}),
@@ -160,32 +135,3 @@ def remember_source_values(connection: Connection, difference: TableDifference) 
             excluded=row_of(columns, "excluded"),
         )
     )
-
-
-def _fits(connection: Connection, target: TargetTable, columns: tuple[str, ...]) -> bool:
-    """Return whether the stored values have the columns, types and key of the target."""
-    facts = {
-        "source": target.source_values.as_string(connection),
-        "target": target.relation.as_string(connection),
-        "columns": list(columns),
-        "key": sorted(target.key),
-    }
-    with built_in_search_path(connection):
-        return bool(scalar(connection, _FITS, facts))
-
-
-_FITS = """
-WITH wanted AS (
-    SELECT attname, atttypid, atttypmod, attcollation FROM pg_attribute
-     WHERE attrelid = %(target)s::regclass AND attname = ANY (%(columns)s) AND NOT attisdropped
-), held AS (
-    SELECT attname, atttypid, atttypmod, attcollation FROM pg_attribute
-     WHERE attrelid = %(source)s::regclass AND attnum > 0 AND NOT attisdropped
-)
-SELECT NOT EXISTS (TABLE wanted EXCEPT TABLE held) AND NOT EXISTS (TABLE held EXCEPT TABLE wanted)
-   AND %(key)s::text[] = (
-       SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C")
-         FROM pg_index i
-         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-        WHERE i.indrelid = %(source)s::regclass AND i.indisprimary)
-"""

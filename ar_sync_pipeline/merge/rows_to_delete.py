@@ -21,6 +21,7 @@ from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.source_values import same_source
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
@@ -301,10 +302,10 @@ class RowsToDelete:
             target = self.references.targets[table]
             if target.transformed:
                 self.connection.execute(
-                    sql.SQL("DELETE FROM {} AS t USING {} AS d WHERE {}").format(
+                    sql.SQL("DELETE FROM {} AS s USING {} AS d WHERE {}").format(
                         target.source_values,
                         self.relation(table),
-                        target.identity.matches("t", "d"),
+                        same_source(target, "d", "s", target.identity.stored),
                     )
                 )
 

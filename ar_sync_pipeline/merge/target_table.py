@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg import sql
@@ -15,7 +15,6 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import parallel_workers
-from ar_sync_pipeline.postgres.sql_parts import column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 _MAX_IDENTIFIER = 63
@@ -99,30 +98,7 @@ class TargetTable:
     @property
     def source_values(self) -> sql.Identifier:
         """Table in the ledger's schema for the sender's values of columns transformed in place."""
-        name = f"source_{self.name}"
-        if len(name.encode()) > _MAX_IDENTIFIER:
-            name = f"source_{hashlib.sha256(self.name.encode()).hexdigest()[:32]}"
-        return sql.Identifier(LEDGER_SCHEMA, name)
-
-    def sent_values(self) -> tuple[sql.Composed, dict[str, sql.Composable]]:
-        """Return the rows as ``t``, and by transformed column the value as last sent.
-
-        A row without stored source values has what was sent.
-        """
-        source = sql.SQL("{} AS t").format(self.rows)
-        if not self.transformed:
-            return source, {}
-        joined = sql.SQL("({} LEFT JOIN {} AS s ON {})").format(
-            source, self.source_values, self.same_row("t", "s")
-        )
-        return joined, {
-            name: sql.SQL("CASE WHEN {unknown} THEN {held} ELSE {sent} END").format(
-                unknown=is_null("s", self.key[0]),
-                held=sql.Identifier("t", name),
-                sent=sql.Identifier("s", name),
-            )
-            for name in self.transformed
-        }
+        return sql.Identifier(LEDGER_SCHEMA, name_of_source_values(self.name))
 
     def unique_keys(self) -> tuple[UniqueKey, ...]:
         """Return the unique keys and exclusion constraints that the key does not imply."""
@@ -154,6 +130,14 @@ class TargetTable:
         }
         resets |= {name: sql.SQL("NULL") for name in self.rules.clear_on_change}
         return {name: value for name, value in resets.items() if name in self.receiver_only}
+
+
+def name_of_source_values(table: str) -> str:
+    """Return the name of `TargetTable.source_values`."""
+    name = f"source_{table}"
+    if len(name.encode()) > _MAX_IDENTIFIER:
+        name = f"source_{hashlib.sha256(table.encode()).hexdigest()[:32]}"
+    return name
 
 
 def target_tables(
@@ -215,7 +199,12 @@ def row_of(names: Sequence[str], alias: str) -> sql.Composed:
 
     Without the cast PostgreSQL would compare column by column.
     """
-    return sql.SQL("ROW({})::record").format(column_list(names, alias))
+    return record_of(sql.Identifier(alias, name) for name in names)
+
+
+def record_of(values: Iterable[sql.Composable]) -> sql.Composed:
+    """Return values as one record, as `row_of` does with columns."""
+    return sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
 
 
 def count_rows(connection: Connection, facts: TableFacts) -> int:

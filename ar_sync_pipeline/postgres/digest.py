@@ -71,6 +71,19 @@ class ChunkDigest:
         return cls(chunk.row_count, chunk.digest)
 
 
+class PrintedValue(sql.Composed):
+    """An expression for the text of `printed_value`, which was stored instead of the value."""
+
+
+def printed_value(value: sql.Composable) -> sql.Composed:
+    """Return the text that stands for a value of a type of the database, also for NULL.
+
+    A cast to text may lose bytes: that of a domain over bpchar loses blanks, and a type may have a
+    cast of its own. A row's text has the text that COPY prints.
+    """
+    return sql.SQL('(ROW({})::text COLLATE "C")').format(value)
+
+
 def is_chunked(columns: Sequence[Column], primary_key: Sequence[str]) -> bool:
     """Return whether a table is split into chunks: its key is one integer column."""
     types = {column.name: column.type for column in columns}
@@ -171,13 +184,13 @@ def _hashable(
     wire_form = _WIRE_FORMS.get("interval" if _INTERVAL.match(column.type) else column.type)
     if wire_form is not None:
         return sql.SQL(wire_form).format(value)
-    # Only the names of a database's own types have a schema. A cast to text may lose bytes: that of
-    # a domain over bpchar loses blanks, and a type may have a cast of its own. A row's text has the
-    # text that COPY prints.
-    own_type = "." in column.type
-    # Under a nondeterministic collation, texts of different bytes hash alike.
-    printed = sql.SQL("ROW({})::text" if own_type else "{}::text").format(value)
-    text = sql.SQL('({} COLLATE "C")').format(printed)
+    if isinstance(value, PrintedValue):
+        text: sql.Composable = value
+    elif "." in column.type:  # only the names of a database's own types have a schema
+        text = printed_value(value)
+    else:
+        # Under a nondeterministic collation, texts of different bytes hash alike.
+        text = sql.SQL('({}::text COLLATE "C")').format(value)
     return sql.SQL("pg_catalog.convert_to({}, 'UTF8')").format(text) if encoded else text
 
 

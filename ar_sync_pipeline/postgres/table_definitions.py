@@ -53,6 +53,11 @@ class ColumnDefinition(_Frozen):
     written: str
     labels: Mapping[int, str] = {}
 
+    @property
+    def number(self) -> str:
+        """Its number in the table, which no later column gets."""
+        return self.place.partition(" ")[0]
+
     def reads_like(self, before: ColumnDefinition) -> bool:
         """Return whether the same stored values have the same text as before."""
         return self.place == before.place and before.labels.items() <= self.labels.items()
@@ -77,6 +82,18 @@ class TableDefinition(_Frozen):
         columns = {name: column for name, column in known.items() if name in names}
         own = {name: column for name, column in known.items() if name not in names}
         return TableDefinition(parts=self.parts, columns=columns, own=own)
+
+    def names_now(self, now: TableDefinition) -> dict[str, str]:
+        """Return the present name of each column that still exists, by its name in this one."""
+        names = {column.number: name for name, column in {**now.own, **now.columns}.items()}
+        known = {**self.own, **self.columns}
+        return {name: names[c.number] for name, c in known.items() if c.number in names}
+
+    def renamed(self, names: Mapping[str, str]) -> TableDefinition:
+        """Return the definition with these columns only, under other names."""
+        known = {**self.own, **self.columns}
+        columns = {new: known[name] for name, new in names.items()}
+        return TableDefinition(parts=self.parts, columns=columns)
 
     def is_emptied_since(self, before: TableDefinition) -> bool:
         """Return whether an ``UNLOGGED`` part that had rows has none, as after a crash."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.disk_errors import is_full
@@ -180,7 +181,7 @@ class _Loader:
         self.refused += at_hand.unusable
         for candidate in plan.held_back:
             late = at_hand.archives[candidate.archive_id]
-            self._reject(late, _held_back(late))
+            self._reject(late, _held_back(late, at_hand.unusable))
         recovered = recovered_archives(self.connection, at_hand)
         loaded = (*recovered, *outcome.loaded)
         applied = [archive.manifest for archive in loaded]
@@ -312,10 +313,26 @@ class _Loader:
         self.refused.append(reject(self._spool, archive, error, self.clock(), verified=True))
 
 
-def _held_back(late: SpooledArchive) -> HeldBackError:
-    return HeldBackError(
+def _held_back(late: SpooledArchive, unusable: Sequence[Rejection]) -> HeldBackError:
+    """Return why a late archive is not applied.
+
+    Args:
+        unusable: Applied archives that cannot be applied again.
+    """
+    why = (
         f"{late.name.applied} came late, and a later archive that was applied is no longer in the"
-        " spool to be applied after it",
+        " spool to be applied after it"
+    )
+    for one in unusable:
+        name = ArchiveName.parse(one.name)
+        if name and name.kind is ArchiveKind.PARTIAL and name.snapshot_at > late.name.snapshot_at:
+            why = (
+                f"{late.name.applied} came late, and a later archive that was applied cannot be"
+                f" applied again after it ({one.clause})"
+            )
+            break
+    return HeldBackError(
+        why,
         remedy="no action is needed: the receiver keeps its newer state, and the next complete"
         " repairs",
     )

@@ -26,13 +26,13 @@ from ar_sync_pipeline.merge.apply_all import apply_all
 from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
 from ar_sync_pipeline.merge.receiver_references import References
-from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import (
     SideEffects,
     suppress_side_effects,
     without_event_triggers,
 )
+from ar_sync_pipeline.merge.source_tables import SourceTables
 from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, target_tables
 from ar_sync_pipeline.merge.violated_tables import violated_tables
 from ar_sync_pipeline.postgres.connect import Connection
@@ -97,6 +97,7 @@ class LoadSession:
         self.filling: Filling | None = None
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
+        self._source_tables = SourceTables(connection, self._references.targets)
         self._unverified: dict[UUID, dict[str, list[Chunk]]] = {}
         self._staged_from: dict[str, TableDefinition] = {}
         self._watch = Stopwatch()
@@ -122,7 +123,8 @@ class LoadSession:
             DigestMismatchError: The result differs from the sender's state; nothing was changed.
         """
         with default_search_path(self._connection):
-            self._ensure_source_values()
+            with self._connection.transaction():
+                self._source_tables.prepare()
             to_fill = self._tables_to_fill()
             with without_event_triggers(self._connection):
                 staged = [] if to_fill else self._stage()
@@ -140,6 +142,7 @@ class LoadSession:
                     unrecorded = record.record_all(
                         outcome, clock, to_carry, remembers_media=remembers_media
                     )
+                self._source_tables.forget_altered()
                 self._record_definitions(staged, outcome, clock())
                 if self._media.stage is not None:
                     # The files get their names before the rows that name them are committed. Only
@@ -161,14 +164,9 @@ class LoadSession:
             default_search_path(self._connection),
             self._connection.transaction(force_rollback=True),
         ):
-            self._ensure_source_values()
+            self._source_tables.prepare()
             effects = suppress_side_effects(self._connection)
             return self._merge_all(self._stage(), effects)
-
-    def _ensure_source_values(self) -> None:
-        with self._connection.transaction():
-            for target in self._references.targets.values():
-                ensure_source_values(self._connection, target)
 
     def _tables_to_fill(self) -> list[tuple[TargetTable, TableManifest]]:
         """Return the empty tables if the load is a single complete; else none.

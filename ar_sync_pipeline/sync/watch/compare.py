@@ -21,6 +21,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.merge.held_content import unchanged_chunks
+from ar_sync_pipeline.merge.source_tables import has_usable_values
+from ar_sync_pipeline.merge.source_values import as_stored, sent_values
 from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_chunk
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -28,7 +30,6 @@ from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
-from ar_sync_pipeline.postgres.sql_parts import relation_exists
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.watch.row_differences import (
     Row,
@@ -178,7 +179,10 @@ def _with_staged(
     lacking, unlike = _differing(table.columns, theirs)
     compared = difference(
         table.name,
-        read_rows(staging, row_query(source, columns, table.primary_key)),
+        read_rows(
+            staging,
+            row_query(source, columns, table.primary_key, as_stored(staged.target, {}, "t")),
+        ),
         _rows(second, staged.target, table.primary_key, within=_carried_ranges(staged)),
         columns=_named(table.columns, unlike if common_columns else lacking | unlike),
         partial=not staged.speaks_for_all_rows,
@@ -201,7 +205,7 @@ def _not_carried_problem(
     if not staged.skipped:
         return None
     chunks, target = len(staged.skipped), staged.target
-    known = not target.transformed or relation_exists(connection, target.source_values)
+    known = not target.transformed or has_usable_values(connection, target)
     if manifest.digest_probe != probe_digest(connection) or not known:
         return f"{chunks} chunks that the archive does not carry cannot be compared here"
     different = staged.skipped - unchanged_chunks(connection, target, staged.manifest)
@@ -272,9 +276,9 @@ def _rows(
     """
     columns = [column.name for column in table.columns]
     source = sql.SQL("{} AS t").format(table.rows)
-    values = dict(masked or {})
-    if table.transformed and relation_exists(connection, table.source_values):
-        source, sent = table.sent_values()
+    values = as_stored(table, masked or {}, "t")
+    if table.transformed and has_usable_values(connection, table):
+        source, sent = sent_values(table)
         values |= sent
     if within is not None:
         source = sql.SQL("{} WHERE {}").format(source, within)

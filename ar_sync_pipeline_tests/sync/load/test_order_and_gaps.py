@@ -9,6 +9,7 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
+from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -130,6 +131,28 @@ class TestLateComplete:
         report = filled.load()
         assert len(report.superseded) == 1
         assert list_parked(filled.spool) == []
+
+    @pytest.mark.long
+    def test_it_is_held_back_when_a_later_partial_no_longer_matches(self, filled: TwoSites) -> None:
+        first = watermark_of(filled.complete())
+        filled.load()
+        filled.at_sender("UPDATE app_parent SET code = 'late' WHERE id = 3")
+        before = filled.partial(recent_window(), since=first)
+        seen = watermark_of(before)
+        late = withhold(before)
+        filled.at_sender("UPDATE app_child SET amount = 1, changed = now() WHERE id < 10")
+        later = filled.partial(recent_window(), since=seen)
+        filled.load()
+        for change in (filled.at_sender, filled.at_receiver):
+            change("ALTER TABLE app_child ALTER amount TYPE text")
+        deliver(late)
+        report = filled.load()
+        assert report.loaded == ()
+        (parked,) = list_parked(filled.spool)
+        why = str(read_reason(parked.path))
+        assert applied(later).exists()
+        assert f"cannot be applied again after it ({applied(later).name} waits" in why
+        assert "app_child.amount is double precision at the sender and text at the receiver" in why
 
     @pytest.mark.long
     def test_parked_archive_is_read_again_only_if_its_file_has_changed(

@@ -1,9 +1,10 @@
-"""A table that the sender no longer has is reported: the receiver's rows stay unchanged."""
+"""A table that the sender no longer has is reported: the receiver's rows are no longer updated."""
 
 from __future__ import annotations
 
 import pytest
 
+from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, rows, watermark_of
 
 DROPPED = ("ALTER TABLE app_child RENAME TO old_child",)
@@ -33,6 +34,8 @@ def test_table_whose_rows_go_with_their_parents_is_named_all_the_same(loaded: Tw
     report = loaded.load()
     assert [len(report.loaded), report.unsent] == [1, ("app_child",)]
     assert rows(loaded.receiver, "SELECT count(*) FROM app_child WHERE parent_id = 1") == [(0,)]
+    said = unsent_in_words(report.unsent)
+    assert "no longer updated, only deleted or cleared with rows to which they refer" in said
 
 
 def test_table_that_a_partial_brings_after_the_complete_is_none(loaded: TwoSites) -> None:
