@@ -178,6 +178,7 @@ def _manifest(
             whole=whole,
             unique_keys=_unique_keys(facts, catalog.rules(name)),
             column_rules=catalog.rules(name).column_rules,
+            generated=table.generated,
         )
 
 
