@@ -121,6 +121,7 @@ class PartialRows:
             "look_back": self._request.look_back,
             "media_references": tuple(sorted(self._references)),
             "uncovered": self.uncovered,
+            "redefined": tuple(sorted(self._redefined - self._whole)),
             "untracked_tables": untracked_tables(
                 self._catalog, self._session.tables, self.since, self._redefined
             ),

@@ -1,4 +1,4 @@
-"""Replicated tables whose rows DDL at the receiver has changed outside a load.
+"""Replicated tables whose rows DDL has changed: at the receiver outside a load, or at the sender.
 
 Such a table is unverified until a complete, or a partial that carries all its rows, is applied.
 """
@@ -32,12 +32,15 @@ class AppliedColumns:
     Attributes:
         replicated: Columns of each table in the last archive with the table.
         verified: Columns of each table of which an archive has compared every row.
+        redefined: Tables that DDL has changed at the sender, of which no archive since then has
+            compared every row.
         all_tables: Whether a complete is among the archives; a table that it lacks is not
             replicated any more.
     """
 
     replicated: dict[str, frozenset[str]] = field(default_factory=dict)
     verified: dict[str, frozenset[str]] = field(default_factory=dict)
+    redefined: set[str] = field(default_factory=set)
     all_tables: bool = False
 
     def add(self, archive: StagedArchive, loaded: LoadedArchive) -> None:
@@ -45,14 +48,20 @@ class AppliedColumns:
         left = {plan.table for plan in loaded.tables if plan.unverified} | loaded.keeps_absent
         complete = archive.manifest.kind is ArchiveKind.COMPLETE
         self.all_tables |= complete and archive.manifest.sender != OLD_SYSTEM
+        self.redefined.update(archive.manifest.redefined)
+        for name in archive.manifest.redefined:
+            self.verified.pop(name, None)
         for staged in archive.tables:
             name, columns = staged.target.name, frozenset(staged.target.shared)
             self.replicated[name] = columns
             if (complete or staged.manifest.whole) and name not in left:
                 self.verified[name] = self.verified.get(name, frozenset()) | columns
+                self.redefined.discard(name)
 
     def is_verified(self, table: str) -> bool:
         """Return whether every row of a table is equal to the sender's."""
+        if table in self.redefined:
+            return False
         if table not in self.replicated:
             return self.all_tables
         return self.replicated[table] <= self.verified.get(table, frozenset())
@@ -91,8 +100,9 @@ def record_definitions(
         replicated = applied.replicated.get(name, frozenset(default))
         after = _after(before, definition.replicating(replicated), now)
         compared = staged_from.get(name)
-        if before and compared and compared.is_emptied_since(before.definition):
-            # The load may have written rows since.
+        is_emptied = before and compared and compared.is_emptied_since(before.definition)
+        if is_emptied or name in applied.redefined:
+            # Emptied tables may have rows again, which the load has written.
             after = RecordedTable(after.definition, after.unverified_since or now)
         if applied.is_verified(name):
             kept = compared and after.definition.keeps_rows_of(compared.replicating(replicated))
@@ -142,6 +152,7 @@ def unverified_in_words(tables: Sequence[str], more: int = 0) -> str:
     others = f", and {more:,} more" if more else ""
     return (
         f"{names_in_words(tables)}{others} {verb} altered, truncated or created again at the"
-        " receiver, so that rows may differ from the sender's: the sender's next complete verifies"
-        " them; its sensor `complete_for_receiver` requests one, or launch `complete_dump` there"
+        " receiver, or altered at the sender, so that rows may differ from the sender's: the"
+        " sender's next complete verifies them; its sensor `complete_for_receiver` requests one, or"
+        " launch `complete_dump` there"
     )
