@@ -65,11 +65,13 @@ class TableDefinition(_Frozen):
         parts: The table and its partitions, by ``oid``.
         columns: Replicated columns, by name.
         own: The other columns, by name.
+        left_out: Columns that the last archive with the table had and the receiver lacked.
     """
 
     parts: Mapping[int, TablePart]
     columns: Mapping[str, ColumnDefinition]
     own: Mapping[str, ColumnDefinition] = {}
+    left_out: tuple[str, ...] = ()
 
     def replicating(self, names: frozenset[str]) -> TableDefinition:
         """Return the definition with these columns as the replicated ones."""

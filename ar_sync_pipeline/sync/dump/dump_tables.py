@@ -172,7 +172,9 @@ def dump_partial(
         manifests = found.write()
         dump = _describe(reading, catalog, manifests)
     stopwatch.lap("tables")
-    dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
+    dump = dump.model_copy(
+        update=found.described | {"gone": reading.gone(), "seconds": stopwatch.seconds}
+    )
     reading.remember()
     reading.remember_unread(found.unread, found.made_up)
     build.save(dump)
