@@ -212,6 +212,28 @@ def test_table_is_unverified_until_a_complete(
     assert shown.lag.because == "that was the last window, all is well"
 
 
+@pytest.mark.parametrize(
+    ("change", "is_unverified"),
+    [
+        ("ALTER TYPE pair DROP ATTRIBUTE m; ALTER TYPE pair ADD ATTRIBUTE m text", True),
+        ("COMMENT ON TYPE pair IS 'two'", False),
+    ],
+)
+def test_table_with_attributes_that_were_made_again_is_unverified(
+    filled: TwoSites, change: str, is_unverified: bool
+) -> None:
+    pair = ("CREATE TYPE pair AS (n integer, m text)", "ALTER TABLE app_parent ADD p pair")
+    filled.at_sender(*pair, "UPDATE app_parent SET p = ROW(id, 'm')::pair")
+    filled.at_receiver(*pair)
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_receiver(change)
+    assert partial_loads(filled) == (("app_parent",) if is_unverified else ())
+    filled.complete()
+    assert filled.load().unverified == ()
+    assert equal(filled, "SELECT id, p FROM app_parent ORDER BY id")
+
+
 def too_large(sites: TwoSites, table: str) -> None:
     """Keep partials from reading a table for the watermark."""
     rules = sites.catalog.rules(table).model_copy(update={"watermark": False})
