@@ -18,7 +18,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES
+from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES, read_definitions
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -35,6 +35,33 @@ def redefined_tables(
     )
     found = connection.execute(query, {"names": list(names)})
     return frozenset(names[name] for (name,) in found)
+
+
+def types_changed(
+    snapshot: Connection, now: Connection, tables: Mapping[str, TableFacts]
+) -> list[str]:
+    """Return the tables whose values are read by other labels or attributes than at a snapshot.
+
+    ``ALTER TYPE`` waits for no lock on the tables, and rows are read by the newest labels.
+
+    Args:
+        snapshot: Connection that reads the snapshot.
+        now: Connection that reads the present.
+        tables: Replicated tables.
+    """
+    before = read_definitions(snapshot, tables)
+    if not any(c.labels or c.attributes for one in before.values() for c in one.columns.values()):
+        return []
+    after = read_definitions(now, tables)
+    return [
+        name
+        for name, definition in before.items()
+        if name in after
+        and any(
+            (held := after[name].columns.get(key)) is not None and not held.reads_like(column)
+            for key, column in definition.columns.items()
+        )
+    ]
 
 
 # A table's row type is renamed and moved together with the table. pg_class cannot be used, since
