@@ -219,7 +219,7 @@ def test_table_is_unverified_until_a_complete(
         ("COMMENT ON TYPE pair IS 'two'", False),
     ],
 )
-def test_table_with_attributes_that_were_made_again_is_unverified(
+def test_table_with_attributes_that_were_replaced_is_unverified(
     filled: TwoSites, change: str, is_unverified: bool
 ) -> None:
     pair = ("CREATE TYPE pair AS (n integer, m text)", "ALTER TABLE app_parent ADD p pair")
