@@ -70,7 +70,7 @@ FIVE = timedelta(minutes=5)
         # A warning that stays is not why data is late.
         (3, Backlog(unsent=["t"]), "because the sender does not send t, so that"),
         (30, Backlog(unsent=["t"]), "no newer archive has arrived, and the sender does not"),
-        (3, Backlog(missing=["t", "u.v"]), "because the receiver lacks t and u.v, which the"),
+        (3, Backlog(missing=["t", "u.v"]), "because the receiver lacks t, u.v, which the"),
         (30, Backlog(unverified=["t"]), "because no newer archive has arrived, and t was altered"),
         (3, Backlog(unsent=["t"], faults=["X"]), "of the catalog, and X."),
         (30, Backlog(unverified=["t"], faults=["the link is down"]), ", and the link is down."),
