@@ -73,7 +73,9 @@ CHANGES_FORMAT = 4
 """Number of the format in which a complete may carry chunks as changes, with either list."""
 COVERAGE_FORMAT = 5
 """Number of the format in which a partial says which tables it covers, with either list."""
-NEWEST_FORMAT = COVERAGE_FORMAT
+OMISSIONS_FORMAT = 6
+"""Number of the format in which an archive names what it lacks, as any of the others would."""
+NEWEST_FORMAT = OMISSIONS_FORMAT
 MANIFEST_MEMBER = "manifest.json"
 
 
@@ -134,6 +136,9 @@ class Manifest(Strict):
             changes of the window only. In a complete, the point that the receiver had reached.
         uncovered: In a partial, the tables of which it may lack changes since `since`, whether it
             has rows of them or not; None: not recorded.
+        redefined: In a partial, the tables whose definition has changed since `since`, so that
+            unchanged rows have other values, and that it does not carry whole.
+        gone: In a partial, the tables that were replicated at `since` and no longer are.
         watermark: Snapshot of the archive, the point up to which it contains every change.
         pair: Name of the pair of servers that the archive is for; empty: it has none.
         new_history: Whether the point that the receiver had reached is missing in the history of
@@ -159,6 +164,8 @@ class Manifest(Strict):
     window: Window | None = None
     since: Watermark | None = None
     uncovered: Annotated[tuple[TableName, ...] | None, Field(max_length=10_000)] = None
+    redefined: Annotated[tuple[TableName, ...], Field(max_length=10_000)] = ()
+    gone: Annotated[tuple[TableName, ...], Field(max_length=10_000)] = ()
     watermark: Watermark
     new_history: bool = False
     snapshot_at: Instant
@@ -192,15 +199,15 @@ class Manifest(Strict):
         return self
 
     @model_validator(mode="after")
-    def _carried_as_the_format_says(self) -> Self:
+    def _has_what_the_format_says(self) -> Self:
+        if (self.format == OMISSIONS_FORMAT) != self.names_omissions:
+            raise ValueError("an archive names what it lacks in format 6, and in no other format")
+        if self.format == OMISSIONS_FORMAT:
+            return self
         if (self.format == CHANGES_FORMAT) != self.has_changes:
             raise ValueError("chunks are carried as changes in format 4, and in no other format")
-        if self.media_list is not None and self.media:
-            raise ValueError("the manifest and a member list media files")
         if (self.format == COVERAGE_FORMAT) != (self.uncovered is not None):
             raise ValueError("a partial says what it covers in format 5, and in no other format")
-        if self.uncovered is not None and (self.since is None or self.window is None):
-            raise ValueError("only a partial that starts from a point covers tables")
         if self.format not in (CHANGES_FORMAT, COVERAGE_FORMAT) and (
             self.format == MEDIA_LIST_FORMAT
         ) != bool(self.media_list):
@@ -208,9 +215,18 @@ class Manifest(Strict):
         needs_base = self.format in (DIFFERENTIAL_FORMAT, CHANGES_FORMAT)
         if self.format != MEDIA_LIST_FORMAT and needs_base != bool(self.base):
             raise ValueError("a differential complete names its base, and no other archive does")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.media_list is not None and self.media:
+            raise ValueError("the manifest and a member list media files")
+        starts = self.since is not None and self.window is not None
+        if (self.uncovered is not None or self.redefined or self.gone) and not starts:
+            raise ValueError("only a partial that starts from a point covers tables")
         if self.base is not None and self.kind is not ArchiveKind.COMPLETE:
             raise ValueError("only a complete can be differential")
-        if self.base is None and not self.carries_everything:
+        if self.base is None and (self.has_changes or not self.carries_everything):
             raise ValueError("only a differential complete may list what it does not carry")
         if self.base is not None and self.base.snapshot_at >= self.snapshot_at:
             raise ValueError("its base is after its own snapshot")
@@ -245,6 +261,11 @@ class Manifest(Strict):
     def has_changes(self) -> bool:
         """Whether a chunk is carried as a change."""
         return any(table.changes for table in self.tables)
+
+    @property
+    def names_omissions(self) -> bool:
+        """Whether it names tables or columns that it lacks."""
+        return bool(self.redefined or self.gone or any(t.generated for t in self.tables))
 
     @property
     def listed_count(self) -> int:
@@ -300,7 +321,7 @@ class Manifest(Strict):
         the memory. Rare fields are omitted where they are not set, so that an older receiver can
         read the manifest.
         """
-        names = ("base", "media_list", "media_omitted", "new_history", "pair")
+        names = ("base", "gone", "media_list", "media_omitted", "new_history", "pair", "redefined")
         rare = {name for name in names if not getattr(self, name)}
         rare |= {"uncovered"} if self.uncovered is None else set()
         unwanted = {"media"} | rare

@@ -140,6 +140,7 @@ class TableManifest(Strict):
         whole: Whether a partial contains all rows of the table; rows that it lacks are deleted.
         covers_since: Whether a partial contains every row written since `Manifest.since`.
         column_rules: By column, the name of the rule that kept its values at the sender.
+        generated: Columns that the sender's server computes, of which no values are sent.
     """
 
     name: TableName
@@ -156,12 +157,13 @@ class TableManifest(Strict):
     column_rules: Annotated[dict[Identifier, Label], Field(max_length=MOST_COLUMNS)] = Field(
         default_factory=dict
     )
+    generated: Annotated[tuple[Identifier, ...], Field(max_length=MOST_COLUMNS), FailFast()] = ()
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is empty: an older receiver reads a table without rules and changes."""
+        """Leave out what is empty: an older receiver reads a table that has none of it."""
         fields: dict[str, Any] = handler(self)
-        for name in ("absent_keys", "column_rules"):
+        for name in ("absent_keys", "column_rules", "generated"):
             if not getattr(self, name):
                 fields.pop(name, None)
         return fields
@@ -191,6 +193,8 @@ class TableManifest(Strict):
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
             raise ValueError(f"table {self.name}: repeated column or a key that is no column")
+        if not set(names).isdisjoint(self.generated):
+            raise ValueError(f"table {self.name}: a column is sent and computed")
         if not self.primary_key and (
             self.changed_keys or len(self.chunks) > 1 or any(c.key_range for c in self.chunks)
         ):

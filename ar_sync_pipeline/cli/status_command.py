@@ -75,6 +75,7 @@ def _as_dict(found: Status) -> dict[str, Any]:
         "minutes_behind": None if lag.minutes_behind is None else round(lag.minutes_behind, 2),
         "because": lag.because,
         "tables_not_sent": list(found.unsent),
+        "missing": list(found.missing),
         "tables_unverified": list(found.unverified),
         "archives": [asdict(count) for count in found.archives],
         "incidents": [

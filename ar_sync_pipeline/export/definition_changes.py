@@ -4,6 +4,9 @@
 a row written by attaching a partition, by renaming another table to this name, by a change of a
 column's type that keeps the bytes, by renaming labels of an enum, or by a change of a composite
 type. Each of them writes a row of a system catalog, whose ``xmin`` shows when.
+
+A partition that the transaction that attached it has created is no such change: all its rows were
+written since.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES
+from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES, read_definitions
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -34,19 +37,54 @@ def redefined_tables(
     return frozenset(names[name] for (name,) in found)
 
 
+def types_changed(
+    snapshot: Connection, now: Connection, tables: Mapping[str, TableFacts]
+) -> list[str]:
+    """Return the tables whose values are read by other labels or attributes than at a snapshot.
+
+    ``ALTER TYPE`` waits for no lock on the tables, and rows are read by the newest labels.
+
+    Args:
+        snapshot: Connection that reads the snapshot.
+        now: Connection that reads the present.
+        tables: Replicated tables.
+    """
+    before = read_definitions(snapshot, tables)
+    if not any(c.labels or c.attributes for one in before.values() for c in one.columns.values()):
+        return []
+    after = read_definitions(now, tables)
+    return [
+        name
+        for name, definition in before.items()
+        if name in after
+        and any(
+            (held := after[name].columns.get(key)) is not None and not held.reads_like(column)
+            for key, column in definition.columns.items()
+        )
+    ]
+
+
 # A table's row type is renamed and moved together with the table. pg_class cannot be used, since
 # its row is also rewritten by GRANT, VACUUM FULL or a first trigger.
+# The rows of system columns are written when a table is created, and never changed.
 _REDEFINED = """
+, new_partition AS (
+  SELECT i.inhrelid AS oid FROM pg_inherits i
+    JOIN pg_attribute a ON a.attrelid = i.inhrelid AND a.attname = 'ctid' AND a.attnum < 0
+   WHERE a.xmin = i.xmin
+)
 SELECT DISTINCT p.name FROM part p
- WHERE EXISTS (SELECT FROM pg_attribute a
+ WHERE p.oid NOT IN (SELECT oid FROM new_partition) AND (
+       EXISTS (SELECT FROM pg_attribute a
                 WHERE a.attrelid = p.oid AND a.attnum > 0 AND {attribute})
     OR EXISTS (SELECT FROM pg_type y WHERE y.typrelid = p.oid AND {type})
     OR EXISTS (SELECT FROM pg_inherits i
                  JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'
-                WHERE (i.inhparent = p.oid OR i.inhrelid = p.oid) AND {parent})
+                WHERE (i.inhparent = p.oid OR i.inhrelid = p.oid) AND {parent}
+                  AND i.inhrelid NOT IN (SELECT oid FROM new_partition))
     OR EXISTS (SELECT FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
                 WHERE u.root = p.root AND {label})
     OR EXISTS (SELECT FROM used u JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
                  JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
-                WHERE u.root = p.root AND {attribute})
+                WHERE u.root = p.root AND {attribute}))
 """

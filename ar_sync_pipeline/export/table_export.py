@@ -11,6 +11,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, Watermark
 from ar_sync_pipeline.export.chunk_totals import chunks_with_rows, digests_by_chunk, plain_rows
+from ar_sync_pipeline.export.errors import changing_meanwhile
 from ar_sync_pipeline.export.readable_values import readable
 from ar_sync_pipeline.export.sparse_keys import is_split
 from ar_sync_pipeline.export.unseen import unseen_by
@@ -175,10 +176,14 @@ def write_chunk(
 
     Raises:
         SchemaError: A value cannot be read.
+        TablesChangingError: A partition was attached or detached since the rows were counted.
     """
     with readable(table.name), ChunkWriter(folder, table.name, number) as writer:
         if chunk.content is not None:
             rows, digest = copy_out(connection, chunk.query, writer), chunk.content.digest
+            if rows != chunk.content.row_count:
+                # ATTACH PARTITION takes no lock that waits for this dump, nor obeys its snapshot.
+                raise changing_meanwhile(f"partitions of {table.name}")
         else:
             rows, total = copy_out_digested(connection, chunk.query, writer)
             digest = str(total)

@@ -23,6 +23,7 @@ class ExportedTable:
     Attributes:
         rows: Rows of the table without inherited ones, as SQL.
         columns: Columns without generated ones and without those that are not replicated.
+        generated: The generated ones, of which no values are sent, likewise.
         primary_key: Columns of the key; empty if there is none.
         key_operators: Equality operator of each key column, as SQL.
         masks: Expression to read instead of each masked column.
@@ -38,6 +39,7 @@ class ExportedTable:
     masks: Mapping[str, Expression] = field(default_factory=dict)
     costly: frozenset[str] = frozenset()
     size_bytes: int = 0
+    generated: tuple[str, ...] = ()
 
     def same_row(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two aliases mean the same row."""
@@ -105,6 +107,7 @@ def export_facts(
         masks or {},
         frozenset(costly) & {column.name for column in columns},
         facts.size_bytes,
+        tuple(c.name for c in facts.columns if c.generated and c.name not in withheld),
     )
 
 

@@ -16,6 +16,10 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed, visible_name
 
 _EMPTY = "''"
+_COMPUTED_REMEDY = (
+    "where it has to be the same GENERATED column, or dropped, or in `receiver_columns` of the"
+    " catalog"
+)
 _NO_VALUE = "the catalog withholds (drop NOT NULL there, or give it a default)"
 
 
@@ -110,7 +114,23 @@ def lacking_parts(sent: TableManifest, catalog: Catalog, held: TableFacts) -> li
                 f"{shown} is {visible_name(column.type)} at the sender"
                 f" and {visible_name(there.type)} at the receiver"
             )
-    return mismatches
+    return mismatches + [
+        f"{visible_name(f'{held.name}.{name}')} is computed at the sender and stored at the"
+        f" receiver, {_COMPUTED_REMEDY}"
+        for name in columns_without_values(sent.generated, rules, held)
+    ]
+
+
+def columns_without_values(
+    generated: Iterable[str], rules: TableRules, held: TableFacts
+) -> tuple[str, ...]:
+    """Return the columns that the sender computes and the receiver stores: none are sent."""
+    return tuple(
+        name
+        for name in generated
+        if name not in rules.not_replicated
+        if (there := held.column(name)) is not None and not there.generated
+    )
 
 
 def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:

@@ -98,16 +98,21 @@ def read_watermark(connection: Connection, archive_id: UUID) -> Watermark | None
 def read_sent_tables(connection: Connection) -> frozenset[str] | None:
     """Return the tables of the newest applied complete and of later partials; None without one.
 
-    Archives of the old system do not count, because they do not list all tables.
+    Tables that a partial says are gone are none until a later archive has them again. Archives of
+    the old system do not count, because they do not list all tables.
     """
     rows = connection.execute(
         "WITH sent AS (SELECT * FROM ar_sync.applied_archive"
         " WHERE NOT superseded AND sender ->> 'system_identifier' <> %s)"
-        " SELECT jsonb_path_query_array(plan, '$[*] ? (!(@.sent == false)).table') FROM sent"
-        " WHERE snapshot_at >= (SELECT max(snapshot_at) FROM sent WHERE kind = 'complete')",
+        " SELECT jsonb_path_query_array(plan, '$[*] ? (!(@.sent == false)).table'), gone FROM sent"
+        " WHERE snapshot_at >= (SELECT max(snapshot_at) FROM sent WHERE kind = 'complete')"
+        " ORDER BY snapshot_at",
         [OLD_SYSTEM.system_identifier],
     ).fetchall()
-    return frozenset(name for (names,) in rows for name in names) if rows else None
+    sent = frozenset[str]()
+    for names, gone in rows:
+        sent = sent.difference(gone or ()).union(names)
+    return sent if rows else None
 
 
 def read_plans(
@@ -151,6 +156,7 @@ def record(
             "manifest_sha256": manifest_sha256,
             "history": history,
             "unverified_chunks": unverified_chunks and Jsonb(unverified_chunks),
+            "gone": list(manifest.gone) or None,
         },
     )
 
@@ -215,11 +221,11 @@ _RECORD = (
     """
 INSERT INTO ar_sync.applied_archive (
     archive_id, name, kind, snapshot_at, window_start, window_end, covers_from, watermark, sender,
-    superseded, applied_at, plan, manifest_sha256, history, unverified_chunks)
+    superseded, applied_at, plan, manifest_sha256, history, unverified_chunks, gone)
 VALUES (
     %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
     %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s,
-    %(manifest_sha256)s, %(history)s, %(unverified_chunks)s)
+    %(manifest_sha256)s, %(history)s, %(unverified_chunks)s, %(gone)s)
 ON CONFLICT (archive_id) DO UPDATE SET
     superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan,
     manifest_sha256 = excluded.manifest_sha256, unverified_chunks = excluded.unverified_chunks

@@ -47,11 +47,14 @@ class ColumnDefinition(_Frozen):
         place: Its number, type and collation.
         written: Transaction that last changed its definition.
         labels: Labels of the enums that its type contains, by ``oid``; a row stores the ``oid``.
+        attributes: Attributes of the composite types that its type contains, by ``oid`` of the type
+            and number: name, type and collation. None: a record of an earlier version.
     """
 
     place: str
     written: str
     labels: Mapping[int, str] = {}
+    attributes: Mapping[str, str] | None = None
 
     @property
     def number(self) -> str:
@@ -60,7 +63,11 @@ class ColumnDefinition(_Frozen):
 
     def reads_like(self, before: ColumnDefinition) -> bool:
         """Return whether the same stored values have the same text as before."""
-        return self.place == before.place and before.labels.items() <= self.labels.items()
+        return (
+            self.place == before.place
+            and before.labels.items() <= self.labels.items()
+            and (before.attributes is None or before.attributes == self.attributes)
+        )
 
 
 class TableDefinition(_Frozen):
@@ -70,11 +77,13 @@ class TableDefinition(_Frozen):
         parts: The table and its partitions, by ``oid``.
         columns: Replicated columns, by name.
         own: The other columns, by name.
+        left_out: Columns that the last archive with the table had and the receiver lacked.
     """
 
     parts: Mapping[int, TablePart]
     columns: Mapping[str, ColumnDefinition]
     own: Mapping[str, ColumnDefinition] = {}
+    left_out: tuple[str, ...] = ()
 
     def replicating(self, names: frozenset[str]) -> TableDefinition:
         """Return the definition with these columns as the replicated ones."""
@@ -238,7 +247,15 @@ SELECT p.name,
                  'written', a.xmin::text,
                  'labels', (SELECT coalesce(jsonb_object_agg(e.oid, e.enumlabel), '{}')
                               FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
-                             WHERE u.root = p.root AND u.attnum = a.attnum)))
+                             WHERE u.root = p.root AND u.attnum = a.attnum),
+                 'attributes', (SELECT coalesce(jsonb_object_agg(
+                                         concat_ws(' ', t.oid, b.attnum),
+                                         concat_ws(' ', b.attname, b.atttypid, b.atttypmod,
+                                                   b.attcollation)), '{}')
+                                  FROM used u JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
+                                  JOIN pg_attribute b ON b.attrelid = t.typrelid
+                                   AND b.attnum > 0 AND NOT b.attisdropped
+                                 WHERE u.root = p.root AND u.attnum = a.attnum)))
           FROM pg_attribute a
          WHERE a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped)
   FROM part p

@@ -27,6 +27,7 @@ from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
+from ar_sync_pipeline.sync.load.missing_parts import missing_in_words
 from ar_sync_pipeline.sync.load.recovered_archives import AppliedComplete
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.sync.rejection import Rejection
@@ -113,9 +114,10 @@ def _sent_spec(names: PairNames) -> dg.AssetCheckSpec:
     return check_spec(
         _ALL_SENT,
         applied_archives_key(names),
-        meaning="Every replicated table that has rows here is in the sender's newest complete",
-        remedy="the sender has dropped or renamed it; migrate the receiver, or name the"
-        " table in `receiver_tables` of the catalog",
+        meaning="The sender sends every replicated table that has rows here, and the receiver has"
+        " every table and column that it sends",
+        remedy="one side has dropped or renamed it; migrate the other one, or name a table that"
+        " only the receiver has in `receiver_tables` of the catalog",
         page="table_not_sent",
     )
 
@@ -158,8 +160,8 @@ def load_check_results(
     yield _no_gaps(_gaps_spec(names), report, window_minutes)
     yield _result(
         _sent_spec(names),
-        unsent_in_words(report.unsent),
-        "The sender's newest complete has every replicated table that has rows here.",
+        unsent_in_words(report.unsent) or missing_in_words(report.missing),
+        "The sender sends every replicated table that has rows here.",
         tables_not_sent=len(report.unsent),
     )
     yield _no_drift(_drift_spec(names), report, before)

@@ -102,6 +102,41 @@ def test_attached_partition_comes_with_its_table(source: Source) -> None:
     assert whole_tables(source.partial(dump.watermark)) == {"t_p"}
 
 
+NEW = "CREATE TABLE new (LIKE t_p INCLUDING ALL); INSERT INTO new VALUES (10, 'new');"
+ATTACH = "ALTER TABLE t_p ATTACH PARTITION {} FOR VALUES FROM (10) TO (20);"
+
+
+@pytest.mark.parametrize(
+    ("statements", "is_whole"),
+    [
+        (
+            ["CREATE TABLE new PARTITION OF t_p FOR VALUES FROM (10) TO (20)",
+             "INSERT INTO t_p VALUES (10, 'new')"],
+            False,
+        ),
+        ([f"BEGIN; {NEW} {ATTACH.format('new')} COMMIT"], False),
+        ([NEW, ATTACH.format("new")], True),
+        ([f"BEGIN; ALTER TABLE apart RENAME TO new; {ATTACH.format('new')} COMMIT"], True),
+        (
+            ["CREATE TABLE new PARTITION OF t_p FOR VALUES FROM (10) TO (20)",
+             "INSERT INTO t_p VALUES (10, 'new')", "ALTER TABLE t_p ADD w integer DEFAULT 7"],
+            True,
+        ),
+    ],
+    ids=["created", "attached at once", "attached later", "renamed", "altered"],
+)  # fmt: skip
+def test_partition_that_is_made_in_place_brings_only_its_rows(
+    source: Source, statements: list[str], is_whole: bool
+) -> None:
+    """A job makes one each hour: its table is not sent whole each hour."""
+    source.run("INSERT INTO t_p VALUES (1, 'before')")
+    base = source.complete().watermark
+    source.run(*statements)
+    dump = source.partial(base)
+    assert whole_tables(dump) == ({"t_p"} if is_whole else set())
+    assert row_counts(dump)["t_p"] >= 1 + is_whole
+
+
 def test_rows_that_a_whole_table_refers_to_come_along(source: Source) -> None:
     base = source.complete().watermark
     source.run("ALTER TABLE t_b ADD made integer DEFAULT 7")

@@ -15,6 +15,7 @@ from ar_sync_pipeline.archive.manifest import (
     COVERAGE_FORMAT,
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
+    OMISSIONS_FORMAT,
     WHOLE_FORMAT,
     Manifest,
     SenderIdentity,
@@ -65,9 +66,7 @@ def assemble(
     """
     media = build.read(MediaBundle)
     listing = _list_media(build, media, receiver_formats)
-    dump = build.read(TableDump)
-    if receiver_formats is not None and COVERAGE_FORMAT not in receiver_formats:
-        dump = dump.model_copy(update={"uncovered": None})
+    dump = _readable_by(build.read(TableDump), receiver_formats)
     manifest = _describe(dump, listing, media.omitted_names, sender_name, pair)
     if signing_key is not None:
         manifest = manifest.signed(signing_key)
@@ -94,6 +93,18 @@ def assemble(
     return source
 
 
+def _readable_by(dump: TableDump, receiver_formats: Collection[int] | None) -> TableDump:
+    """Leave out what the receiver does not read and can do without."""
+    if receiver_formats is None:
+        return dump
+    if COVERAGE_FORMAT not in receiver_formats:
+        dump = dump.model_copy(update={"uncovered": None})
+    if OMISSIONS_FORMAT not in receiver_formats:
+        tables = tuple(table.model_copy(update={"generated": ()}) for table in dump.tables)
+        dump = dump.model_copy(update={"tables": tables, "redefined": (), "gone": ()})
+    return dump
+
+
 def _too_long(source: ArchiveSource, media: MediaBundle) -> TerminalError:
     manifest = source.manifest
     largest = max(manifest.tables, key=lambda table: len(table.chunks), default=None)
@@ -106,13 +117,13 @@ def _too_long(source: ArchiveSource, media: MediaBundle) -> TerminalError:
 def _describe(
     dump: TableDump, listing: _Listing, omitted: tuple[str, ...], sender_name: str, pair: str
 ) -> Manifest:
-    mark, number = dump.watermark, _format(dump, listing)
+    mark, is_whole = dump.watermark, _is_whole(dump, listing) and not dump.has_changes
     archive_id = archive_id_of(mark)
     with describing("the archive"):
         return Manifest(
-            format=number,
+            format=_format(dump, listing),
             archive_id=archive_id,
-            base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
+            base=None if is_whole else dump.base,
             kind=dump.kind,
             sender=SenderIdentity(
                 system_identifier=mark.system_identifier,
@@ -124,6 +135,8 @@ def _describe(
             window=dump.window,
             since=dump.since,
             uncovered=dump.uncovered,
+            redefined=dump.redefined,
+            gone=dump.gone,
             watermark=mark.model_copy(update={"archive_id": archive_id}),
             new_history=dump.new_history,
             snapshot_at=mark.snapshot_at,
@@ -181,7 +194,9 @@ def _is_whole(dump: TableDump, listing: _Listing) -> bool:
 
 def _format(dump: TableDump, listing: _Listing) -> int:
     """Return the lowest number of the format that describes the archive."""
-    if any(table.changes for table in dump.tables):
+    if dump.redefined or dump.gone or any(table.generated for table in dump.tables):
+        return OMISSIONS_FORMAT
+    if dump.has_changes:
         return CHANGES_FORMAT
     if dump.uncovered is not None:
         return COVERAGE_FORMAT

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.export.definition_changes import types_changed
 from ar_sync_pipeline.export.dump_session import DumpSession, DumpStart
+from ar_sync_pipeline.export.errors import changing_meanwhile
+from ar_sync_pipeline.export.locks import limit_lock_waits
 from ar_sync_pipeline.export.masking import rule_digests
 from ar_sync_pipeline.export.ruled_values import RuledNow
 from ar_sync_pipeline.export.source_tables import exported_table
@@ -18,6 +21,7 @@ from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_
 from ar_sync_pipeline.postgres.checks.findings import Level
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.sender_checks import names_without_a_table, references_out
+from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
@@ -34,6 +38,7 @@ from ar_sync_pipeline.sync.dump.sender_journal import begin_at
 from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest, TableDump
 from ar_sync_pipeline.sync.dump.table_manifests import PartialRows, whole_tables
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
+from ar_sync_pipeline.visible_text import names_in_words
 
 _EVERYTHING = CompleteRequest()
 
@@ -105,6 +110,17 @@ class SenderDatabase:
             rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
             yield Reading.begin(session, scratch, rules, request.since, request.reported)
 
+    def check_types(self, session: DumpSession) -> None:
+        """Check that the rows were read as they were at the snapshot.
+
+        Raises:
+            TablesChangingError: Labels or attributes of types were changed meanwhile.
+        """
+        with connect(self.url, application="dump") as now:
+            limit_lock_waits(now)
+            if names := types_changed(session.connection, now, session.tables):
+                raise changing_meanwhile(f"types of columns of {names_in_words(names)}")
+
 
 def dump_complete(
     database: SenderDatabase, build: BuildFolder, request: CompleteRequest = _EVERYTHING
@@ -126,6 +142,7 @@ def dump_complete(
         manifests, misjudged = whole_tables(session, catalog, writer)
         stopwatch.lap("tables")
         dump = _describe(reading, catalog, manifests)
+        database.check_types(session)
         omissions = _omissions(session, catalog)
     digests = compared.digests(dump.watermark.snapshot_at, misjudged)
     dump = dump.model_copy(
@@ -177,8 +194,11 @@ def dump_partial(
         stopwatch.lap("selection")
         manifests = found.write()
         dump = _describe(reading, catalog, manifests)
+        database.check_types(reading.session)
     stopwatch.lap("tables")
-    dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
+    dump = dump.model_copy(
+        update=found.described | {"gone": reading.gone(), "seconds": stopwatch.seconds}
+    )
     reading.remember()
     reading.remember_unread(found.unread, found.made_up)
     build.save(dump)

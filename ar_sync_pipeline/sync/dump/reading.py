@@ -83,6 +83,13 @@ class Reading:
         changed = redefined_tables(self.session.connection, tables, self.since)
         return changed | (self.read_otherwise(self.since) & tables.keys())
 
+    def gone(self) -> tuple[str, ...]:
+        """Return the tables that an earlier archive replicated and that this one does not."""
+        if self.since is None:
+            return ()
+        before = _rules_at(self.scratch, self.since.snapshot_at)
+        return tuple(sorted(before.keys() - self.rules.keys()))
+
     def read_otherwise(self, since: Watermark) -> frozenset[str]:
         """Return tables that had other rules, were others, or were not replicated at a point."""
         at = since.snapshot_at

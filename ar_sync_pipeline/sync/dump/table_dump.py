@@ -92,7 +92,7 @@ class TableDump(BaseModel):
             earlier one.
         look_back: TIME of a partial.
         since: Starting point of a partial. In a complete: the receiver's checkpoint.
-        uncovered: As in `Manifest`.
+        uncovered, redefined, gone: As in `Manifest`.
         new_history: As in `Manifest`.
         receiver_unread: Whether the receiver could not be read when the dump began.
         receiver_free_bytes: Free space of its spool then, in bytes; None: it is not known.
@@ -118,6 +118,8 @@ class TableDump(BaseModel):
     look_back: timedelta = timedelta(0)
     since: Watermark | None
     uncovered: tuple[str, ...] | None = None
+    redefined: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     new_history: bool = False
     receiver_unread: bool = False
     receiver_free_bytes: int | None = None
@@ -144,3 +146,8 @@ class TableDump(BaseModel):
     def kind(self) -> ArchiveKind:
         """Kind of the archive."""
         return ArchiveKind.PARTIAL if self.window else ArchiveKind.COMPLETE
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a chunk is carried as a change."""
+        return any(table.changes for table in self.tables)

@@ -121,6 +121,7 @@ class PartialRows:
             "look_back": self._request.look_back,
             "media_references": tuple(sorted(self._references)),
             "uncovered": self.uncovered,
+            "redefined": tuple(sorted(self._redefined - self._whole)),
             "untracked_tables": untracked_tables(
                 self._catalog, self._session.tables, self.since, self._redefined
             ),
@@ -178,6 +179,7 @@ def _manifest(
             whole=whole,
             unique_keys=_unique_keys(facts, catalog.rules(name)),
             column_rules=catalog.rules(name).column_rules,
+            generated=table.generated,
         )
 
 

@@ -18,6 +18,7 @@ from ar_sync_pipeline.archive.manifest import (
     COVERAGE_FORMAT,
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
+    OMISSIONS_FORMAT,
     WHOLE_FORMAT,
     Watermark,
 )
@@ -192,7 +193,13 @@ def _capabilities(settings: ReceiverSettings, connection: Connection, at: dateti
     differential = () if common_columns_only else (DIFFERENTIAL_FORMAT, CHANGES_FORMAT)
     return Capabilities(
         at=at,
-        archive_formats=(WHOLE_FORMAT, MEDIA_LIST_FORMAT, COVERAGE_FORMAT, *differential),
+        archive_formats=(
+            WHOLE_FORMAT,
+            MEDIA_LIST_FORMAT,
+            COVERAGE_FORMAT,
+            OMISSIONS_FORMAT,
+            *differential,
+        ),
         digest_probe=probe_digest(connection),
     )
 

@@ -51,6 +51,7 @@ from ar_sync_pipeline.sync.load.media_of_load import (
     recover_media,
     staged_media,
 )
+from ar_sync_pipeline.sync.load.missing_parts import missing_parts
 from ar_sync_pipeline.sync.load.net_rows import NetRows
 from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.recovered_archives import (
@@ -86,7 +87,8 @@ class LoadReport:
         kept: All archives that match and are now parked, whichever run parked them.
         lost: All quarantined archives whose content no other archive has brought, after the load.
         vanished: Archives that are gone and whose content no other archive has brought.
-        unsent: Tables with rows that the sender's newest complete lacks.
+        unsent: Tables with rows that the sender does not send.
+        missing: What the sender sends and the receiver lacks, as of `missing_parts`.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         net: Rows by table that the load as a whole has added, changed and deleted.
         tables: Tables of the receiver, as its database describes them.
@@ -112,6 +114,7 @@ class LoadReport:
     gaps_since: datetime | None = None
     vanished: tuple[Rejection, ...] = ()
     unsent: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     obstacle: str | None = None
     newest_complete: AppliedComplete | None = None
@@ -214,6 +217,7 @@ class _Loader:
             ),
             vanished=tuple(vanished_archives(self.settings, ledger, self.clock())),
             unsent=unsent,
+            missing=missing_parts(self.connection, self.catalog),
             unverified=read_unverified(self.connection),
             obstacle=outcome.obstacle,
             unreported=unreported,

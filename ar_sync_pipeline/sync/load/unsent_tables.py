@@ -79,8 +79,8 @@ def unsent_in_words(tables: Sequence[str]) -> str:
     if not tables:
         return ""
     return (
-        f"the sender's newest complete lacks {names_in_words(tables)}, so that these rows are no"
-        " longer updated, only deleted or cleared with rows to which they refer: migrate the"
+        f"the sender does not send {names_in_words(tables)}, so that these rows are no longer"
+        " updated, only deleted or cleared with rows to which they refer: migrate the"
         " receiver as the sender was; if the sender has the table again, its next complete brings"
         " it; name what only the receiver has in `receiver_tables` of the catalog"
     )

@@ -1,4 +1,4 @@
-"""Replicated tables whose rows DDL at the receiver has changed outside a load.
+"""Replicated tables whose rows DDL has changed: at the receiver outside a load, or at the sender.
 
 Such a table is unverified until a complete, or a partial that carries all its rows, is applied.
 """
@@ -11,6 +11,7 @@ from datetime import datetime
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_definitions import (
@@ -32,12 +33,17 @@ class AppliedColumns:
     Attributes:
         replicated: Columns of each table in the last archive with the table.
         verified: Columns of each table of which an archive has compared every row.
+        redefined: Tables that DDL has changed at the sender, of which no archive since then has
+            compared every row.
+        left_out: Columns of each table in the last archive with it that the receiver lacks.
         all_tables: Whether a complete is among the archives; a table that it lacks is not
             replicated any more.
     """
 
     replicated: dict[str, frozenset[str]] = field(default_factory=dict)
     verified: dict[str, frozenset[str]] = field(default_factory=dict)
+    redefined: set[str] = field(default_factory=set)
+    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
     all_tables: bool = False
 
     def add(self, archive: StagedArchive, loaded: LoadedArchive) -> None:
@@ -45,17 +51,41 @@ class AppliedColumns:
         left = {plan.table for plan in loaded.tables if plan.unverified} | loaded.keeps_absent
         complete = archive.manifest.kind is ArchiveKind.COMPLETE
         self.all_tables |= complete and archive.manifest.sender != OLD_SYSTEM
+        self.redefined.update(archive.manifest.redefined)
+        for name in archive.manifest.redefined:
+            self.verified.pop(name, None)
+        for table in archive.manifest.tables:
+            self.left_out[table.name] = tuple(column.name for column in table.columns)
         for staged in archive.tables:
+            self.left_out[staged.target.name] = _lacking(staged)
             name, columns = staged.target.name, frozenset(staged.target.shared)
             self.replicated[name] = columns
             if (complete or staged.manifest.whole) and name not in left:
                 self.verified[name] = self.verified.get(name, frozenset()) | columns
+                self.redefined.discard(name)
 
     def is_verified(self, table: str) -> bool:
         """Return whether every row of a table is equal to the sender's."""
+        if table in self.redefined:
+            return False
         if table not in self.replicated:
             return self.all_tables
         return self.replicated[table] <= self.verified.get(table, frozenset())
+
+    def left_out_of(self, table: str, before: RecordedTable | None) -> tuple[str, ...]:
+        """Return the columns that the sender sends of a table and the receiver lacks."""
+        known = before.definition.left_out if before and not self.all_tables else ()
+        return self.left_out.get(table, known)
+
+
+def _lacking(staged: StagedTable) -> tuple[str, ...]:
+    target = staged.target
+    return tuple(
+        column.name
+        for column in staged.manifest.columns
+        if column.name not in target.rules.not_replicated
+        if target.facts.column(column.name) is None
+    )
 
 
 def definitions_of(
@@ -74,7 +104,8 @@ def record_definitions(
 ) -> None:
     """Compare the tables with the ledger, and record them; last in the transaction of a load.
 
-    A table without a record is verified: it is new, or the ledger is of an earlier version.
+    A table without a record is verified: it is new, or the ledger is of an earlier version. What
+    archives had and the receiver lacked is recorded, so that it is unverified once it is there.
 
     Args:
         targets: Replicated tables of the receiver.
@@ -87,12 +118,16 @@ def record_definitions(
     changed: dict[str, RecordedTable] = {}
     for name, definition in found.items():
         before = recorded.get(name)
-        default = before.definition.columns if before else targets[name].shared
+        left_out = applied.left_out_of(name, before)
+        default = {*before.definition.columns, *left_out} if before else targets[name].shared
         replicated = applied.replicated.get(name, frozenset(default))
-        after = _after(before, definition.replicating(replicated), now)
+        here = definition.replicating(replicated)
+        lacking = tuple(column for column in left_out if column not in here.columns)
+        after = _after(before, here.model_copy(update={"left_out": lacking}), now)
         compared = staged_from.get(name)
-        if before and compared and compared.is_emptied_since(before.definition):
-            # The load may have written rows since.
+        is_emptied = before and compared and compared.is_emptied_since(before.definition)
+        if is_emptied or name in applied.redefined:
+            # Emptied tables may have rows again, which the load has written.
             after = RecordedTable(after.definition, after.unverified_since or now)
         if applied.is_verified(name):
             kept = compared and after.definition.keeps_rows_of(compared.replicating(replicated))
@@ -101,9 +136,11 @@ def record_definitions(
             after = _with_dropped_columns(after, before.definition)
         if after != before:
             changed[name] = after
-    for name in recorded.keys() - found.keys():
-        if recorded[name].unverified_since is not None:
-            changed[name] = _left(recorded[name])
+    for name in (recorded.keys() | applied.left_out.keys()) - found.keys():
+        before = recorded.get(name)
+        left_out = applied.left_out_of(name, before)
+        if left_out or (before and (before.unverified_since or before.definition.left_out)):
+            changed[name] = _left(before, left_out)
     record_tables(connection, changed)
 
 
@@ -114,12 +151,14 @@ def _after(before: RecordedTable | None, found: TableDefinition, now: datetime) 
     return RecordedTable(found, since if found.keeps_rows_of(before.definition) else since or now)
 
 
-def _left(before: RecordedTable) -> RecordedTable:
-    """Return a table that was dropped or left the catalog, so that no load can verify it.
+def _left(before: RecordedTable | None, left_out: tuple[str, ...]) -> RecordedTable:
+    """Return a table that is not here or left the catalog, so that no load can verify it.
 
     If it comes back, none of its columns counts as verified before.
     """
-    return RecordedTable(before.definition.replicating(frozenset()), None)
+    known = before.definition if before else TableDefinition(parts={}, columns={})
+    definition = known.replicating(frozenset()).model_copy(update={"left_out": left_out})
+    return RecordedTable(definition, None)
 
 
 def _with_dropped_columns(after: RecordedTable, before: TableDefinition) -> RecordedTable:
@@ -142,6 +181,7 @@ def unverified_in_words(tables: Sequence[str], more: int = 0) -> str:
     others = f", and {more:,} more" if more else ""
     return (
         f"{names_in_words(tables)}{others} {verb} altered, truncated or created again at the"
-        " receiver, so that rows may differ from the sender's: the sender's next complete verifies"
-        " them; its sensor `complete_for_receiver` requests one, or launch `complete_dump` there"
+        " receiver, or altered at the sender, so that rows may differ from the sender's: the"
+        " sender's next complete verifies them; its sensor `complete_for_receiver` requests one, or"
+        " launch `complete_dump` there"
     )

@@ -197,6 +197,7 @@ def _differences(catalog: Catalog, sender: _Side, receiver: _Side) -> Iterator[F
                 primary_key=table.primary_key,
                 row_count=0,
                 chunks=(),
+                generated=table.generated,
             )
             mismatches += lacking_parts(as_sent, catalog, receiver.tables[label])
             mismatches += refusing_columns(as_sent, catalog, receiver.tables[label])

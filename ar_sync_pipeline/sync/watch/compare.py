@@ -28,6 +28,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.gate import columns_without_values
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -60,7 +61,7 @@ def compare_databases(
         second_url: URL of the second database.
         catalog: The catalog.
         common_columns: Whether columns that the second lacks are no difference. Columns of another
-            type, or computed by the second, are one in any case.
+            type, or computed by one of the two, are one in any case.
         pseudonym_key: Secret of the catalog's pseudonyms.
 
     Raises:
@@ -99,15 +100,16 @@ def _in_both(
     sent = exported_table(catalog, ours)
     lacking, unlike = _differing(sent.columns, held)
     columns = tuple(column for column in sent.columns if column.name not in lacking | unlike)
+    computed = columns_without_values(sent.generated, catalog.rules(ours.name), held)
     if not columns or not {*ours.key} <= {column.name for column in columns}:
-        names = _named(sent.columns, lacking | unlike)
+        names = _named(sent.columns, lacking | unlike) + computed
         return _uncompared(ours.name, _NO_KEY, names)
     rules = catalog.rules(ours.name)
     return difference(
         ours.name,
         _rows(first, TargetTable(columns, ours, rules), ours.key, sent.masked("t")),
         _rows(second, TargetTable(columns, held, rules), ours.key),
-        columns=_named(sent.columns, unlike if common_columns else lacking | unlike),
+        columns=_named(sent.columns, unlike if common_columns else lacking | unlike) + computed,
     )
 
 
@@ -177,6 +179,7 @@ def _with_staged(
     columns = [column.name for column in staged.target.columns]
     source = sql.SQL("{} AS t").format(staged.relation)
     lacking, unlike = _differing(table.columns, theirs)
+    columns_differ = _named(table.columns, unlike if common_columns else lacking | unlike)
     compared = difference(
         table.name,
         read_rows(
@@ -184,7 +187,8 @@ def _with_staged(
             row_query(source, columns, table.primary_key, as_stored(staged.target, {}, "t")),
         ),
         _rows(second, staged.target, table.primary_key, within=_carried_ranges(staged)),
-        columns=_named(table.columns, unlike if common_columns else lacking | unlike),
+        columns=columns_differ
+        + columns_without_values(table.generated, staged.target.rules, theirs),
         partial=not staged.speaks_for_all_rows,
     )
     problem = _not_carried_problem(second, staged, manifest)

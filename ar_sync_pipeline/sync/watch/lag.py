@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.sync.load.missing_parts import missing_in_words
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.sync.load.unverified_tables import unverified_in_words
 from ar_sync_pipeline.visible_text import visible
@@ -94,7 +95,8 @@ class Backlog:
         more_parked: Number of further parked archives, whose reasons are not known.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
-        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
+        missing: Tables and columns that the sender sends and the receiver lacks.
+        unverified: Tables whose rows DDL has changed, until a complete is applied.
         more_unverified: Number of further such tables, whose names are not known.
         nothing_newer: What is known of a newer archive if the data lacks the last window, as a
             clause.
@@ -114,6 +116,7 @@ class Backlog:
     more_parked: int = 0
     quarantined: int = 0
     unsent: Sequence[str] = ()
+    missing: Sequence[str] = ()
     unverified: Sequence[str] = ()
     more_unverified: int = 0
     nothing_newer: str = "no newer archive has arrived"
@@ -173,10 +176,13 @@ def _findings(backlog: Backlog, *, is_late: bool) -> Iterator[str]:
     yield from causes
     if is_late and not backlog.newer and (not causes or backlog.is_overtaken):
         yield backlog.nothing_newer
-    if not causes and (backlog.unsent or backlog.unverified):
-        yield unsent_in_words(backlog.unsent) or unverified_in_words(
-            backlog.unverified, backlog.more_unverified
-        )
+    about_tables = (
+        unsent_in_words(backlog.unsent)
+        or missing_in_words(backlog.missing)
+        or unverified_in_words(backlog.unverified, backlog.more_unverified)
+    )
+    if not causes and about_tables:
+        yield about_tables
 
 
 def _end_of_last_window(now: datetime, interval: timedelta) -> datetime:

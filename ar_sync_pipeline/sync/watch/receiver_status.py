@@ -29,6 +29,7 @@ from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.lost_media import lost_media
+from ar_sync_pipeline.sync.load.missing_parts import missing_parts
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
@@ -103,6 +104,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         gaps=len(chain.gaps) if chain else 0,
         is_late=lag.minutes_behind is None or lag.minutes_behind > settings.max_lag,
         unsent=recorded.unsent,
+        missing=recorded.missing,
         unverified=recorded.unverified,
         newest=newest,
         overdue_complete=overdue,
@@ -123,6 +125,7 @@ class _Recorded:
 
     ledger: Sequence[AppliedArchive] = ()
     unsent: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     summarized_applied: int = 0
     summarized_superseded: int = 0
@@ -146,6 +149,7 @@ def _recorded(connection: Connection, catalog: Catalog, settings: ReceiverSettin
     return _Recorded(
         read_ledger(connection),
         unsent_tables(connection, catalog),
+        missing_parts(connection, catalog),
         read_unverified(connection),
         read_summarized(connection, superseded=False),
         read_summarized(connection, superseded=True),
@@ -205,6 +209,7 @@ def _backlog(
         parked=[as_state(one.clause, one.remedy) for one in parked if not one.replaced],
         quarantined=len(lost),
         unsent=recorded.unsent,
+        missing=recorded.missing,
         unverified=recorded.unverified,
         is_overtaken=chain is not None
         and not chain.gaps

@@ -54,7 +54,9 @@ class Status:
         is_late: Whether the data is missing or too old: older than ``AR_SYNC_MAX_LAG`` at the
             receiver, than ``AR_SYNC_ACKNOWLEDGE_WITHIN`` and one window at the sender.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
-        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
+        missing: Tables and columns that the sender sends and the receiver lacks; empty at the
+            sender.
+        unverified: Tables whose rows DDL has changed, until a complete is applied.
         newest: The newest archive of each kind that was sent (sender) or applied (receiver).
         overdue_complete: When the newest complete came, if the next one is overdue; else None.
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
@@ -74,6 +76,7 @@ class Status:
     gaps: int = 0
     is_late: bool = False
     unsent: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     newest: tuple[Arrived, ...] = ()
     overdue_complete: datetime | None = None
@@ -92,6 +95,7 @@ class Status:
             self.lag.ahead,
             not self.link_is_up,
             self.unsent,
+            self.missing,
             self.unverified,
             self.overdue_complete,
             self.incidents.faults,

@@ -47,6 +47,20 @@ def test_it_says_nothing_to_a_receiver_that_does_not_read_it(media_sender: Media
     apply(media_sender, partial)
 
 
+def test_computed_columns_are_named_only_to_a_receiver_that_reads_it(
+    media_sender: MediaSender,
+) -> None:
+    media_sender.sites.at_sender("ALTER TABLE app_parent ADD v int GENERATED ALWAYS AS (id) STORED")
+    complete = media_sender.complete()
+    computed = {table.name: table.generated for table in complete.tables if table.generated}
+    assert (complete.format, computed) == (6, {"app_parent": ("v",)})
+    apply(media_sender, complete)
+    assert (media_sender.partial().format, media_sender.complete().format) == (5, 6)
+    said(media_sender, 1, 2, 3, 4, 5)
+    complete = media_sender.complete()
+    assert (complete.format, any(table.generated for table in complete.tables)) == (1, False)
+
+
 def test_without_a_starting_point_it_covers_nothing(media_sender: MediaSender) -> None:
     assert media_sender.partial().uncovered is None
 

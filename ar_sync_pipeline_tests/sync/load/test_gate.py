@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, SenderIdentity
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
@@ -93,6 +94,52 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
     assert len(filled.load().loaded) == 1
     assert list_parked(filled.spool) == []
     assert equal(filled)
+
+
+COMPUTED = "ALTER TABLE app_child DROP amount, ADD amount float GENERATED ALWAYS AS (id) STORED"
+
+
+DROPPED = "ALTER TABLE app_child DROP amount"
+
+
+@pytest.mark.parametrize(
+    ("kind", "repaired"),
+    [(ArchiveKind.COMPLETE, COMPUTED), (ArchiveKind.PARTIAL, COMPUTED),
+     (ArchiveKind.PARTIAL, DROPPED)],
+)  # fmt: skip
+def test_column_that_only_the_sender_computes_waits_for_the_receiver(
+    filled: TwoSites, kind: ArchiveKind, repaired: str
+) -> None:
+    """No archive has its values: the receiver's would stay as they were."""
+    since = watermark_of(filled.complete())
+    assert filled.load().unverified == ()
+    filled.at_sender(COMPUTED)
+    if kind is ArchiveKind.COMPLETE:
+        filled.complete()
+    else:
+        filled.partial(recent_window(), since=since)
+    assert filled.load().loaded == ()
+    (parked,) = list_parked(filled.spool)
+    reason = read_reason(parked.path)
+    assert reason is not None
+    assert "app_child.amount is computed at the sender and stored at the receiver" in reason.reason
+    assert "`receiver_columns` of the catalog" in reason.reason
+    assert reason.remedy.startswith("migrate the receiver")
+    filled.at_receiver(repaired)
+    report = filled.load()
+    assert (len(report.loaded), report.unverified) == (1, ())
+    assert repaired == DROPPED or equal(filled)
+
+
+def test_column_that_the_receiver_names_as_its_own_may_be_computed_at_the_sender(
+    filled: TwoSites,
+) -> None:
+    filled.at_sender(COMPUTED)
+    filled.complete()
+    rules = filled.catalog.rules("app_child").model_copy(update={"receiver_columns": ("amount",)})
+    tables = {**filled.catalog.table, "app_child": rules}
+    filled.catalog = filled.catalog.model_copy(update={"table": tables})
+    assert len(filled.load().loaded) == 1
 
 
 @pytest.mark.parametrize(

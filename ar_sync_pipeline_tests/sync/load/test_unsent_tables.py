@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
-from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, rows, watermark_of
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    equal,
+    recent_window,
+    rows,
+    watermark_of,
+)
 
 DROPPED = ("ALTER TABLE app_child RENAME TO old_child",)
 
@@ -25,6 +31,31 @@ def test_table_with_rows_is_named_until_the_receiver_follows(loaded: TwoSites) -
     assert loaded.load().unsent == ("app_child",)
     loaded.at_receiver("ALTER TABLE app_child RENAME TO old_child")
     assert loaded.load().unsent == ()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        DROPPED,
+        ("DROP TABLE app_child",),
+    ],
+    ids=["renamed", "dropped"],
+)
+def test_partial_tells_it_and_a_later_archive_that_it_is_there_again(
+    loaded: TwoSites, statements: tuple[str, ...]
+) -> None:
+    base = watermark_of(loaded.complete())
+    loaded.load()
+    loaded.at_sender(*statements)
+    after = watermark_of(loaded.partial(recent_window(), since=base))
+    assert loaded.load().unsent == ("app_child",)
+    loaded.partial(recent_window(), since=after)
+    assert loaded.load().unsent == ("app_child",)
+    if statements == DROPPED:
+        loaded.at_sender("ALTER TABLE old_child RENAME TO app_child")
+        loaded.partial(recent_window(), since=after)
+        assert loaded.load().unsent == ()
+        assert equal(loaded)
 
 
 def test_table_whose_rows_go_with_their_parents_is_named_all_the_same(loaded: TwoSites) -> None:

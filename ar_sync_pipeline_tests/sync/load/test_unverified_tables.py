@@ -212,6 +212,84 @@ def test_table_is_unverified_until_a_complete(
     assert shown.lag.because == "that was the last window, all is well"
 
 
+@pytest.mark.parametrize(
+    ("change", "is_unverified"),
+    [
+        ("ALTER TYPE pair DROP ATTRIBUTE m; ALTER TYPE pair ADD ATTRIBUTE m text", True),
+        ("COMMENT ON TYPE pair IS 'two'", False),
+    ],
+)
+def test_table_with_attributes_that_were_replaced_is_unverified(
+    filled: TwoSites, change: str, is_unverified: bool
+) -> None:
+    pair = ("CREATE TYPE pair AS (n integer, m text)", "ALTER TABLE app_parent ADD p pair")
+    filled.at_sender(*pair, "UPDATE app_parent SET p = ROW(id, 'm')::pair")
+    filled.at_receiver(*pair)
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_receiver(change)
+    assert partial_loads(filled) == (("app_parent",) if is_unverified else ())
+    filled.complete()
+    assert filled.load().unverified == ()
+    assert equal(filled, "SELECT id, p FROM app_parent ORDER BY id")
+
+
+def too_large(sites: TwoSites, table: str) -> None:
+    """Keep partials from reading a table for the watermark."""
+    rules = sites.catalog.rules(table).model_copy(update={"watermark": False})
+    tables = {**sites.catalog.table, table: rules}
+    sites.catalog = sites.catalog.model_copy(update={"table": tables})
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("app_parent", "UPDATE app_child SET changed = now() WHERE id = 7"),
+        ("app_parent", "SELECT"),
+        ("app_child", CHANGE_A_CHILD),
+        ("app_child", "SELECT"),
+    ],
+)
+def test_table_that_was_altered_at_both_sides_and_that_partials_do_not_read_is_unverified(
+    filled: TwoSites, table: str, change: str
+) -> None:
+    """Rows that nobody writes have the default that each server has stored or computed."""
+    too_large(filled, table)
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_receiver(f"ALTER TABLE {table} ADD level integer DEFAULT 9")
+    assert partial_loads(filled, CHANGE_A_CHILD) == ()
+    filled.at_sender(f"ALTER TABLE {table} ADD level integer DEFAULT 7")
+    assert partial_loads(filled, change) == (table,)
+    assert partial_loads(filled, CHANGE_A_CHILD) == (table,)
+    shown = receiver_status(filled.settings, filled.catalog, filled.clock())
+    assert shown.lag.because.startswith(f"{table} was altered, truncated or created again at")
+    written = Checkpoint.read(filled.spool, signing_keys=())
+    assert written is not None
+    assert written.unverified == (table,)
+    filled.complete()
+    assert filled.load().unverified == ()
+    assert equal(filled, f"SELECT id, level FROM {table} ORDER BY id")
+    assert partial_loads(filled, CHANGE_A_CHILD) == ()
+
+
+@pytest.mark.long
+def test_it_is_unverified_after_a_complete_of_the_time_before(filled: TwoSites) -> None:
+    too_large(filled, "app_parent")
+    since = watermark_of(filled.complete())
+    filled.load()
+    late = filled.complete()
+    aside = late.rename(late.with_suffix(".aside"))
+    for alter in (filled.at_sender, filled.at_receiver):
+        alter("ALTER TABLE app_parent ADD level integer DEFAULT random() * 1000000")
+    filled.partial(recent_window(), since=since)
+    assert filled.load().unverified == ("app_parent",)
+    aside.rename(late)
+    assert filled.load().unverified == ("app_parent",)
+    filled.complete()
+    assert filled.load().unverified == ()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "statement",

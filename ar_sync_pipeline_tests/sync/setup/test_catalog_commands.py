@@ -131,12 +131,13 @@ def test_check_says_what_would_park_archives(
         "ALTER TYPE mood ADD VALUE 'bad'",
         'ALTER TABLE "Track" ADD mood mood',
         'ALTER TABLE "Genre" ADD v int',
+        'ALTER TABLE "Album" ADD v int GENERATED ALWAYS AS (1) STORED',
     )
     execute(
         receiver,
         'ALTER TABLE "Track" ADD mood mood',
         'ALTER TABLE "Artist" ALTER "Name" TYPE text',
-        'ALTER TABLE "Album" ADD own int NOT NULL',
+        'ALTER TABLE "Album" ADD own int NOT NULL, ADD v int',
         'DROP TABLE "Playlist" CASCADE',
     )
     file = tmp_path / "catalog.toml"
@@ -150,6 +151,7 @@ def test_check_says_what_would_park_archives(
         "error (both): the receiver's enum public.mood lacks the label bad",
         "error (both): Artist.Name is character varying(120) at the sender and text",
         "error (both): the receiver lacks column Genre.v",
+        "error (both): Album.v is computed at the sender and stored at the receiver",
         "error (both): the receiver's column Album.own needs a value",
         "error (both): the receiver has no table Playlist",
         "warning (sender): `Nothing` of `exclude` matches nothing",

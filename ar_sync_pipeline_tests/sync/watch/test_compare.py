@@ -158,6 +158,20 @@ def test_of_common_columns_those_of_another_type_are_still_a_difference(
 
 
 @pytest.mark.parametrize("with_archive", [False, True])
+def test_column_that_only_the_first_computes_is_a_difference(
+    loaded: TwoSites, with_archive: bool
+) -> None:
+    computed = "ALTER TABLE app_child DROP amount, ADD amount int GENERATED ALWAYS AS (id) STORED"
+    loaded.at_sender(computed)
+    archive = [str(loaded.complete())] if with_archive else []
+    shown = compare(loaded, "--common-columns", "--json", *archive)
+    assert shown.exit_code == 1
+    assert tables(shown)["app_child"]["columns"] == ["amount"]
+    loaded.at_receiver(computed)
+    assert compare(loaded, *archive).exit_code == 0
+
+
+@pytest.mark.parametrize("with_archive", [False, True])
 def test_key_of_another_type_is_told_as_that(loaded: TwoSites, with_archive: bool) -> None:
     loaded.at_receiver("ALTER TABLE app_child ALTER id TYPE bigint")
     archive = [str(applied(loaded, "complete"))] if with_archive else []

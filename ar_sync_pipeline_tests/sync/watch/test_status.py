@@ -68,8 +68,9 @@ FIVE = timedelta(minutes=5)
         (3, Backlog(faults=["1 incident is open"]), "the last window, and 1 incident is open."),
         (30, Backlog(faults=["X", "Y"]), "because no newer archive has arrived, and X, and Y."),
         # A warning that stays is not why data is late.
-        (3, Backlog(unsent=["t"]), "because the sender's newest complete lacks t, so"),
-        (30, Backlog(unsent=["t"]), "no newer archive has arrived, and the sender's newest"),
+        (3, Backlog(unsent=["t"]), "because the sender does not send t, so that"),
+        (30, Backlog(unsent=["t"]), "no newer archive has arrived, and the sender does not"),
+        (3, Backlog(missing=["t", "u.v"]), "because the receiver lacks t, u.v, which the"),
         (30, Backlog(unverified=["t"]), "because no newer archive has arrived, and t was altered"),
         (3, Backlog(unsent=["t"], faults=["X"]), "of the catalog, and X."),
         (30, Backlog(unverified=["t"], faults=["the link is down"]), ", and the link is down."),
@@ -415,7 +416,7 @@ def test_sender_knows_of_tables_that_it_does_not_send(media_sender: MediaSender)
     sites.load()
     found = sender_status(media_sender.settings, sites.clock())
     assert (found.ok, found.unsent) == (False, ("app_old",))
-    assert "lacks app_old" in found.lag.because
+    assert "does not send app_old" in found.lag.because
     # Also after a report that is no load's.
     damaged = sites.spool / "quarantine" / ArchiveName(ArchiveKind.PARTIAL, NOON).applied
     damaged.write_bytes(b"")
