@@ -163,7 +163,7 @@ def dump_partial(
             catalog,
             build,
             request,
-            reading.since,
+            reading.selection(request),
             reading.redefined(),
             reading.uncovered(),
         )
