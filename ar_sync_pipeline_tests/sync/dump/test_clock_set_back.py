@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import time_since_boot
 from ar_sync_pipeline.export import server_clock
 from ar_sync_pipeline.export.server_clock import ClockReading, longest_set_back
 from ar_sync_pipeline.sync.dump.known_clocks import CLOCKS_FILE, remember_clocks, set_back_since
@@ -24,7 +25,7 @@ class SteadyClock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = timedelta()
         self.boot_id = "one"
-        since_boot = server_clock.time_since_boot
+        since_boot = time_since_boot
         monkeypatch.setattr(server_clock, "time_since_boot", lambda: since_boot() + self.ahead)
         monkeypatch.setattr(server_clock, "boot_id", lambda: self.boot_id)
 
