@@ -7,6 +7,7 @@ of the sender as it is now.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,22 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 
 # The sender dates an archive a microsecond after the one before if its clock was set back.
-_TICKS = timedelta(seconds=1)
+_TICKS = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The archive that arrived last.
+
+    Attributes:
+        at: When its file was written, by the machine's clock.
+        follows_another: Whether it is dated by the archive before it, since the sender's clock was
+            set back.
+    """
+
+    name: ArchiveName
+    at: datetime
+    follows_another: bool
 
 
 def newest_in_spool(
@@ -73,13 +89,8 @@ def not_superseded(ledger: Iterable[AppliedArchive]) -> list[AppliedArchive]:
     return [line for line in ledger if not line.superseded]
 
 
-def last_arrival(
-    spool: Path, ledger: Sequence[AppliedArchive]
-) -> tuple[ArchiveName, datetime] | None:
-    """Return the waiting or applied archive that arrived last, and when, by the machine's clock.
-
-    None: there is none, or it is dated by the archive before it and not by the sender's clock.
-    """
+def last_arrival(spool: Path, ledger: Sequence[AppliedArchive]) -> Arrival | None:
+    """Return which waiting or applied archive arrived last; superseded ones do not count."""
     archives = _that_count([*list_waiting(spool), *list_applied(spool)], ledger)
     try:
         arrived = [(one.path.stat().st_mtime, one.name) for one in archives]
@@ -89,8 +100,8 @@ def last_arrival(
         return None
     at, last = max(arrived, key=lambda one: (one[0], one[1].snapshot_at))
     before = (last.snapshot_at - name.snapshot_at for _, name in arrived)
-    is_dated_by_it = any(timedelta() < since <= _TICKS for since in before)
-    return None if is_dated_by_it else (last, from_epoch(at))
+    follows_another = any(timedelta() < since <= _TICKS for since in before)
+    return Arrival(last, from_epoch(at), follows_another)
 
 
 def _that_count(

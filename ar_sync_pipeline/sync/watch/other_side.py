@@ -294,14 +294,13 @@ def _senders_clock(
 ) -> Iterator[Finding]:
     """Check whether the last archive arrived before the time of its snapshot, by the two clocks."""
     last = last_arrival(settings.remote_bkp_fldr, ledger)
-    if last is None:
+    if last is None or last.follows_another:
         return
-    name, arrived_at = last
-    early = name.snapshot_at - arrived_at
+    early = last.name.snapshot_at - last.at
     if early > _WORTH_SAYING:
         yield Finding(
             Level.ERROR if early > CLOCK_TOLERANCE else Level.WARNING,
             f"the sender's clock is at least {early.total_seconds():,.0f} s ahead of this machine's"
-            f" ({name.applied}, which arrived last, is dated later than it arrived)",
+            f" ({last.name.applied}, which arrived last, is dated later than it arrived)",
             "set both clocks with NTP (chronyc tracking shows a machine's own)",
         )
