@@ -54,11 +54,11 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
     assert build.startswith("ar_sync_build_"), "the results of the run's steps, without members"
     assert manifest.startswith("ar_sync_manifest_")
     assert journals == [
-        "ar_sync_clocks.json",
         "ar_sync_media.sqlite",
         "ar_sync_objects.json",
         "ar_sync_receiver.json",
         "ar_sync_sent.json",
+        "ar_sync_server_clocks.json",
     ]
 
 

@@ -15,7 +15,7 @@ from ar_sync_pipeline.export.server_clock import ClockReading, longest_set_back
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.sync.dump.sender_journal_file import locked
 
-CLOCKS_FILE = "ar_sync_clocks.json"
+CLOCKS_FILE = "ar_sync_server_clocks.json"
 # Of eight days with windows of five minutes; 600 KB.
 _MOST = 2_500
 
