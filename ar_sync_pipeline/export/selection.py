@@ -35,11 +35,14 @@ class Selection:
             counts.
         look_back: How much older than their transaction's start the timestamps of rows may be, in
             tables that are too large to be read for the watermark.
+        clock_is_unproved: Whether the database's clock may have gone back further, so that these
+            tables are read all the same.
     """
 
     changed_at: Window
     since: Watermark | None
     look_back: timedelta
+    clock_is_unproved: bool = False
 
 
 def prepare_keys(
@@ -194,6 +197,18 @@ def untracked_tables(
     )
 
 
+def reread_tables(
+    catalog: Catalog, tables: Mapping[str, TableFacts], selection: Selection
+) -> tuple[str, ...]:
+    """Return the large tables that a partial reads because their timestamps prove nothing."""
+    return tuple(
+        name
+        for name, facts in tables.items()
+        if selection.clock_is_unproved and catalog.rules(name).changed_at is not None
+        if not reads_watermark(catalog, facts)
+    )
+
+
 def reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
     """Return whether a partial reads a whole table to find rows unseen by an earlier snapshot."""
     chosen = catalog.rules(facts.name).watermark
@@ -212,7 +227,8 @@ def changed_rows(
                 connection, rules, facts, interval.start, interval.end, until=interval.end
             )
         )
-    if since is not None and reads_watermark(catalog, facts):
+    is_reread = facts.name in reread_tables(catalog, {facts.name: facts}, selection)
+    if since is not None and (is_reread or reads_watermark(catalog, facts)):
         conditions.append(unseen_by(since))
     elif since is not None and rules.changed_at is not None:
         start = (since.oldest_write_at or since.snapshot_at) - selection.look_back

@@ -21,6 +21,7 @@ from ar_sync_pipeline.archive.sender_history import LONGEST_SNAPSHOT
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.history import leave_traces
 from ar_sync_pipeline.export.locks import limit_lock_waits, lock_tables, open_indexes
+from ar_sync_pipeline.export.server_clock import ClockReading
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -37,12 +38,14 @@ class Snapshot:
         exported: Id under which other connections import the snapshot.
         watermark: Point of the snapshot in the sender's history.
         database: Name of the database.
+        clocks: Clocks of the server and of this machine.
     """
 
     connection: Connection
     exported: str
     watermark: Watermark
     database: str
+    clocks: ClockReading
 
 
 @contextmanager
@@ -66,6 +69,7 @@ def take_snapshot(
     locked = tuple(tables)
     limit_lock_waits(connection)
     traces = leave_traces(connection)
+    clocks = ClockReading.take(connection)
     # Before the snapshot, so that a session that has ended in between is visible to it.
     oldest_write_at = _one(connection, _OLDEST_WRITE)[0]
     _begin(connection)
@@ -83,7 +87,7 @@ def take_snapshot(
             traces=traces,
         )
         open_indexes(connection, locked)
-        yield Snapshot(connection, facts[0], watermark, facts[4])
+        yield Snapshot(connection, facts[0], watermark, facts[4], clocks.until(connection))
 
 
 def fitting(snapshot: str) -> str:

@@ -174,10 +174,11 @@ def summarize_ledger(
 ) -> int:
     """Replace rows that are no longer needed by counts; return how many.
 
-    Not replaced are the newest complete and all later archives (the chain, and what a replay
-    applies), archives that are still in the spool (retention, and recovery of a restored database),
-    and archives that were applied recently. An archive without a row that is sent again is
-    recognized by its snapshot: it is older than the newest complete and therefore superseded.
+    Not replaced are the newest complete and all later archives that are not superseded (the chain,
+    and what a replay applies), archives that are still in the spool (retention, and recovery of a
+    restored database), and archives that were applied recently. An archive without a row that is
+    sent again is recognized by its snapshot: it is older than the newest complete and therefore
+    superseded. One of a clock that was ahead is recognized by its place in the sender's history.
 
     Args:
         present: Names of the archives in the spool, without the prefix of waiting ones.
@@ -237,8 +238,8 @@ WITH removed AS (
     DELETE FROM ar_sync.applied_archive
      WHERE applied_at < %(applied_before)s
        AND name <> ALL (%(present)s::text[])
-       AND snapshot_at < (SELECT max(snapshot_at) FROM ar_sync.applied_archive
-                           WHERE kind = 'complete' AND NOT superseded)
+       AND (superseded OR snapshot_at < (SELECT max(snapshot_at) FROM ar_sync.applied_archive
+                                          WHERE kind = 'complete' AND NOT superseded))
     RETURNING kind, superseded, snapshot_at
 ), counted AS (
     INSERT INTO ar_sync.archive_summary AS known

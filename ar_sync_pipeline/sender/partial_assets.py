@@ -191,6 +191,13 @@ def _dump(
             " true in the catalog; after a migration of such a table start a complete_dump.",
             ", ".join(dump.untracked_tables),
         )
+    if dump.reread_tables:
+        context.log.info(
+            "These large tables were read for the watermark: %s. This machine or the database"
+            " server was started since the point from which the archive carries every change, or"
+            " the scratch folder is new, so that a clock may have been set back unnoticed.",
+            ", ".join(dump.reread_tables),
+        )
     return dump
 
 

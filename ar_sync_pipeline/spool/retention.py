@@ -54,13 +54,15 @@ def plan_retention(
     """Decide for every archive, in the given order.
 
     Never deleted: an archive that is not applied; the newest applied complete in the spool; a
-    partial with a later snapshot than that complete. The receiver can always be rebuilt from these.
+    partial with a later snapshot than that complete, unless it is superseded. The receiver can
+    always be rebuilt from these.
 
     Args:
         archives: Archives in any state.
         ledger: Time when each applied or superseded archive was applied.
         now: Current time, aware UTC.
-        superseded: Archives in the ledger of which nothing was loaded, so that they are no base.
+        superseded: Archives in the ledger of which nothing was loaded, or which others replaced.
+            They are no base, and may be dated in the future by a clock that was ahead.
     """
     found = list(archives)
     base_at = max(
@@ -73,23 +75,35 @@ def plan_retention(
         ),
         default=None,
     )
-    return [_decide(archive, ledger, policy, base_at, now) for archive in found]
+    return [
+        (None if archive.name in superseded else _why_needed(archive, ledger, base_at))
+        or _decide(archive, ledger, policy, now)
+        for archive in found
+    ]
+
+
+def _why_needed(
+    archive: SpooledArchive, ledger: Mapping[ArchiveName, datetime], base_at: datetime | None
+) -> Decision | None:
+    name = archive.name
+    if not _is_applied(archive, ledger):
+        return None
+    if name.kind is ArchiveKind.COMPLETE and name.snapshot_at == base_at:
+        return Decision(archive, True, "it is the newest applied complete")
+    if name.kind is ArchiveKind.PARTIAL and (base_at is None or name.snapshot_at > base_at):
+        return Decision(archive, True, "it is later than the newest applied complete")
+    return None
 
 
 def _decide(
     archive: SpooledArchive,
     ledger: Mapping[ArchiveName, datetime],
     policy: RetentionPolicy,
-    base_at: datetime | None,
     now: datetime,
 ) -> Decision:
     if not _is_applied(archive, ledger):
         return Decision(archive, True, _why_not_applied(archive, ledger))
     name = archive.name
-    if name.kind is ArchiveKind.COMPLETE and name.snapshot_at == base_at:
-        return Decision(archive, True, "it is the newest applied complete")
-    if name.kind is ArchiveKind.PARTIAL and (base_at is None or name.snapshot_at > base_at):
-        return Decision(archive, True, "it is later than the newest applied complete")
     ahead = ledger[name] > now + CLOCK_TOLERANCE  # the clock was
     age = now - (name.snapshot_at if ahead else ledger[name])
     lifetime = policy.lifetime(name.kind)

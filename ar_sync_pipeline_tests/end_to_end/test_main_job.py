@@ -59,6 +59,7 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
         "ar_sync_receiver.json",
         "ar_sync_ruled.json",
         "ar_sync_sent.json",
+        "ar_sync_server_clocks.json",
     ]
 
 

@@ -102,6 +102,16 @@ def test_superseded_complete_is_no_base() -> None:
     ]
 
 
+def test_superseded_archives_of_a_clock_that_was_ahead_go_after_their_lifetime() -> None:
+    ahead = [stored(COMPLETE, -3650), stored(PARTIAL, -3650), stored(PARTIAL, -3649)]
+    days = (5, 2, 0.5)
+    applied = {a.name: NOON - timedelta(days=n) for a, n in zip(ahead, days, strict=True)}
+    base = stored(COMPLETE, 1)
+    names = {archive.name for archive in ahead}
+    found = plan_retention([*ahead, base], applied | ledger_of(base), POLICY, NOON, names)
+    assert [decision.keep for decision in found] == [False, False, True, True]
+
+
 def test_age_counts_from_applying_not_from_the_snapshot() -> None:
     late, base = stored(PARTIAL, 30), stored(COMPLETE, 0)
     assert reasons([late, base], {late.name: NOON, base.name: NOON})[0][0] is True

@@ -186,7 +186,7 @@ def dump_partial(
             catalog,
             build,
             request,
-            reading.since,
+            reading.selection(request),
             reading.redefined(),
             reading.uncovered(),
         )

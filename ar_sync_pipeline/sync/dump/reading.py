@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -14,13 +14,15 @@ from ar_sync_pipeline.export.dump_session import DumpSession
 from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
+from ar_sync_pipeline.export.selection import Selection
 from ar_sync_pipeline.sync.dump.coverage import uncovered_at
 from ar_sync_pipeline.sync.dump.journal_of_tables import remember_rules, remember_unread, rules_at
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
+from ar_sync_pipeline.sync.dump.known_clocks import remember_clocks, set_back_since
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
 from ar_sync_pipeline.sync.dump.sender_journal import own_points
 from ar_sync_pipeline.sync.dump.sender_journal_file import UnreadTables
-from ar_sync_pipeline.sync.dump.table_dump import Reported
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, Reported
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Reading:
         The receiver may have any archive after the starting point whose upload began.
         """
         now = session.snapshot.watermark
+        remember_clocks(scratch, now.snapshot_at, session.snapshot.clocks)
         objects = read_object_ids(session.connection, session.tables)
         history = _History(session, scratch, objects)
         later = [*own_points(scratch, since, now.snapshot_at)]
@@ -74,6 +77,15 @@ class Reading:
             new_history=is_foreign or reported.has_unknown or not history.has(later),
             reported=reported,
         )
+
+    def selection(self, request: PartialRequest) -> Selection:
+        """Return the criteria of a partial's changed rows: also those of a clock set back."""
+        if self.since is None:
+            return Selection(request.changed_at, None, request.look_back)
+        clocks = self.session.snapshot.clocks
+        set_back = set_back_since(self.scratch, self.since.snapshot_at, clocks)
+        look_back = request.look_back + (set_back or timedelta())
+        return Selection(request.changed_at, self.since, look_back, set_back is None)
 
     def redefined(self) -> frozenset[str]:
         """Return tables whose unchanged rows have other values than in an earlier archive."""

@@ -90,7 +90,7 @@ class TableDump(BaseModel):
         window: Window of a partial; None in a complete.
         changed_since: Time of a change from which a partial contains it, if no watermark shows an
             earlier one.
-        look_back: TIME of a partial.
+        look_back: TIME of a partial, and how far the database's clock was set back.
         since: Starting point of a partial. In a complete: the receiver's checkpoint.
         uncovered, redefined, gone: As in `Manifest`.
         new_history: As in `Manifest`.
@@ -98,6 +98,7 @@ class TableDump(BaseModel):
         receiver_free_bytes: Free space of its spool then, in bytes; None: it is not known.
         media_references: Names of media files in the dumped rows of a partial.
         untracked_tables: Tables whose changes a partial may miss until the next complete.
+        reread_tables: Large tables that were read because the database's clock may have gone back.
         types: Types of these columns.
         references: Foreign keys of the replicated tables.
         references_out: Foreign keys to tables that are not replicated, with remedies, as texts.
@@ -131,6 +132,7 @@ class TableDump(BaseModel):
     tables: tuple[TableManifest, ...]
     media_references: tuple[str, ...] = ()
     untracked_tables: tuple[str, ...] = ()
+    reread_tables: tuple[str, ...] = ()
     references_out: tuple[str, ...] = ()
     omissions: tuple[str, ...] = ()
     columns: dict[str, tuple[Column, ...]] = {}

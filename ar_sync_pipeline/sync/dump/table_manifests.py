@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ar_sync_pipeline.archive.manifest import Chunk, TableManifest, Watermark
+from ar_sync_pipeline.archive.manifest import Chunk, TableManifest
 from ar_sync_pipeline.archive.table_manifest import MOST_UNIQUE_KEYS
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.export.dump_session import DumpSession
@@ -12,6 +12,7 @@ from ar_sync_pipeline.export.media_references import media_references
 from ar_sync_pipeline.export.selection import (
     Selection,
     reads_watermark,
+    reread_tables,
     select_rows,
     untracked_tables,
 )
@@ -50,6 +51,7 @@ class PartialRows:
 
     Attributes:
         since: Point from which every change is exported, if ids can be compared with it.
+        selection: Criteria of the changed rows.
         redefined: Tables whose unchanged rows have other values than before.
         uncovered_before: Tables of which the receiver may lack changes at that point.
     """
@@ -60,11 +62,12 @@ class PartialRows:
         catalog: Catalog,
         build: BuildFolder,
         request: PartialRequest,
-        since: Watermark | None,
+        selection: Selection,
         redefined: frozenset[str],
         uncovered_before: frozenset[str],
     ) -> None:
-        self.since = since
+        self.since = selection.since
+        self._selection = selection
         self._session = session
         self._catalog = catalog
         self._build = build
@@ -76,14 +79,14 @@ class PartialRows:
 
     def select(self) -> None:
         """Choose the rows."""
-        session, request = self._session, self._request
+        session = self._session
         with session.reading_rows():
             self._whole = select_rows(
                 session.connection,
                 self._catalog,
                 session.tables,
                 session.keys,
-                Selection(request.changed_at, self.since, request.look_back),
+                self._selection,
                 self._redefined,
             )
 
@@ -118,13 +121,14 @@ class PartialRows:
         return {
             "window": self._request.window,
             "changed_since": self._request.changed_at.start,
-            "look_back": self._request.look_back,
+            "look_back": self._selection.look_back,
             "media_references": tuple(sorted(self._references)),
             "uncovered": self.uncovered,
             "redefined": tuple(sorted(self._redefined - self._whole)),
             "untracked_tables": untracked_tables(
                 self._catalog, self._session.tables, self.since, self._redefined
             ),
+            "reread_tables": reread_tables(self._catalog, self._session.tables, self._selection),
         }
 
     def _write_table(self, name: str) -> TableManifest:

@@ -26,6 +26,7 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
+from ar_sync_pipeline.sync.load.newest_archive import not_superseded
 
 # A tick of a sensor has a minute for all of them.
 _MOST = 10
@@ -103,5 +104,5 @@ def _extend(
     known = {line.name for line in ledger}
     if chain_in(ledger) is None or unknown_to(known, applied):
         return False
-    newest = max(line.snapshot_at for line in ledger)
+    newest = max(line.snapshot_at for line in not_superseded(ledger))
     return all(a.name.snapshot_at > newest and a.name.applied not in known for a in waiting)

@@ -8,10 +8,11 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.settings.cron import longest_pause
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 
@@ -42,6 +43,16 @@ def newest_of_each_kind(archives: Iterable[Arrived]) -> tuple[Arrived, ...]:
     """Return the archive of each kind with the newest snapshot."""
     found = {one.kind: one for one in sorted(archives, key=lambda one: one.snapshot_at)}
     return tuple(found[kind] for kind in ArchiveKind if kind in found)
+
+
+def at_possible_times(archives: Iterable[Arrived], now: datetime) -> list[Arrived]:
+    """Return the archives; one that came in the future, by a clock that was ahead, as it was made.
+
+    When it really came is unknown.
+    """
+    return [
+        one if not_ahead([one.at], now) else replace(one, at=one.snapshot_at) for one in archives
+    ]
 
 
 def complete_due_within(settings: SenderSettings | ReceiverSettings, now: datetime) -> timedelta:

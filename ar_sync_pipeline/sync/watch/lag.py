@@ -13,7 +13,7 @@ from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.sync.load.unverified_tables import unverified_in_words
 from ar_sync_pipeline.visible_text import visible
 
-_CLOCK_WAS_WRONG = (
+CLOCK_WAS_WRONG = (
     "the clock of the sender or that of the receiver is wrong now or was when this data was sent;"
     " set both, and see the runbook, 'A clock was wrong'"
 )
@@ -143,7 +143,7 @@ def explain_lag(
     if minutes is not None and not ahead:
         # Within the tolerance the clocks agree: a negative lag is zero.
         minutes = max(0.0, minutes)
-    because = _CLOCK_WAS_WRONG if ahead else _reason(data_until, now, interval, backlog)
+    because = CLOCK_WAS_WRONG if ahead else _reason(data_until, now, interval, backlog)
     return Lag(data_until, minutes, because, ahead=ahead, unreported=backlog.unreported)
 
 
@@ -161,7 +161,7 @@ def _reason(
         nothing = "no report of it could be read" if backlog.unreported else _NO_COMPLETE
         found = [*_causes(backlog)] or [nothing]
     else:
-        is_late = data_until < _end_of_last_window(now - A_WINDOW_NEEDS, interval)
+        is_late = lacks_last_window(data_until, now, interval)
         found = list(_findings(backlog, is_late=is_late))
         if not found and backlog.is_known:
             found = ["that was the last window"]
@@ -185,8 +185,10 @@ def _findings(backlog: Backlog, *, is_late: bool) -> Iterator[str]:
         yield about_tables
 
 
-def _end_of_last_window(now: datetime, interval: timedelta) -> datetime:
-    return _EPOCH + (now - _EPOCH) // interval * interval
+def lacks_last_window(until: datetime, now: datetime, interval: timedelta) -> bool:
+    """Return whether what was made or came at a time lacks the last window that should be here."""
+    ended_by = now - A_WINDOW_NEEDS
+    return until < _EPOCH + (ended_by - _EPOCH) // interval * interval
 
 
 def _causes(backlog: Backlog) -> Iterator[str]:

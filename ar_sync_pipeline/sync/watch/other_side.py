@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import UnsignedArchiveError
-from ar_sync_pipeline.archive.manifest import SenderIdentity, Watermark
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
@@ -21,14 +20,19 @@ from ar_sync_pipeline.postgres.own_database import read_own_database
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
-from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.spool.states import list_waiting
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem, is_of_old_system
+from ar_sync_pipeline.sync.load.newest_archive import (
+    last_arrival,
+    newest_in_spool,
+    newest_manifest,
+    not_superseded,
+)
 from ar_sync_pipeline.sync.load.one_database import (
     ONE_OF_TWO,
     databases_of_completes,
     own_database_problem,
 )
-from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool, newest_manifest
 from ar_sync_pipeline.visible_text import visible
 
 _WORTH_SAYING = timedelta(seconds=60)
@@ -122,19 +126,25 @@ def checkpoint_as_written(
         )
 
 
+def recorded_archives(connection: Connection) -> list[AppliedArchive]:
+    """Return the lines of the ledger; none without a ledger. Nothing is changed."""
+    return read_ledger(connection) if has_ledger_table(connection) else []
+
+
 def sender_as_written(
     settings: ReceiverSettings, connection: Connection, now: datetime
 ) -> Iterator[Finding]:
     """Compare, at the receiver, the sender's archives with this side's settings and clock."""
-    has_ledger = has_ledger_table(connection)
-    ledger = read_ledger(connection) if has_ledger else []
-    applied = read_sender(connection) if has_ledger else None
-    yield from _own_database(settings.remote_bkp_fldr, connection, applied, ledger)
+    ledger = recorded_archives(connection)
+    applied = read_sender(connection) if ledger else None
+    newest = newest_in_spool(settings.remote_bkp_fldr, None, ledger, now)
+    yield from _own_database(newest, connection, applied, ledger)
     yield from _alternation(ledger, now)
     yield from _interval(settings, ledger)
-    yield from _identity(settings, applied)
+    waiting = newest_manifest(list_waiting(settings.remote_bkp_fldr), ledger, now)
+    yield from _identity(settings, waiting, applied)
     yield from _signature(settings, now)
-    yield from _senders_clock(settings)
+    yield from _senders_clock(settings, ledger)
 
 
 def _agreement(settings: SenderSettings, agreed: AgreedSettings) -> Iterator[Finding]:
@@ -183,7 +193,7 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
     """Compare the shortest recent window with the setting: after an outage windows are longer."""
     lengths = [
         line.window_end - line.window_start
-        for line in ledger
+        for line in not_superseded(ledger)
         if line.kind is ArchiveKind.PARTIAL
         and line.window_start is not None
         and line.window_end is not None
@@ -205,9 +215,10 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
     )
 
 
-def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Iterator[Finding]:
+def _identity(
+    settings: ReceiverSettings, manifest: Manifest | None, applied: SenderIdentity | None
+) -> Iterator[Finding]:
     """Check the sender of the newest waiting archive, or else of the applied archives."""
-    manifest = newest_manifest(list_waiting(settings.remote_bkp_fldr))
     is_old = manifest is not None and manifest.sender == OLD_SYSTEM
     if manifest is not None and not is_old and manifest.pair != settings.pair:
         yield _other_pair(settings.pair, manifest.pair, "in the archive that waits")
@@ -256,17 +267,16 @@ def _alternation(ledger: Sequence[AppliedArchive], now: datetime) -> Iterator[Fi
 
 
 def _own_database(
-    spool: Path,
+    newest: Manifest | None,
     connection: Connection,
     applied: SenderIdentity | None,
     ledger: Sequence[AppliedArchive],
 ) -> Iterator[Finding]:
     """Check that the receiver's URL is not that of the database which the archives come from."""
     here = read_own_database(connection)
-    newest = newest_in_spool(spool)
     known = [(newest.sender, newest.watermark.timeline)] if newest else []
     if applied is not None:
-        known += [(applied, line.timeline) for line in ledger[-1:]]
+        known += [(applied, line.timeline) for line in not_superseded(ledger)[-1:]]
     if here is not None and any(here.is_of(*one) for one in known):
         problem, remedy = own_database_problem(here, ledger)
         level = Level.ERROR if problem == here.problem else Level.WARNING
@@ -285,22 +295,18 @@ def _signature(settings: ReceiverSettings, now: datetime) -> Iterator[Finding]:
             return  # the next load reports it
 
 
-def _senders_clock(settings: ReceiverSettings) -> Iterator[Finding]:
-    """Check whether an archive arrived before the time of its snapshot, by the two clocks."""
-    spool = settings.remote_bkp_fldr
-    archives = sorted(
-        [*list_waiting(spool), *list_applied(spool)], key=lambda one: one.name.snapshot_at
-    )
-    for archive in archives[-1:]:
-        try:
-            arrived_at = archive.path.stat().st_mtime
-        except OSError:
-            return
-        early = archive.name.snapshot_at.timestamp() - arrived_at
-        if early > _WORTH_SAYING.total_seconds():
-            yield Finding(
-                Level.ERROR if early > CLOCK_TOLERANCE.total_seconds() else Level.WARNING,
-                f"the sender's clock is at least {early:,.0f} s ahead of this machine's"
-                f" ({archive.name.applied} is dated later than it arrived)",
-                "set both clocks with NTP (chronyc tracking shows a machine's own)",
-            )
+def _senders_clock(
+    settings: ReceiverSettings, ledger: Sequence[AppliedArchive]
+) -> Iterator[Finding]:
+    """Check whether the last archive arrived before the time of its snapshot, by the two clocks."""
+    last = last_arrival(settings.remote_bkp_fldr, ledger)
+    if last is None or last.follows_another:
+        return
+    early = last.name.snapshot_at - last.at
+    if early > _WORTH_SAYING:
+        yield Finding(
+            Level.ERROR if early > CLOCK_TOLERANCE else Level.WARNING,
+            f"the sender's clock is at least {early.total_seconds():,.0f} s ahead of this machine's"
+            f" ({last.name.applied}, which arrived last, is dated later than it arrived)",
+            "set both clocks with NTP (chronyc tracking shows a machine's own)",
+        )

@@ -30,7 +30,7 @@ from ar_sync_pipeline.settings.usable import UnusableSettingError
 from ar_sync_pipeline.sync.dump.known_rules import ruled_before
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
 from ar_sync_pipeline.sync.load.lost_media import lost_media
-from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
+from ar_sync_pipeline.sync.load.newest_archive import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
@@ -53,6 +53,7 @@ from ar_sync_pipeline.sync.watch.other_side import (
     checkpoint_as_written,
     clock_findings,
     receiver_as_written,
+    recorded_archives,
     sender_as_written,
 )
 from ar_sync_pipeline.sync.watch.parallel_areas import Area, examine_areas
@@ -210,9 +211,12 @@ def _receiver_areas(
     settings: ReceiverSettings, catalog: Catalog | None, clock: Clock
 ) -> dict[str, Area]:
     def with_spool(url: str, catalog: Catalog) -> Iterable[Finding]:
+        ledger = _ask(url, recorded_archives, []) or []
         try:
-            newest = newest_in_spool(settings.remote_bkp_fldr)
-            complete = newest_in_spool(settings.remote_bkp_fldr, ArchiveKind.COMPLETE)
+            newest, complete = (
+                newest_in_spool(settings.remote_bkp_fldr, kind, ledger, clock())
+                for kind in (None, ArchiveKind.COMPLETE)
+            )
         except (ArSyncError, UnusableSettingError):
             newest = complete = None  # the check of the spool reports it
         return check_receiver(url, catalog, newest, complete)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,19 +30,27 @@ from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.missing_parts import missing_parts
+from ar_sync_pipeline.sync.load.newest_archive import Arrival, last_arrival
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
 from ar_sync_pipeline.sync.rejection import Rejection, as_state, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
+    at_possible_times,
     complete_due_within,
     newest_of_each_kind,
     overdue_in_words,
     overdue_since,
 )
 from ar_sync_pipeline.sync.watch.disk_space import low_disks
-from ar_sync_pipeline.sync.watch.lag import Backlog, count_newer, explain_lag
+from ar_sync_pipeline.sync.watch.lag import (
+    CLOCK_WAS_WRONG,
+    Backlog,
+    count_newer,
+    explain_lag,
+    lacks_last_window,
+)
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
 from ar_sync_pipeline.sync.watch.status import (
     PARKED_REPLACED,
@@ -78,21 +86,16 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     unapplied = (*spooled.waiting, *spooled.parked, *lost)
     ignored = passed_over(recorded.ledger, spooled.waiting)
     within = complete_due_within(settings, now)
-    overdue = _overdue_complete(recorded, newest, () if ignored else unapplied, within)
-    lag = explain_lag(
-        chain.until if chain else None,
-        now,
-        timedelta(minutes=settings.partial_interval),
-        _backlog(
-            recorded,
-            spooled,
-            parked,
-            vanished,
-            chain,
-            lost,
-            [*overdue_in_words(overdue, ignored), *media, *low, *incidents.faults],
-        ),
+    possible = at_possible_times(recorded.applied, now)
+    overdue = _overdue_complete(possible, newest, () if ignored else unapplied, within)
+    interval = timedelta(minutes=settings.partial_interval)
+    last = last_arrival(settings.remote_bkp_fldr, recorded.ledger)
+    faults = [*overdue_in_words(overdue, ignored), *media, *low, *incidents.faults]
+    backlog = replace(
+        _backlog(recorded, spooled, parked, vanished, chain, lost, faults),
+        nothing_newer=_nothing_newer(last, now, interval),
     )
+    lag = explain_lag(chain.until if chain else None, now, interval, backlog)
     return Status(
         "receiver",
         lag,
@@ -218,8 +221,21 @@ def _backlog(
     )
 
 
+def _nothing_newer(last: Arrival | None, now: datetime, interval: timedelta) -> str:
+    """Return why the data is late: nothing came, or what came is dated long before."""
+    if last is None or lacks_last_window(last.at, now, interval):
+        return Backlog.nothing_newer
+    if last.follows_another:
+        return CLOCK_WAS_WRONG
+    return (
+        f"the newest archive arrived at {last.at:%H:%M:%S} UTC and is dated"
+        f" {last.name.snapshot_at:%Y-%m-%d %H:%M:%S}: its upload took that long, or the clock of"
+        " the sender or that of the receiver is wrong; see the runbook, 'A clock was wrong'"
+    )
+
+
 def _overdue_complete(
-    recorded: _Recorded,
+    arrived: Sequence[Arrived],
     newest: Sequence[Arrived],
     unapplied: Sequence[SpooledArchive],
     within: timedelta,
@@ -238,7 +254,7 @@ def _overdue_complete(
         if archive.name.kind is ArchiveKind.COMPLETE
     ]
     is_here = applied and came and max(came) > max(applied)
-    return None if is_here else overdue_since(recorded.applied, within)
+    return None if is_here else overdue_since(arrived, within)
 
 
 def _counts(

@@ -21,6 +21,7 @@ from ar_sync_pipeline.sync.dump.starting_point import (
 from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
+    at_possible_times,
     complete_due_within,
     newest_of_each_kind,
     overdue_in_words,
@@ -47,7 +48,8 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     arrived = [_arrived(one) for one in dated]
     remembered = now - REMEMBERED
     unknown = unknown_archives(settings.tmp_bkp_fldr, view, now)
-    overdue = overdue_since(arrived, complete_due_within(settings, now), remembered)
+    possible = at_possible_times(arrived, now)
+    overdue = overdue_since(possible, complete_due_within(settings, now), remembered)
     low = low_disks(settings)
     others = never_sent_in_words(unknown, view)
     faults = [*([others] if others else []), *overdue_in_words(overdue), *low, *incidents.faults]

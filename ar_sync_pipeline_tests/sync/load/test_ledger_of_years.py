@@ -40,6 +40,26 @@ def days(clock_days: float) -> datetime:
     return datetime.now(UTC) + timedelta(days=clock_days)
 
 
+def test_line_of_a_clock_that_was_ahead_goes_when_its_archive_is_superseded(
+    empty_database: str,
+) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        ensure_ledger(connection)
+        connection.execute(_A_DAY, {"day": START})
+        last = "WHERE snapshot_at = (SELECT max(snapshot_at) FROM ar_sync.applied_archive)"
+        connection.execute(
+            "UPDATE ar_sync.applied_archive SET superseded = true,"
+            f" snapshot_at = snapshot_at + interval '10 years' {last}"
+        )
+        present = [
+            str(rows(empty_database, f"SELECT name FROM ar_sync.applied_archive {last}")[0][0])
+        ]
+        later = START + timedelta(days=9)
+        assert summarize_ledger(connection, present=present, applied_before=later) == 0
+        assert summarize_ledger(connection, present=[], applied_before=later) == 1
+        assert read_summarized(connection, superseded=True) == 1
+
+
 class TestAYear:
     @pytest.mark.long
     def test_ledger_of_a_year_is_no_longer_than_that_of_nine_days(

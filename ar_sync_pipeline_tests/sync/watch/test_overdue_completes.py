@@ -19,7 +19,7 @@ from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings
-from ar_sync_pipeline.sync.watch.arrived_archives import Arrived, overdue_since
+from ar_sync_pipeline.sync.watch.arrived_archives import Arrived, at_possible_times, overdue_since
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute
@@ -49,6 +49,14 @@ def test_complete_is_overdue_when_partials_have_come_for_too_long_without_one() 
 
 def test_complete_that_took_hours_counts_from_its_end() -> None:
     assert overdue_since([complete(0, took=8), *partials(1, 36)], WITHIN) is None
+
+
+def test_complete_that_was_applied_in_the_future_counts_from_its_snapshot() -> None:
+    """The receiver's clock was a year ahead then."""
+    archives = [complete(0, took=365 * 24), *partials(1, 31)]
+    found = at_possible_times(archives, START + 31 * HOUR)
+    assert overdue_since(found, WITHIN) == START
+    assert found[1:] == archives[1:]
 
 
 def test_new_pair_waits_for_its_first_complete() -> None:

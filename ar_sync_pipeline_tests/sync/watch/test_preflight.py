@@ -355,6 +355,7 @@ def test_first_archives_over_several_windows_are_no_other_length(
                 window_start=start,
                 window_end=start + timedelta(minutes=minutes),
                 system_identifier="1",
+                superseded=False,
             ),
         )
     ] * partials

@@ -1,0 +1,58 @@
+"""The clocks that the sender's dumps read: a file in its scratch folder.
+
+If it is lost, nobody knows whether a clock was set back before: partials read every table with a
+`changed_at` for the watermark until one of them has arrived.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from ar_sync_pipeline.export.server_clock import ClockReading, longest_set_back
+from ar_sync_pipeline.files import write_atomically
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked
+
+CLOCKS_FILE = "ar_sync_server_clocks.json"
+# Of eight days with windows of five minutes; 600 KB.
+_MOST = 2_500
+
+
+class _ReadFor(BaseModel):
+    """The clocks that the dump of a snapshot read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot_at: AwareDatetime
+    clocks: ClockReading
+
+
+class _Known(BaseModel):
+    """Content of the file."""
+
+    readings: tuple[_ReadFor, ...] = ()
+
+
+def remember_clocks(scratch: Path, snapshot_at: datetime, clocks: ClockReading) -> None:
+    """Record what a dump in progress read; forget what no later reading is compared with."""
+    with locked(scratch):
+        known = [one for one in _read(scratch).readings if one.clocks.has_starts_of(clocks)]
+        readings = (*known, _ReadFor(snapshot_at=snapshot_at, clocks=clocks))[-_MOST:]
+        content = _Known(readings=readings)
+        write_atomically(scratch / CLOCKS_FILE, content.model_dump_json().encode())
+
+
+def set_back_since(scratch: Path, snapshot_at: datetime, now: ClockReading) -> timedelta | None:
+    """Return how far the database's clock went back since a snapshot at most; None: unknown."""
+    known = _read(scratch).readings
+    since = [one.clocks for one in known if one.snapshot_at == snapshot_at]
+    return longest_set_back(since[-1], (one.clocks for one in known), now) if since else None
+
+
+def _read(scratch: Path) -> _Known:
+    try:
+        return _Known.model_validate_json((scratch / CLOCKS_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return _Known()
