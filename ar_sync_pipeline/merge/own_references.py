@@ -18,8 +18,8 @@ from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.sql_parts import TRUE, assignments, column_list
-from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
+from ar_sync_pipeline.postgres.sql_parts import TRUE, assignments, column_list, exists
+from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey, TableFacts
 
 _PARENT = "ar_sync parent "
 
@@ -31,21 +31,39 @@ class OwnReferences:
         self._connection = connection
         self._references = references
         self._relations: dict[ForeignKey, sql.Identifier] = {}
+        self._unkeyed = list[dict[ForeignKey, sql.Identifier]]()
 
     def remember(self, to_delete: RowsToDelete, lost: LostValues) -> None:
         """Store the references that a merge is about to move; call it before any write."""
-        for key in self.taken_over(to_delete):
-            self._store(key, to_delete.with_staged_parents(key))
+        self._unkeyed.append({})
+        for key in self._following(to_delete):
+            if to_delete.identity(key.table) is PLACE:
+                self._store_parents(key, to_delete.with_staged_parents(key))
+            else:
+                parents = to_delete.relation(key.referenced_table)
+                self._store(key, self._references.joined(key, parents))
         for key, values in lost.following():
-            if key.on_update is not Action.CASCADE:
+            if key.on_update is not Action.CASCADE and self._is_restorable(key):
                 self._store(key, self._changed(key, lost.referring(key, values)))
 
-    def taken_over(self, to_delete: RowsToDelete) -> Iterator[ForeignKey]:
-        """Yield the receiver-only foreign keys that follow a change of a row to delete."""
+    def _following(self, to_delete: RowsToDelete) -> Iterator[ForeignKey]:
+        """Yield the keys that follow a change of a row to delete."""
         for table in sorted(to_delete.tables()):
             for key in self._references.to(table):
-                if key.on_update.writes and self._references.receiver_only_columns(key):
+                if key.on_update.writes and self._is_restorable(key):
                     yield key
+
+    def _is_restorable(self, key: ForeignKey) -> bool:
+        """Return whether only the receiver has the reference, and its row can be found again.
+
+        Derived columns are not restored: the transform computes them again.
+        """
+        child, target = self._references.tables[key.table], self._references.targets.get(key.table)
+        kept = {*self._references.receiver_only_columns(key)} - {*child.key}
+        if target is not None:
+            kept -= {*target.rules.reset_on_change, *target.rules.clear_on_change}
+        has_key = self._references.identity(key.referenced_table) is not PLACE
+        return has_key and kept.issuperset(key.columns)
 
     def _changed(self, key: ForeignKey, referring: sql.Composed) -> sql.Composed:
         return sql.SQL("{} JOIN {} AS p ON {} WHERE l.kept").format(
@@ -56,14 +74,11 @@ class OwnReferences:
 
     def _store(self, key: ForeignKey, rows: sql.Composed) -> None:
         """Store the child rows ``c`` of some parents ``p``; what is stored already stays."""
-        child, parent = (self._references.identity(t) for t in (key.table, key.referenced_table))
-        if PLACE in {child, parent}:
+        child = self._references.identity(key.table)
+        if child is PLACE:
             return
         query = sql.SQL("SELECT {}, {}, {} FROM {}").format(
-            child.values("c"),
-            named("p", parent.columns, _PARENT),
-            column_list(key.columns, "c"),
-            rows,
+            child.values("c"), self._parents(key), column_list(key.columns, "c"), rows
         )
         if key in self._relations:
             self._connection.execute(
@@ -75,38 +90,74 @@ class OwnReferences:
         name = f"ar_sync_own_reference_{len(self._relations)}"
         self._relations[key] = child.fill(self._connection, name, query)
 
+    def _store_parents(self, key: ForeignKey, rows: sql.Composed) -> None:
+        """Store only which parents ``p`` children have that no key identifies."""
+        known = self._unkeyed[-1]
+        known[key] = sql.Identifier(
+            "pg_temp", f"ar_sync_own_unkeyed_{len(self._unkeyed)}_{len(known)}"
+        )
+        self._connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT DISTINCT {} FROM {}").format(
+                known[key], self._parents(key), rows
+            )
+        )
+
+    def _parents(self, key: ForeignKey) -> sql.Composed:
+        return named("p", self._references.tables[key.referenced_table].key, _PARENT)
+
     def restore(self, effects: SideEffects) -> None:
         """Let the stored references follow the rows that they referred to, if these exist."""
         for key, relation in self._relations.items():
             with effects.allowed(only_if=key.table not in self._references.targets):
                 self._connection.execute(self._restoring(key, relation))
 
+    def lost(self, number: int) -> str | None:
+        """Return a table without a key that has lost references to rows which exist again.
+
+        Args:
+            number: Number of the merge that deleted the rows, in order.
+        """
+        for key, relation in self._unkeyed[number].items():
+            parent = self._references.tables[key.referenced_table]
+            rows = sql.SQL("{} AS k JOIN {} AS p ON {}").format(
+                relation, parent.rows, _same_parent(parent)
+            )
+            if exists(self._connection, rows):
+                return key.table
+        return None
+
     def _restoring(self, key: ForeignKey, relation: sql.Identifier) -> sql.Composed:
         child, parent = (self._references.tables[t] for t in (key.table, key.referenced_table))
         unchanged = key.refers("k", "p")
-        referenced = dict(zip(key.columns, key.referenced_columns, strict=True))
         values = {
             name: sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
-                unchanged, sql.Identifier("k", name), sql.Identifier("p", referenced[name])
+                unchanged, sql.Identifier("k", name), sql.Identifier("p", referenced)
             )
-            for name in self._references.receiver_only_columns(key)
+            for name, referenced in zip(key.columns, key.referenced_columns, strict=True)
         }
-        same_parent = sql.SQL(" AND ").join(
-            sql.SQL("{} {} {}").format(
-                sql.Identifier("p", name), sql.SQL(operator), sql.Identifier("k", f"{_PARENT}{n}")
-            )
-            for n, (name, operator) in enumerate(
-                zip(parent.key, parent.key_operators, strict=True), 1
-            )
+        differs = sql.SQL(" OR ").join(
+            sql.SQL("{}::text IS DISTINCT FROM ({})::text").format(sql.Identifier("c", name), value)
+            for name, value in values.items()
         )
         return sql.SQL(
-            "UPDATE {} AS c SET {} FROM {} AS k JOIN {} AS p ON {} WHERE {} AND {}"
+            "UPDATE {} AS c SET {} FROM {} AS k JOIN {} AS p ON {} WHERE {} AND {} AND ({})"
         ).format(
             child.rows,
             assignments(values),
             relation,
             parent.rows,
-            same_parent,
+            _same_parent(parent),
             self._references.identity(key.table).matches("c", "k"),
             TRUE if key.on_update is Action.CASCADE else unchanged,
+            differs,
         )
+
+
+def _same_parent(parent: TableFacts) -> sql.Composed:
+    """Return the condition that ``p`` is the parent of the stored reference ``k``."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}").format(
+            sql.Identifier("p", name), sql.SQL(operator), sql.Identifier("k", f"{_PARENT}{n}")
+        )
+        for n, (name, operator) in enumerate(zip(parent.key, parent.key_operators, strict=True), 1)
+    )

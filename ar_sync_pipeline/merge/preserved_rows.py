@@ -20,7 +20,6 @@ from ar_sync_pipeline.merge.lost_values import LostValues
 from ar_sync_pipeline.merge.own_references import OwnReferences
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.restored_rows import RestoredRows
-from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
@@ -77,9 +76,6 @@ class PreservedRows:
         for key in to_delete.cleared():
             self._remember_reference(key, to_delete.losing_parents(key))
         self._own.remember(to_delete, lost)
-        for key in self._own.taken_over(to_delete):
-            if to_delete.identity(key.table) is PLACE:
-                self._remember_reference(key, to_delete.with_staged_parents(key))
 
     def restore(self, staged: Mapping[str, Sequence[StagedTable]], effects: SideEffects) -> None:
         """Restore the rows that were deleted only temporarily, and the receiver's own data of them.
@@ -117,14 +113,21 @@ class PreservedRows:
         Raises:
             LoadRefusedError: There is such a reference; the caller's transaction must not commit.
         """
-        for key, relation in self._unkeyed[number].items():
-            rows = sql.SQL("{} AS k WHERE {}").format(relation, self._parent_is_there(key))
-            if exists(self._connection, rows):
-                raise LoadRefusedError(
-                    f"a late archive would delete and restore a row to which rows of {key.table}"
-                    " refer, and that table has no key by which the reference could be put back",
-                    remedy=f"give {key.table} a primary key, or wait for the next complete archive",
-                )
+        lost = [
+            key.table
+            for key, relation in self._unkeyed[number].items()
+            if exists(
+                self._connection,
+                sql.SQL("{} AS k WHERE {}").format(relation, self._parent_is_there(key)),
+            )
+        ]
+        table = lost[0] if lost else self._own.lost(number)
+        if table is not None:
+            raise LoadRefusedError(
+                f"a late archive would delete and restore a row to which rows of {table}"
+                " refer, and that table has no key by which the reference could be put back",
+                remedy=f"give {table} a primary key, or wait for the next complete archive",
+            )
 
     def lost(self) -> dict[str, int]:
         """Return how many rows are deleted in the end, by table."""

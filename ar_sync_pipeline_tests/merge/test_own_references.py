@@ -49,6 +49,8 @@ def begin(sites: TwoSites, column: str, action: str = "CASCADE") -> tuple[Path, 
     sites.at_sender(*TURN)
     end = mark(sites.partial(recent_window(), since=since))
     sites.load()
+    if action == "CASCADE":
+        assert rows(sites.receiver, OWN_ROWS) == [("on 1", "c"), ("on 2", "d"), ("on 3", "b")]
     return late, end
 
 
@@ -100,3 +102,68 @@ def test_references_that_people_set_since_are_not_lost(sites: TwoSites, action: 
     assert sites.load().refused == ()
     assert equal(sites, "SELECT * FROM t_a ORDER BY id")
     assert rows(sites.receiver, OWN_ROWS) == [("on 1", "c"), ("on 2", None), ("on 3", "b")]
+
+
+@pytest.mark.long
+def test_archives_in_order_move_references_of_a_table_without_a_key(sites: TwoSites) -> None:
+    """Nothing is late: a row with another key takes the value over, and the references with it."""
+    sites.at_sender("INSERT INTO t_a VALUES (1, 'a'), (2, 'b'), (3, 'x')")
+    since = mark(sites.complete())
+    sites.load()
+    sites.at_receiver(
+        "CREATE TABLE own (note text, u text REFERENCES t_a (u) ON UPDATE CASCADE)",
+        "INSERT INTO own VALUES ('on 2', 'b')",
+    )
+    sites.at_sender("UPDATE t_a SET id = 9 WHERE id = 2")
+    since = mark(sites.partial(recent_window(), since=since))
+    sites.at_sender("UPDATE t_a SET u = 'y' WHERE id = 3")
+    sites.complete(since)
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT * FROM t_a ORDER BY id")
+    assert rows(sites.receiver, OWN_ROWS) == [("on 2", "b")]
+
+
+@pytest.mark.long
+def test_late_complete_that_lacks_the_row_moves_no_reference(sites: TwoSites) -> None:
+    sites.at_sender("INSERT INTO t_a VALUES (1, 'a')")
+    since = mark(sites.complete())
+    sites.load()
+    late = sites.complete(since)
+    since, late = mark(late), withhold(late)
+    sites.at_sender("INSERT INTO t_a VALUES (2, 'b'), (3, 'x')")
+    since = mark(sites.partial(recent_window(), since=since))
+    sites.load()
+    sites.at_receiver(
+        "CREATE TABLE own (note text PRIMARY KEY, u text REFERENCES t_a (u) ON UPDATE CASCADE)",
+        "INSERT INTO own VALUES ('on 2', 'b')",
+    )
+    sites.at_sender("UPDATE t_a SET u = 'e' WHERE id = 2", "UPDATE t_a SET u = 'b' WHERE id = 3")
+    sites.partial(recent_window(), since=since)
+    deliver(late)
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT * FROM t_a ORDER BY id")
+    assert rows(sites.receiver, OWN_ROWS) == [("on 2", "e")]
+
+
+@pytest.mark.long
+def test_table_that_a_late_complete_lacks_has_no_reference_of_the_receivers_own(
+    sites: TwoSites,
+) -> None:
+    """Of an archive that lacks the table every column is the receiver's, of a later one none is."""
+    sites.at_sender("INSERT INTO t_a VALUES (1, 'a')")
+    since = mark(sites.complete())
+    sites.load()
+    late = sites.complete(since)
+    since, late = mark(late), withhold(late)
+    for url in (sites.sender, sites.receiver):
+        execute(
+            url,
+            "CREATE TABLE t_b (id int PRIMARY KEY, u text REFERENCES t_a (u) ON UPDATE SET NULL)",
+        )
+    sites.at_sender("UPDATE t_a SET u = 'n'", "INSERT INTO t_b VALUES (1, 'n')")
+    sites.partial(recent_window(), since=since)
+    sites.load()
+    deliver(late)
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT * FROM t_a")
+    assert equal(sites, "SELECT * FROM t_b")
