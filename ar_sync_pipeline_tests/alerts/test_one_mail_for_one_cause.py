@@ -142,7 +142,10 @@ def test_load_of_a_complete_that_fails_recovers_with_a_complete_or_when_none_wai
             (waiting,) = (operation.watched.deployment.spool / "complete").glob("NEW_*")
             waiting.unlink()
         assert later(operation, "complete_loaddata" if ending == "loaded" else "partial_loaddata")
-        assert verbs(operation) == ["Failing:", "Recovered:"]
+        assert verbs(operation)[:2] == ["Failing:", "Recovered:"]
+    # That somebody removed it is news of its own.
+    assert verbs(operation)[2:] == ["Failing:"]
+    assert "vanished" in operation.watched.text(2)
 
 
 @pytest.mark.long
