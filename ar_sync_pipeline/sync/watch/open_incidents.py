@@ -76,11 +76,10 @@ def note_allowed(settings: ReceiverSettings, name: str, allowed_by: str, now: da
     The next load ends the incident. A file that cannot be used is left alone: this is only a text.
     """
     path = incidents_file(settings)
-    if why_none_is_recorded(path):
-        return
     remedy = f"{NO_ACTION}: {name} is allowed by {allowed_by}, and the next load applies it"
     with suppress(AlertStoreError):
-        IncidentStore(path, ()).answered(f"ar-sync allow {name}", remedy, now)
+        if not why_none_is_recorded(path):
+            IncidentStore(path, ()).answered(f"ar-sync allow {name}", remedy, now)
 
 
 def read_open_incidents(settings: SenderSettings | ReceiverSettings) -> OpenIncidents:
