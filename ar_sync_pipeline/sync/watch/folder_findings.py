@@ -17,7 +17,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.files import may
+from ar_sync_pipeline.files import is_kind, may
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
@@ -92,7 +92,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
     for file in sorted(folder.glob("ar_sync_*.*")):
         # The others are replaced, not changed.
         mode = os.R_OK | os.W_OK if file.suffix == ".sqlite" else os.R_OK
-        if file.is_file() and not may(file, mode):
+        if is_kind(Path.is_file, file) and not may(file, mode):
             error = ScratchFileError(file, "the permission is missing")
             yield Finding(Level.ERROR, error.problem, error.remedy)
     yield from _free_space(folder, settings.free_space_floor)
