@@ -30,7 +30,7 @@ from ar_sync_pipeline.spool.states import list_applied, list_waiting
 from ar_sync_pipeline.sync.errors import ScratchFileError
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
-from ar_sync_pipeline.sync.watch.disk_space import existing_folder
+from ar_sync_pipeline.sync.watch.disk_space import existing_folder, leads_nowhere
 from ar_sync_pipeline.visible_text import listed, quoted
 
 _MODES = "see the modes in docs/receiver_account.md"
@@ -101,7 +101,16 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
     """Check the folder of incidents and unsent alerts, which is made when it is needed."""
     folder = existing_folder(incidents_file(settings).parent)
-    if not folder.is_dir() or not may(folder, os.W_OK | os.X_OK):
+    if leads_nowhere(folder):
+        yield Finding(
+            Level.ERROR,
+            f"incidents cannot be kept in {settings.state_fldr}, since {folder} is a link to what"
+            " does not exist",
+            "mount the disk to which the link leads, or make the folder there; or remove the link,"
+            " and the alert sensor makes a folder",
+        )
+        return
+    if not is_kind(Path.is_dir, folder) or not may(folder, os.W_OK | os.X_OK):
         yield Finding(
             Level.ERROR,
             f"incidents cannot be kept in {settings.state_fldr}, since {folder} cannot be written",

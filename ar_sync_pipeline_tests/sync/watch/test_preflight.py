@@ -490,6 +490,17 @@ def test_disk_of_the_incidents_is_examined(
     assert "has 5.0 % free" in found.problem
 
 
+def test_state_folder_on_a_disk_that_is_not_mounted_has_its_remedy(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("not mounted")
+    changes = {"AR_SYNC_STATE_FLDR": str(link)}
+    (found,) = state_findings(load_receiver_settings(deployment.receiver_environment() | changes))
+    assert f"since {link} is a link to what does not exist" in found.problem
+    assert found.remedy.startswith("mount the disk to which the link leads")
+
+
 def test_scratch_folder_that_cannot_be_entered_ends_with_its_findings(
     deployment: Deployment,
 ) -> None:
