@@ -307,8 +307,8 @@ def _owner(folder: Path) -> Iterator[Finding]:
             f"{folder} belongs to {_account(owner)}, and this is {_account(os.geteuid())}",
             f"run this as {_account(owner)}"
             + (
-                ", or give the folder to the account that runs Dagster:"
-                f" chown {_account(os.geteuid())} {_word(folder)}"
+                f"; only if {_account(os.geteuid())} is the account that runs Dagster, give it the"
+                f" folder: chown {_account(os.geteuid())} {_word(folder)}"
                 if os.geteuid()
                 else ""
             ),
