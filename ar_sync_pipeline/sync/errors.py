@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from ar_sync_pipeline.errors import (
     NO_ACTION,
@@ -13,6 +15,7 @@ from ar_sync_pipeline.errors import (
     TerminalError,
     TransientError,
 )
+from ar_sync_pipeline.files import may
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.states import SpooledArchive
 
@@ -67,8 +70,7 @@ class ScratchFileError(ParkedError):
     def __init__(self, path: Path, reason: object) -> None:
         super().__init__(
             f"the sender cannot read its file {path} ({reason})",
-            remedy=f"run `chown {os.geteuid()} {path}` as root, and `chmod u=rw` for it; or remove"
-            " it: the next archives are then larger, since what was sent before is not known",
+            remedy=_readable_again(path),
         )
 
 
@@ -190,3 +192,25 @@ class WindowStillOpenError(TerminalError):
             remedy="check the time synchronization of this machine; the schedule requests the"
             " window when it has ended",
         )
+
+
+def _readable_again(path: Path) -> str:
+    """Return how the sender can read a file again, whichever account runs this."""
+    folder, us = path.parent, os.geteuid()
+    owner = us
+    with suppress(OSError):
+        owner = folder.stat().st_uid
+    is_closed = not may(folder, os.X_OK)
+    if owner != us:
+        return (
+            f"run this as user {owner}, to whom {folder} belongs; only if the sender's account is"
+            f" user {us}, run `chown {us} {quote(str(folder if is_closed else path))}` as root"
+        )
+    if is_closed:
+        return f"run `chmod u=rwx {quote(str(folder))}`"
+    file = quote(str(path))
+    return (
+        f"run `chown --reference={quote(str(folder))} {file}` as root, and `chmod u=rw {file}`; if"
+        " that is impossible, remove it: the sender then forgets what the file says, such as what"
+        " was sent (the next archives are larger), to which receiver, or which values had rules"
+    )

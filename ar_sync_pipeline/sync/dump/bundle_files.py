@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,14 +19,9 @@ from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.media_list import ListedFile
 from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.archive.member_names import range_below
-from ar_sync_pipeline.disk_errors import is_damaged
 from ar_sync_pipeline.media.media_file import MediaFile
-from ar_sync_pipeline.sync.dump.build_folder import (
-    BUILD_AGAIN,
-    BuildDamagedError,
-    BuildFolder,
-    BuildMissingError,
-)
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.bundle_database import new_database, open_database
 from ar_sync_pipeline.sync.dump.bundled_file import (
     BundledFile,
     Status,
@@ -36,11 +31,7 @@ from ar_sync_pipeline.sync.dump.bundled_file import (
     stamp_of_row,
 )
 
-_FILE = "media.sqlite"
 _PAGE = 1_000
-_CACHE_KIB = 32 * 1024
-# The journal, which is attached, may be locked by another dump that records its files.
-_WAIT_SECONDS = 60
 
 
 class BundleFiles:
@@ -285,13 +276,7 @@ class BundleFiles:
 @contextmanager
 def new_bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
     """Create the database, in place of that of an earlier attempt; it is complete at the end."""
-    path = build.path / _FILE
-    for old in build.path.glob(f"{_FILE}*"):
-        old.unlink()
-    with closing(_connect(path)) as connection:
-        # A crash of the machine may damage it: the step is repeated, and begins here again.
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.executescript(_TABLES)
+    with new_database(build) as connection:
         yield from _in_one_transaction(connection)
 
 
@@ -303,27 +288,8 @@ def bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
         BuildMissingError: The media files were not bundled in this run.
         BuildDamagedError: The database is damaged.
     """
-    path = build.path / _FILE
-    if not path.exists():
-        raise BuildMissingError(
-            f"the list of media files of this run is not there ({path} is missing)",
-            remedy=BUILD_AGAIN,
-        )
-    with _reopened(path) as connection:
+    with open_database(build) as connection:
         yield from _in_one_transaction(connection)
-
-
-@contextmanager
-def _reopened(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        with closing(_connect(path)) as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
-                raise BuildDamagedError(path, "it is empty")
-            yield connection
-    except sqlite3.Error as error:
-        if is_damaged(error):
-            raise BuildDamagedError(path, error) from error
-        raise
 
 
 @dataclass(frozen=True)
@@ -335,8 +301,7 @@ class CarriedFiles:
 
     def carried_after(self, path: str) -> Iterator[CarriedFile]:
         """Yield the carried files after a path in order."""
-        file = self.build.path / _FILE
-        with _reopened(file) as connection:
+        with open_database(self.build) as connection:
             yield from BundleFiles(connection).carried_after(path, self.media_folder)
 
 
@@ -346,29 +311,11 @@ def _in_one_transaction(connection: sqlite3.Connection) -> Iterator[BundleFiles]
     connection.execute("COMMIT")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # The iterators of a stream may be closed by another thread than the one that opened them.
-    connection = sqlite3.connect(
-        path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
-
-
 _SELECT = (
     "SELECT path, size_bytes, modified_us, sha256, status, device, inode, modified_ns, changed_ns"
     " FROM file WHERE"
 )
 _IS_LISTED = f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"
-_TABLES = """
-CREATE TABLE file (
-    path text PRIMARY KEY, size_bytes integer NOT NULL, modified_us integer NOT NULL, sha256 text,
-    status integer NOT NULL DEFAULT 0, device integer, inode integer, modified_ns integer,
-    changed_ns integer
-) WITHOUT ROWID;
-CREATE TABLE named (name text PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE lost (name text PRIMARY KEY, missing integer NOT NULL) WITHOUT ROWID;
-"""
 # Its stamp is that of a steady file, so that equal stamps mean equal bytes.
 _DESCRIBE_KNOWN = """
 UPDATE file SET sha256 = (

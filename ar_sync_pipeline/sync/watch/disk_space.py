@@ -30,6 +30,17 @@ def existing_folder(folder: Path) -> Path:
     return folder
 
 
+def leads_nowhere(path: Path) -> bool:
+    """Return whether a path is a link to what does not exist, such as a disk not mounted."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return path.is_symlink()
+    except OSError:
+        return False
+    return False
+
+
 def known_spaces(folders: Mapping[str, Path]) -> dict[str, FreeSpace]:
     """Return the free space of the folders that can be measured."""
     spaces = {}

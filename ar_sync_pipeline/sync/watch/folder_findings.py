@@ -17,7 +17,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.files import may
+from ar_sync_pipeline.files import is_kind, may
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
@@ -30,7 +30,7 @@ from ar_sync_pipeline.spool.states import list_applied, list_waiting
 from ar_sync_pipeline.sync.errors import ScratchFileError
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
-from ar_sync_pipeline.sync.watch.disk_space import existing_folder
+from ar_sync_pipeline.sync.watch.disk_space import existing_folder, leads_nowhere
 from ar_sync_pipeline.visible_text import listed, quoted
 
 _MODES = "see the modes in docs/receiver_account.md"
@@ -92,7 +92,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
     for file in sorted(folder.glob("ar_sync_*.*")):
         # The others are replaced, not changed.
         mode = os.R_OK | os.W_OK if file.suffix == ".sqlite" else os.R_OK
-        if file.is_file() and not may(file, mode):
+        if is_kind(Path.is_file, file) and not may(file, mode):
             error = ScratchFileError(file, "the permission is missing")
             yield Finding(Level.ERROR, error.problem, error.remedy)
     yield from _free_space(folder, settings.free_space_floor)
@@ -101,7 +101,16 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
     """Check the folder of incidents and unsent alerts, which is made when it is needed."""
     folder = existing_folder(incidents_file(settings).parent)
-    if not folder.is_dir() or not may(folder, os.W_OK | os.X_OK):
+    if leads_nowhere(folder):
+        yield Finding(
+            Level.ERROR,
+            f"incidents cannot be kept in {settings.state_fldr}, since {folder} is a link to what"
+            " does not exist",
+            "mount the disk to which the link leads, or make the folder there; or remove the link,"
+            " and the alert sensor makes a folder",
+        )
+        return
+    if not is_kind(Path.is_dir, folder) or not may(folder, os.W_OK | os.X_OK):
         yield Finding(
             Level.ERROR,
             f"incidents cannot be kept in {settings.state_fldr}, since {folder} cannot be written",
@@ -298,8 +307,8 @@ def _owner(folder: Path) -> Iterator[Finding]:
             f"{folder} belongs to {_account(owner)}, and this is {_account(os.geteuid())}",
             f"run this as {_account(owner)}"
             + (
-                ", or give the folder to the account that runs Dagster:"
-                f" chown {_account(os.geteuid())} {_word(folder)}"
+                f"; only if {_account(os.geteuid())} is the account that runs Dagster, give it the"
+                f" folder: chown {_account(os.geteuid())} {_word(folder)}"
                 if os.geteuid()
                 else ""
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from ar_sync_pipeline.alerts.store import IncidentStore, NumberedIncident
 from ar_sync_pipeline.errors import NO_ACTION
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
+from ar_sync_pipeline.sync.watch.disk_space import existing_folder, leads_nowhere
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def why_none_is_recorded(path: Path) -> str:
     try:
         path.stat()
     except FileNotFoundError:
-        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
-        if not there.is_symlink():
+        there = existing_folder(path)
+        if not leads_nowhere(there):
             return (
                 f"none is recorded: {path} does not exist; the alert sensor of this side makes it"
             )
@@ -76,11 +76,10 @@ def note_allowed(settings: ReceiverSettings, name: str, allowed_by: str, now: da
     The next load ends the incident. A file that cannot be used is left alone: this is only a text.
     """
     path = incidents_file(settings)
-    if why_none_is_recorded(path):
-        return
     remedy = f"{NO_ACTION}: {name} is allowed by {allowed_by}, and the next load applies it"
     with suppress(AlertStoreError):
-        IncidentStore(path, ()).answered(f"ar-sync allow {name}", remedy, now)
+        if not why_none_is_recorded(path):
+            IncidentStore(path, ()).answered(f"ar-sync allow {name}", remedy, now)
 
 
 def read_open_incidents(settings: SenderSettings | ReceiverSettings) -> OpenIncidents:

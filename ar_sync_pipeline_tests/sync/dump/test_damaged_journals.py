@@ -27,7 +27,11 @@ from ar_sync_pipeline.sync.dump.last_view import CACHED_CAPABILITIES, CACHED_CHE
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
 from ar_sync_pipeline.sync.dump.scratch_owner import OWNER_FILE
-from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE, read_journal
+from ar_sync_pipeline.sync.dump.sender_journal_file import (
+    SENT_FILE,
+    read_journal,
+    read_scratch_file,
+)
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import (
     MediaJournalBusyError,
@@ -39,6 +43,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import scratch_findings
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import equal
+from ar_sync_pipeline_tests.missing_parts import only_root
 from ar_sync_pipeline_tests.sync.dump.test_media_of_partials import put, touch_rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
@@ -150,6 +155,37 @@ def test_file_of_another_account_is_named_with_its_remedy(sender: MediaSender) -
                 assert caught.value.policy is RetryPolicy.WAIT
         file.chmod(mode)
     sender.partial()
+
+
+def unreadable(file: Path) -> str:
+    """Return the remedy for a file that this account cannot read."""
+    with permissions_count(), pytest.raises(ScratchFileError) as caught:
+        read_scratch_file(file)
+    return caught.value.remedy
+
+
+def test_unreadable_file_is_given_to_the_owner_of_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "scratch of shop"
+    folder.mkdir()
+    (folder / SENT_FILE).touch(0)
+    remedy = unreadable(folder / SENT_FILE)
+    assert f"`chown --reference='{folder}' '{folder / SENT_FILE}'`" in remedy
+    folder.chmod(0o600)
+    assert unreadable(folder / SENT_FILE) == f"run `chmod u=rwx '{folder}'`"
+
+
+@only_root("give a folder away")
+def test_file_is_not_taken_from_the_sender_by_another_account(tmp_path: Path) -> None:
+    """For example by an administrator, who asks for the status."""
+    file, me = tmp_path / SENT_FILE, os.geteuid()
+    file.touch(0)
+    os.chown(tmp_path, 65534, -1)
+    for mode, taken in ((0o700, tmp_path), (0o770, file)):
+        tmp_path.chmod(mode)
+        assert unreadable(file) == (
+            f"run this as user 65534, to whom {tmp_path} belongs; only if the sender's account is"
+            f" user {me}, run `chown {me} {taken}` as root"
+        )
 
 
 @pytest.mark.long

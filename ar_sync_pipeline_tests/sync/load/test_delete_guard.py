@@ -380,6 +380,18 @@ def test_incident_of_an_allowed_archive_asks_for_nothing_any_more(guarded: TwoSi
     assert other.remedy == "run `ar-sync allow other.tar`"
 
 
+def test_archive_is_allowed_although_the_incidents_are_on_a_disk_that_is_not_mounted(
+    guarded: TwoSites,
+) -> None:
+    guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
+    guarded.complete()
+    guarded.load()
+    (guarded.folder / "state").symlink_to("not mounted")
+    shown = run(guarded, "allow", parked(guarded).name)
+    assert shown.exit_code == 0, shown.output
+    assert guarded.load().refused == ()
+
+
 def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) -> None:
     guarded.at_receiver("ALTER TABLE app_child DROP amount")
     guarded.complete()

@@ -41,6 +41,7 @@ from ar_sync_pipeline.sync.watch import database_access, folder_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
+    scratch_findings,
     secret_findings,
     spool_findings,
     state_findings,
@@ -487,6 +488,28 @@ def test_disk_of_the_incidents_is_examined(
     monkeypatch.setattr(folder_findings, "measure_free_space", lambda _: FreeSpace(5, 100))
     (found,) = state_findings(settings)
     assert "has 5.0 % free" in found.problem
+
+
+def test_state_folder_on_a_disk_that_is_not_mounted_has_its_remedy(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("not mounted")
+    changes = {"AR_SYNC_STATE_FLDR": str(link)}
+    (found,) = state_findings(load_receiver_settings(deployment.receiver_environment() | changes))
+    assert f"since {link} is a link to what does not exist" in found.problem
+    assert found.remedy.startswith("mount the disk to which the link leads")
+
+
+def test_scratch_folder_that_cannot_be_entered_ends_with_its_findings(
+    deployment: Deployment,
+) -> None:
+    settings = load_sender_settings(deployment.sender_environment())
+    (settings.tmp_bkp_fldr / SENT_FILE).touch()
+    settings.tmp_bkp_fldr.chmod(0o600)
+    with permissions_count():
+        (found,) = scratch_findings(settings)
+    assert "nothing can be written to" in found.problem
 
 
 def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deployment) -> None:
