@@ -60,7 +60,7 @@ class BlockingWatch:
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         self._started = threading.Event()
-        self._failure: ArSyncError | psycopg.Error | None = None
+        self._failure: Exception | None = None
         self._seen: dict[tuple[int, str], float] = {}
         self._ended: BlockingEndedError | None = None
         self._obstacle: LockWaitError | None = None
@@ -126,7 +126,7 @@ class BlockingWatch:
                     self._started.set()
                     while not self._stopped.wait(self._poll_seconds):
                         self._poll(connection)
-            except (ArSyncError, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001  a watch that ended would protect nobody
                 # A watch that lost its connection opens another one; the work continues meanwhile.
                 if not self._started.is_set():
                     self._failure = error
@@ -138,8 +138,6 @@ class BlockingWatch:
             ours = list(self._sessions)
         if not ours:
             return
-        if connection.execute(_COMPUTES, {"ours": ours}).fetchone():
-            report_progress()
         now = time.monotonic()
         rows = connection.execute(_WAITING, {"ours": ours}).fetchall()
         waits = {(row[1], row[3]): row for row in rows if not row[0]}
@@ -152,6 +150,9 @@ class BlockingWatch:
             waited = max(row[4], now - self._seen[key])
             if waited > self._limit:
                 self._end(connection, row[2], waited, other_session(*row[5:]))
+        # Last, so that nothing that happens in it hides a session that waits.
+        if connection.execute(_COMPUTES, {"ours": ours}).fetchone():
+            report_progress()
 
     def _end(self, connection: Connection, what: str, waited: float, session: OtherSession) -> None:
         with self._guard:

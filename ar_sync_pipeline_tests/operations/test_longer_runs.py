@@ -15,6 +15,7 @@ from dagster._core.test_utils import create_run_for_test
 from ar_sync_pipeline.operations.runs import longer_runs
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for, put_limit_back
 from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.waiting import until
 
 LIMIT = "dagster/max_runtime"
 HOUR = 3600
@@ -104,6 +105,7 @@ def test_storage_that_hangs_holds_up_no_work(
     for hour in (6, 7, 8):
         now = begin + hour * HOUR
         longer.progress()
+        until(lambda: not threads_named("on-progress"), "the folder is touched")
     assert not answered.is_set()
     assert (len(asked), len(touched)) == (1, 3), "one question at a time"
     assert limit(instance, run_id) == 6 * HOUR
@@ -113,6 +115,49 @@ def test_storage_that_hangs_holds_up_no_work(
     longer.progress()
     longer.wait()
     assert (limit(instance, run_id) or 0) > 10 * HOUR - 60
+
+
+def threads_named(name: str) -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == f"longer-run-{name}"]
+
+
+def test_disk_that_hangs_holds_up_neither_the_work_nor_the_watch_of_its_locks(
+    instance: dg.DagsterInstance,
+) -> None:
+    """The watch reports in its own thread; while it hangs, production waits without a limit."""
+    run_id, now, answered = (
+        started(instance, {LIMIT: str(6 * HOUR)}),
+        time.time(),
+        threading.Event(),
+    )
+    longer = LongerRun(instance, run_id, clock=lambda: now, on_progress=lambda: answered.wait(20))
+    began, now = time.monotonic(), now + 6 * HOUR
+    longer.progress()
+    longer.wait()
+    assert time.monotonic() - began < 10
+    assert (limit(instance, run_id) or 0) > 7 * HOUR
+    answered.set()
+
+
+def test_progress_raises_nothing(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error would end a dump that is well, or the watch of its locks."""
+    run_id, now = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    longer = LongerRun(instance, run_id, clock=lambda: now, on_progress=lambda: 1 / 0)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    now += 6 * HOUR
+    with monkeypatch.context() as patched, longer:
+        patched.setattr(threading.Thread, "start", refuse)
+        longer.progress()
+    assert limit(instance, run_id) == 6 * HOUR
+    now += HOUR
+    longer.progress()
+    longer.wait()
+    assert (limit(instance, run_id) or 0) > 8 * HOUR
 
 
 def test_run_that_is_terminated_while_the_storage_hangs_ends_soon(

@@ -84,6 +84,35 @@ def test_statement_that_computes_is_progress_and_one_that_waits_is_none(
     assert bool(signs) == computes
 
 
+def test_watch_whose_listener_fails_ends_what_blocks_all_the_same(scratch: Scratch) -> None:
+    reports, locked = list[None](), threading.Event()
+
+    def fail() -> None:
+        reports.append(None)
+        raise RuntimeError("can't start new thread")
+
+    def migrate() -> None:
+        locked.wait(30)
+        scratch.run("ALTER TABLE t ADD word text")
+
+    thread = threading.Thread(target=migrate)
+    thread.start()
+    with (
+        pytest.raises(BlockingEndedError),
+        progress_to(fail),
+        end_when_blocking(scratch.url, 0.4, work="the dump") as watch,
+        connect(scratch.url, application="dump") as connection,
+        watch.over(connection),
+        connection.transaction(),
+    ):
+        connection.execute(f"SELECT * FROM {scratch.schema}.t".encode())
+        connection.execute(_COMPUTE)
+        locked.set()
+        connection.execute("SELECT pg_sleep(20)")
+    thread.join()
+    assert reports
+
+
 def test_session_that_idles_in_its_transaction_is_ended_too(scratch: Scratch) -> None:
     """The client may be reading a file meanwhile; cancelling a statement would release no lock."""
     locked = threading.Event()
