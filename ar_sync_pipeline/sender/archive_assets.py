@@ -166,7 +166,11 @@ def materialize_archive(
     def report(error: ArSyncError) -> None:
         context.log.warning("An attempt to upload the archive failed: %s", error)
 
-    with record_publication(context, site), longer_dump(context, build) as longer:
+    with (
+        record_publication(context, site),
+        longer_dump(context, build) as longer,
+        progress_to(longer.progress),
+    ):
         published = publish_archive(
             site.settings,
             build,

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,6 +15,9 @@ from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.runs import longer_runs
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for, put_limit_back
+from ar_sync_pipeline.progress import report_progress
+from ar_sync_pipeline.sync.dump import publish
+from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.waiting import until
 
@@ -240,6 +244,13 @@ def test_every_long_phase_of_a_complete_reports_progress(
     monkeypatch.setattr(longer_runs, "_SPARE_SECONDS", 6 * HOUR)
     phases, progress = set[str](), LongerRun.progress
 
+    def hash_changed_file(*args: Any) -> Any:
+        """Report as the upload does that finds a changed media file and reads that again."""
+        report_progress()
+        return assemble(*args)
+
+    monkeypatch.setattr(publish, "assemble", hash_changed_file)
+
     def report(self: LongerRun) -> None:
         phases.update(frame.f_code.co_name for frame, _ in traceback.walk_stack(None))
         progress(self)
@@ -253,6 +264,7 @@ def test_every_long_phase_of_a_complete_reports_progress(
         assert float(run.tags[LIMIT]) > 12 * HOUR - 60
     assert phases >= {
         *("write_chunk", "scan_media", "hash_media", "bundle_media"),
+        "hash_changed_file",
         *("admit_archives", "load_archives", "stage_chunk", "_stage_media", "rename_into_place"),
     }
 
