@@ -223,6 +223,41 @@ def test_retry_begins_with_the_limit_that_the_first_run_began_with(
         allow_for(instance, run_id, 200 * HOUR)
 
 
+def test_limit_that_a_user_gives_a_run_that_is_launched_again_stays(
+    instance: dg.DagsterInstance,
+) -> None:
+    """The UI copies all tags of the run that was ended, and the user changes one of them."""
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 7 * HOUR)
+    ended = instance.get_run_by_id(run_id)
+    assert ended is not None
+    run_id = started(instance, {**ended.tags, LIMIT: str(72 * HOUR)})
+    again = instance.get_run_by_id(run_id)
+    assert again is not None
+    put_limit_back(instance, again)
+    assert limit(instance, run_id) == 72 * HOUR
+
+
+def test_limit_that_could_not_be_put_back_is_that_of_the_next_retry(
+    instance: dg.DagsterInstance,
+) -> None:
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 7 * HOUR)
+    first = instance.get_run_by_id(run_id)
+    assert first is not None
+    run_id = started(instance, dict(first.tags))
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 20 * HOUR)
+    second = instance.get_run_by_id(run_id)
+    assert second is not None
+    put_limit_back(instance, second)
+    assert (limit(instance, run_id) or 0) > 20 * HOUR, "its own extension stays"
+    run_id = started(instance, dict(second.tags))
+    third = instance.get_run_by_id(run_id)
+    assert third is not None
+    put_limit_back(instance, third)
+    assert limit(instance, run_id) == 6 * HOUR
+
+
 @pytest.mark.long
 def test_upload_of_a_dump_reports_progress(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch

@@ -20,7 +20,7 @@ _WAIT_OF_FAILED_SECONDS = 5.0
 _EXTEND = "extend"
 # Run monitoring reads it, too.
 _OTHER_TAG = "dagster/max_runtime_seconds"
-# The run whose limit was extended, and its limit before: Dagster copies all tags to a retry.
+# The run whose limit was extended, its limit before and after: Dagster copies all tags to a retry.
 _BEFORE_TAG = "ar_sync/max_runtime_before"
 
 
@@ -70,22 +70,35 @@ def allow_for(
         needed = elapsed + seconds + _SPARE_SECONDS
         # Without a limit there is nothing to extend.
         if 0 < longest < needed:
-            tags = {dg.MAX_RUNTIME_SECONDS_TAG: f"{needed + more_seconds:.0f}"}
-            if not record.dagster_run.tags.get(_BEFORE_TAG):
-                tags[_BEFORE_TAG] = f"{run_id} {longest:.0f}"
+            before = _limit_before(record.dagster_run) or f"{longest:.0f}"
+            after = f"{needed + more_seconds:.0f}"
+            extension = f"{run_id} {before} {after}"
+            tags = {dg.MAX_RUNTIME_SECONDS_TAG: after, _BEFORE_TAG: extension}
             instance.add_run_tags(run_id, tags)
 
 
 def put_limit_back(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Give a retry the maximum runtime that the run before it began with.
 
-    An error of Dagster's storage is ignored: the work itself does not need it.
+    A limit that a user gave a run that was launched again stays. An error of Dagster's storage is
+    ignored: the work itself does not need it.
     """
-    owner, _, limit = run.tags.get(_BEFORE_TAG, "").partition(" ")
-    if limit and owner != run.run_id:
+    extension = run.tags.get(_BEFORE_TAG, "").split()
+    if extension and extension[0] != run.run_id:
+        before = _limit_before(run)
+        limit = {dg.MAX_RUNTIME_SECONDS_TAG: before} if before else {}
         with suppress(Exception):
-            tags = {dg.MAX_RUNTIME_SECONDS_TAG: limit, _BEFORE_TAG: ""}
-            instance.add_run_tags(run.run_id, tags)
+            instance.add_run_tags(run.run_id, {**limit, _BEFORE_TAG: ""})
+
+
+def _limit_before(run: dg.DagsterRun) -> str:
+    """Return the limit of a run before it was extended; empty if it is not an extended one."""
+    match run.tags.get(_BEFORE_TAG, "").split():
+        case [_, before, after] if after == run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG):
+            return before
+        case [_, before]:  # of an earlier version
+            return before
+    return ""
 
 
 class LongerRun:
