@@ -416,6 +416,8 @@ def test_run_that_took_too_long_is_told_as_that(waiting: Watched) -> None:
     assert "run_stuck_or_killed" in waiting.text(0)
     assert "please report it" not in waiting.text(0)
     assert "work that makes progress is not ended" in waiting.text(0)
+    assert "in a dump or load, work that" in waiting.text(0), "other runs have a fixed limit"
+    assert "that of a dump continues its upload" in waiting.text(0)
 
 
 def test_run_that_is_canceled_before_its_first_step(bare: Watched) -> None:
