@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import psycopg
@@ -39,6 +39,8 @@ DEFAULT_LIMIT_SECONDS = 30.0
 _POLL_SECONDS = 1.0
 _POLLS_PER_LIMIT = 4
 _START_SECONDS = 30.0
+# Two large tables without an index, or a trigger of the receiver's own, may compute for ever.
+_LONGEST_STATEMENT = timedelta(hours=24)
 _STOP_SECONDS = 20.0
 
 
@@ -151,7 +153,8 @@ class BlockingWatch:
             if waited > self._limit:
                 self._end(connection, row[2], waited, other_session(*row[5:]))
         # Last, so that nothing that happens in it hides a session that waits.
-        if connection.execute(_COMPUTES, {"ours": ours}).fetchone():
+        longest = {"ours": ours, "longest": _LONGEST_STATEMENT}
+        if connection.execute(_COMPUTES, longest).fetchone():
             report_progress()
 
     def _end(self, connection: Connection, what: str, waited: float, session: OtherSession) -> None:
@@ -254,6 +257,7 @@ _COMPUTES = """
 SELECT 1 FROM pg_stat_activity
  WHERE (pid = ANY (%(ours)s::int[]) OR leader_pid = ANY (%(ours)s::int[]))
    AND state = 'active' AND wait_event_type IS NULL
+   AND query_start > clock_timestamp() - %(longest)s::interval
  LIMIT 1
 """
 
