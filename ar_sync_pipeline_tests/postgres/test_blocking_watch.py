@@ -83,7 +83,8 @@ def test_statement_that_computes_is_progress_and_one_that_waits_is_none(
     ):
         signs.clear()
         connection.execute(statement)
-    assert bool(signs) == computes
+    # A statement that waits may be met while it is planned or wakes up.
+    assert (len(signs) > 1) == computes
 
 
 def test_statement_that_computes_for_days_is_progress_no_longer(
