@@ -22,7 +22,10 @@ def report_progress() -> None:
 
 @contextmanager
 def progress_to(listener: Callable[[], object]) -> Iterator[None]:
-    """Call a function for each sign of progress inside of the block."""
+    """Call a function for each sign of progress inside of the block.
+
+    The function returns at once: the work and the watch of its locks call it, in several threads.
+    """
     token = _LISTENER.set(listener)
     try:
         yield

@@ -76,6 +76,9 @@ def _keeping_findings(context: dg.AssetExecutionContext, results: Results) -> Re
     """
     try:
         yield from results
+    except GeneratorExit:
+        # Dagster refused a result; the run may be in a later step when this is disposed of.
+        raise
     except BaseException:
         forget_planned(context.instance, context.run.run_id)
         raise

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import psycopg
@@ -39,6 +39,8 @@ DEFAULT_LIMIT_SECONDS = 30.0
 _POLL_SECONDS = 1.0
 _POLLS_PER_LIMIT = 4
 _START_SECONDS = 30.0
+# Two large tables without an index, or a trigger of the receiver's own, may compute for ever.
+_LONGEST_STATEMENT = timedelta(hours=24)
 _STOP_SECONDS = 20.0
 
 
@@ -60,7 +62,7 @@ class BlockingWatch:
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         self._started = threading.Event()
-        self._failure: ArSyncError | psycopg.Error | None = None
+        self._failure: Exception | None = None
         self._seen: dict[tuple[int, str], float] = {}
         self._ended: BlockingEndedError | None = None
         self._obstacle: LockWaitError | None = None
@@ -126,7 +128,7 @@ class BlockingWatch:
                     self._started.set()
                     while not self._stopped.wait(self._poll_seconds):
                         self._poll(connection)
-            except (ArSyncError, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001  a watch that ended would protect nobody
                 # A watch that lost its connection opens another one; the work continues meanwhile.
                 if not self._started.is_set():
                     self._failure = error
@@ -138,8 +140,6 @@ class BlockingWatch:
             ours = list(self._sessions)
         if not ours:
             return
-        if connection.execute(_COMPUTES, {"ours": ours}).fetchone():
-            report_progress()
         now = time.monotonic()
         rows = connection.execute(_WAITING, {"ours": ours}).fetchall()
         waits = {(row[1], row[3]): row for row in rows if not row[0]}
@@ -152,6 +152,10 @@ class BlockingWatch:
             waited = max(row[4], now - self._seen[key])
             if waited > self._limit:
                 self._end(connection, row[2], waited, other_session(*row[5:]))
+        # Last, so that nothing that happens in it hides a session that waits.
+        longest = {"ours": ours, "longest": _LONGEST_STATEMENT}
+        if connection.execute(_COMPUTES, longest).fetchone():
+            report_progress()
 
     def _end(self, connection: Connection, what: str, waited: float, session: OtherSession) -> None:
         with self._guard:
@@ -253,6 +257,7 @@ _COMPUTES = """
 SELECT 1 FROM pg_stat_activity
  WHERE (pid = ANY (%(ours)s::int[]) OR leader_pid = ANY (%(ours)s::int[]))
    AND state = 'active' AND wait_event_type IS NULL
+   AND query_start > clock_timestamp() - %(longest)s::interval
  LIMIT 1
 """
 

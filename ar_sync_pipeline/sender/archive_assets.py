@@ -1,6 +1,8 @@
 """Specifications and results of the media bundle and the archive, for both kinds of dump."""
 
+import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -80,8 +82,10 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
 
 def longer_dump(context: dg.AssetExecutionContext, build: BuildFolder) -> LongerRun:
     """Return what extends the run of a dump while there is progress."""
-    # Another run would remove a build folder that is days old.
-    return LongerRun(context.instance, context.run.run_id, on_progress=build.path.touch)
+    # Another run would remove a build folder that is days old. `touch` would make a file of that
+    # name if the folder was removed meanwhile.
+    touch = partial(os.utime, build.path)
+    return LongerRun(context.instance, context.run.run_id, on_progress=touch)
 
 
 def materialize_media(
@@ -162,7 +166,11 @@ def materialize_archive(
     def report(error: ArSyncError) -> None:
         context.log.warning("An attempt to upload the archive failed: %s", error)
 
-    with record_publication(context, site), longer_dump(context, build) as longer:
+    with (
+        record_publication(context, site),
+        longer_dump(context, build) as longer,
+        progress_to(longer.progress),
+    ):
         published = publish_archive(
             site.settings,
             build,

@@ -18,7 +18,7 @@ from dagster._core.test_utils import create_run_for_test
 from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
+from ar_sync_pipeline.operations.alerts import alert_sensor, finished_runs, waiting_runs
 from ar_sync_pipeline.operations.asset_keys import (
     applied_archives_key,
     archive_key,
@@ -263,6 +263,37 @@ def test_run_that_ends_after_the_runs_were_wiped_is_seen(bare: Watched) -> None:
     assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
 
 
+def test_run_that_ends_after_the_newest_one_was_deleted_is_seen(bare: Watched) -> None:
+    """SQLite gives the ids of its events again: the end of the next run looks processed."""
+    for number in range(3):
+        run_id = bare.end_run(f"number {number}")
+        bare.tick("sender")
+    with bare.instance() as instance:
+        instance.delete_run(run_id)
+    bare.end_run(None)
+    bare.tick("sender")
+    assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
+
+
+@pytest.mark.long
+def test_runs_that_end_between_a_wipe_and_the_next_tick_are_all_seen(
+    bare: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sensor was stopped meanwhile, for longer than a first tick looks back."""
+    for number in range(3):
+        bare.end_run(f"number {number}")
+        bare.tick("sender")
+    with bare.instance() as instance:
+        instance.wipe()
+    bare.end_run(None)
+    monkeypatch.setattr(alert_sensor, "_FIRST_PERIOD", timedelta(0))
+    for number in range(5):
+        bare.end_run(f"later number {number}")
+    bare.tick("sender")
+    words = [subject.split()[2] for subject in bare.subjects]
+    assert words[:2] == ["Failing:", "Recovered:"]
+
+
 def test_lost_cursor_repeats_nothing(bare: Watched) -> None:
     bare.end_run("never came")
     for _ in range(3):
@@ -416,6 +447,8 @@ def test_run_that_took_too_long_is_told_as_that(waiting: Watched) -> None:
     assert "run_stuck_or_killed" in waiting.text(0)
     assert "please report it" not in waiting.text(0)
     assert "work that makes progress is not ended" in waiting.text(0)
+    assert "in a dump or load, work that" in waiting.text(0), "other runs have a fixed limit"
+    assert "that of a dump continues its upload" in waiting.text(0)
 
 
 def test_run_that_is_canceled_before_its_first_step(bare: Watched) -> None:

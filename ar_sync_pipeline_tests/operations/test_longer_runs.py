@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,7 +15,11 @@ from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.runs import longer_runs
 from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for, put_limit_back
+from ar_sync_pipeline.progress import report_progress
+from ar_sync_pipeline.sync.dump import publish
+from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.waiting import until
 
 LIMIT = "dagster/max_runtime"
 HOUR = 3600
@@ -104,6 +109,7 @@ def test_storage_that_hangs_holds_up_no_work(
     for hour in (6, 7, 8):
         now = begin + hour * HOUR
         longer.progress()
+        until(lambda: not threads_named("on-progress"), "the folder is touched")
     assert not answered.is_set()
     assert (len(asked), len(touched)) == (1, 3), "one question at a time"
     assert limit(instance, run_id) == 6 * HOUR
@@ -113,6 +119,49 @@ def test_storage_that_hangs_holds_up_no_work(
     longer.progress()
     longer.wait()
     assert (limit(instance, run_id) or 0) > 10 * HOUR - 60
+
+
+def threads_named(name: str) -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == f"longer-run-{name}"]
+
+
+def test_disk_that_hangs_holds_up_neither_the_work_nor_the_watch_of_its_locks(
+    instance: dg.DagsterInstance,
+) -> None:
+    """The watch reports in its own thread; while it hangs, production waits without a limit."""
+    run_id, now, answered = (
+        started(instance, {LIMIT: str(6 * HOUR)}),
+        time.time(),
+        threading.Event(),
+    )
+    longer = LongerRun(instance, run_id, clock=lambda: now, on_progress=lambda: answered.wait(20))
+    began, now = time.monotonic(), now + 6 * HOUR
+    longer.progress()
+    longer.wait()
+    assert time.monotonic() - began < 10
+    assert (limit(instance, run_id) or 0) > 7 * HOUR
+    answered.set()
+
+
+def test_progress_raises_nothing(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error would end a dump that is well, or the watch of its locks."""
+    run_id, now = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    longer = LongerRun(instance, run_id, clock=lambda: now, on_progress=lambda: 1 / 0)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    now += 6 * HOUR
+    with monkeypatch.context() as patched, longer:
+        patched.setattr(threading.Thread, "start", refuse)
+        longer.progress()
+    assert limit(instance, run_id) == 6 * HOUR
+    now += HOUR
+    longer.progress()
+    longer.wait()
+    assert (limit(instance, run_id) or 0) > 8 * HOUR
 
 
 def test_run_that_is_terminated_while_the_storage_hangs_ends_soon(
@@ -174,6 +223,41 @@ def test_retry_begins_with_the_limit_that_the_first_run_began_with(
         allow_for(instance, run_id, 200 * HOUR)
 
 
+def test_limit_that_a_user_gives_a_run_that_is_launched_again_stays(
+    instance: dg.DagsterInstance,
+) -> None:
+    """The UI copies all tags of the run that was ended, and the user changes one of them."""
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 7 * HOUR)
+    ended = instance.get_run_by_id(run_id)
+    assert ended is not None
+    run_id = started(instance, {**ended.tags, LIMIT: str(72 * HOUR)})
+    again = instance.get_run_by_id(run_id)
+    assert again is not None
+    put_limit_back(instance, again)
+    assert limit(instance, run_id) == 72 * HOUR
+
+
+def test_limit_that_could_not_be_put_back_is_that_of_the_next_retry(
+    instance: dg.DagsterInstance,
+) -> None:
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 7 * HOUR)
+    first = instance.get_run_by_id(run_id)
+    assert first is not None
+    run_id = started(instance, dict(first.tags))
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 20 * HOUR)
+    second = instance.get_run_by_id(run_id)
+    assert second is not None
+    put_limit_back(instance, second)
+    assert (limit(instance, run_id) or 0) > 20 * HOUR, "its own extension stays"
+    run_id = started(instance, dict(second.tags))
+    third = instance.get_run_by_id(run_id)
+    assert third is not None
+    put_limit_back(instance, third)
+    assert limit(instance, run_id) == 6 * HOUR
+
+
 @pytest.mark.long
 def test_upload_of_a_dump_reports_progress(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
@@ -195,6 +279,13 @@ def test_every_long_phase_of_a_complete_reports_progress(
     monkeypatch.setattr(longer_runs, "_SPARE_SECONDS", 6 * HOUR)
     phases, progress = set[str](), LongerRun.progress
 
+    def hash_changed_file(*args: Any) -> Any:
+        """Report as the upload does that finds a changed media file and reads that again."""
+        report_progress()
+        return assemble(*args)
+
+    monkeypatch.setattr(publish, "assemble", hash_changed_file)
+
     def report(self: LongerRun) -> None:
         phases.update(frame.f_code.co_name for frame, _ in traceback.walk_stack(None))
         progress(self)
@@ -208,6 +299,7 @@ def test_every_long_phase_of_a_complete_reports_progress(
         assert float(run.tags[LIMIT]) > 12 * HOUR - 60
     assert phases >= {
         *("write_chunk", "scan_media", "hash_media", "bundle_media"),
+        "hash_changed_file",
         *("admit_archives", "load_archives", "stage_chunk", "_stage_media", "rename_into_place"),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -111,13 +111,64 @@ def test_run_that_has_made_its_partial_and_now_uploads_a_complete_is_no_dump_of_
     """The upload may take days, in which no partial would be sent."""
     run = started(instance, assets=[PARTIAL, COMPLETE])
     assert under_way(instance) == [PARTIAL, COMPLETE]
+    make(instance, run, PARTIAL)
+    assert under_way(instance) == [COMPLETE]
+    scheduled = started(instance, assets=[PARTIAL])
+    make(instance, scheduled, PARTIAL)
+    instance.report_run_failed(scheduled)
+    assert under_way(instance) == [COMPLETE], "its own partial is not the newest any more"
+
+
+def make(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> None:
     made = dg.DagsterEvent(
         dg.DagsterEventType.ASSET_MATERIALIZATION.value,
         job_name=run.job_name,
-        event_specific_data=StepMaterializationData(dg.AssetMaterialization(PARTIAL)),
+        event_specific_data=StepMaterializationData(dg.AssetMaterialization(key)),
     )
     instance.report_dagster_event(made, run.run_id)
-    assert under_way(instance) == [COMPLETE]
+
+
+def asset(
+    key: dg.AssetKey,
+    act: Callable[[], object] = lambda: None,
+    *,
+    after: Sequence[dg.AssetKey] = (),
+    first: bool = False,
+    retries: int = 0,
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=key,
+        deps=after,
+        op_tags={"dagster/priority": str(int(first))},
+        retry_policy=dg.RetryPolicy(max_retries=retries),
+    )
+    def made() -> None:
+        act()
+
+    return made
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_run_whose_partial_failed_and_that_now_uploads_a_complete_is_no_dump_of_partials(
+    instance: dg.DagsterInstance, retries: int
+) -> None:
+    """Dagster executes the steps that do not need the failed one; none of them makes a partial."""
+    found: list[list[dg.AssetKey]] = []
+
+    def fail() -> None:
+        found.append(under_way(instance))
+        raise ValueError
+
+    rows = NAMES.key("partial", "tables", "stop")
+    assets = [
+        asset(rows, fail, first=True, retries=retries),
+        asset(PARTIAL, after=[rows]),
+        asset(COMPLETE, lambda: found.append(under_way(instance))),
+    ]
+    job = dg.Definitions(assets=assets).resolve_implicit_global_asset_job_def()
+    selected = [rows, PARTIAL, COMPLETE]
+    job.execute_in_process(instance=instance, asset_selection=selected, raise_on_error=False)
+    assert found == [*([[PARTIAL, COMPLETE]] * (retries + 1)), [COMPLETE]]
 
 
 def test_backfill_is_work_on_an_asset_until_its_runs_for_it_are_over(

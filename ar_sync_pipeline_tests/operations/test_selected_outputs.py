@@ -1,5 +1,6 @@
 """What the UI shows of an asset's other checks while a run materializes the asset."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -7,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from ar_sync_pipeline.operations import selected_outputs
 from ar_sync_pipeline.operations.check_history import newest_target, shown_evaluation
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 
@@ -105,3 +107,22 @@ def test_a_run_that_fails_in_its_first_step_hides_no_finding_of_later_steps(
         sound = shown_evaluation(instance, dg.AssetCheckKey(dg.AssetKey("admitted"), "sound"))
         assert sound is not None
         assert sound.description == "True", "what the failed step found itself is newer"
+
+
+def test_step_that_dagster_leaves_deletes_nothing_when_it_is_disposed_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That may be while a later step of the run is at work, in any line of any code."""
+    forgotten = list[str]()
+    monkeypatch.setattr(selected_outputs, "forget_planned", lambda _, run: forgotten.append(run))
+
+    @dg.multi_asset(specs=[dg.AssetSpec(ASSET)], can_subset=True)
+    @whatever_is_selected
+    def load(_context: dg.AssetExecutionContext) -> Iterator[Result]:
+        yield dg.MaterializeResult(asset_key=ASSET)
+        yield dg.MaterializeResult(asset_key=ASSET)
+
+    outcome = dg.materialize([load], raise_on_error=False)
+    assert not outcome.success, "Dagster refuses the second result"
+    gc.collect()
+    assert forgotten == []

@@ -1,5 +1,6 @@
 """Runs of a side that ended since the last tick, each one once, in a bounded number."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal, get_args
@@ -31,11 +32,15 @@ class RunsSeen(BaseModel):
         done: Ids of later events that were processed. They are read again, because a transaction
             with a lower id may be committed later.
         waiting: Runs that are to be retried and have not been yet.
+        last_run: Id of the run of the newest event that was processed.
+        last_at: When that event was recorded, in seconds since the epoch.
     """
 
     low: int | None = None
     done: list[int] = Field(default_factory=list)
     waiting: list[str] = Field(default_factory=list)
+    last_run: str | None = None
+    last_at: float | None = None
 
 
 def finished_runs(
@@ -82,26 +87,33 @@ def finished_runs(
         low=low if low is not None else min(ids, default=None),
         done=ids,
         waiting=waiting[-_MOST_WAITING:],
+        last_run=records[-1].run_id if records else seen.last_run,
+        last_at=records[-1].timestamp if records else seen.last_at,
     )
 
 
 def _of_this_log(instance: dg.DagsterInstance, seen: RunsSeen) -> RunsSeen:
-    """Return how far the log was read; nothing of it if it was emptied or restored since.
+    """Return how far the log was read; only until when, if later events may have the same ids.
 
-    SQLite then counts from 1 again, and no event would be new for days.
+    SQLite gives the ids of the newest events again if these were deleted: with their run, or when
+    the log was emptied or restored. What is read again is not told again, and a run that waits for
+    its retry has ended in the hour that is read at least.
     """
     newest = instance.event_log_storage.get_maximum_record_id() or 0
-    return RunsSeen() if seen.low is not None and newest < seen.low else seen
+    is_emptied = seen.low is not None and newest < seen.low
+    is_deleted = seen.last_run is not None and not instance.has_run(seen.last_run)
+    return RunsSeen(last_at=seen.last_at) if is_emptied or is_deleted else seen
 
 
 def _ends(instance: dg.DagsterInstance, seen: RunsSeen, since: datetime) -> list[dg.EventLogRecord]:
     found: list[dg.EventLogRecord] = []
     complete_up_to: list[int] = []
+    begin = min(since.timestamp(), seen.last_at or math.inf)
     for kind in _ENDS:
         which = dg.RunStatusChangeRecordsFilter(
             kind,
             after_storage_id=seen.low,
-            after_timestamp=since.timestamp() if seen.low is None else None,
+            after_timestamp=begin if seen.low is None else None,
         )
         page = instance.fetch_run_status_changes(
             which, limit=_EVENTS + len(seen.done), ascending=True

@@ -37,12 +37,13 @@ _OVER = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_UP_FOR_RETRY
 _CANCELING = dg.DagsterEventType.RUN_CANCELING
 _INTERRUPTED = (
     "look at the run's log, and whether the daemon or the machine was restarted or ran out of"
-    " memory; the next run does the work again, and continues an upload"
+    " memory; the next run does the work again, and that of a dump continues its upload"
 )
+# It is told of all runs, and a transform or a check has a limit that progress does not move.
 _TOO_LONG = (
-    "work that makes progress is not ended, so look at the last lines of the run's log, and at the"
-    " disk, database or host that it waited for; the next run does the work again, and continues an"
-    " upload"
+    "look at the last lines of the run's log, and at the disk, database or host that it waited for:"
+    " in a dump or load, work that makes progress is not ended; the next run does the work again,"
+    " and that of a dump continues its upload"
 )
 # Only a run by hand that succeeds would end the incident, and nobody may need one.
 _NEVER_STARTED_BY_HAND = (

@@ -17,9 +17,10 @@ _REPORT_EVERY_SECONDS = 300.0
 _LONGEST_WAIT_SECONDS = 60.0
 # A run that is terminated has half a minute for everything that it still has to do.
 _WAIT_OF_FAILED_SECONDS = 5.0
+_EXTEND = "extend"
 # Run monitoring reads it, too.
 _OTHER_TAG = "dagster/max_runtime_seconds"
-# The run whose limit was extended, and its limit before: Dagster copies all tags to a retry.
+# The run whose limit was extended, its limit before and after: Dagster copies all tags to a retry.
 _BEFORE_TAG = "ar_sync/max_runtime_before"
 
 
@@ -69,28 +70,42 @@ def allow_for(
         needed = elapsed + seconds + _SPARE_SECONDS
         # Without a limit there is nothing to extend.
         if 0 < longest < needed:
-            tags = {dg.MAX_RUNTIME_SECONDS_TAG: f"{needed + more_seconds:.0f}"}
-            if not record.dagster_run.tags.get(_BEFORE_TAG):
-                tags[_BEFORE_TAG] = f"{run_id} {longest:.0f}"
+            before = _limit_before(record.dagster_run) or f"{longest:.0f}"
+            after = f"{needed + more_seconds:.0f}"
+            extension = f"{run_id} {before} {after}"
+            tags = {dg.MAX_RUNTIME_SECONDS_TAG: after, _BEFORE_TAG: extension}
             instance.add_run_tags(run_id, tags)
 
 
 def put_limit_back(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Give a retry the maximum runtime that the run before it began with.
 
-    An error of Dagster's storage is ignored: the work itself does not need it.
+    A limit that a user gave a run that was launched again stays. An error of Dagster's storage is
+    ignored: the work itself does not need it.
     """
-    owner, _, limit = run.tags.get(_BEFORE_TAG, "").partition(" ")
-    if limit and owner != run.run_id:
+    extension = run.tags.get(_BEFORE_TAG, "").split()
+    if extension and extension[0] != run.run_id:
+        before = _limit_before(run)
+        limit = {dg.MAX_RUNTIME_SECONDS_TAG: before} if before else {}
         with suppress(Exception):
-            tags = {dg.MAX_RUNTIME_SECONDS_TAG: limit, _BEFORE_TAG: ""}
-            instance.add_run_tags(run.run_id, tags)
+            instance.add_run_tags(run.run_id, {**limit, _BEFORE_TAG: ""})
+
+
+def _limit_before(run: dg.DagsterRun) -> str:
+    """Return the limit of a run before it was extended; empty if it is not an extended one."""
+    match run.tags.get(_BEFORE_TAG, "").split():
+        case [_, before, after] if after == run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG):
+            return before
+        case [_, before]:  # of an earlier version
+            return before
+    return ""
 
 
 class LongerRun:
     """Extends a run's maximum runtime while the run reports progress.
 
-    After each report at least an hour is left, however long the run has taken.
+    After each report at least an hour is left, however long the run has taken. The work and the
+    watch of its locks report, from several threads; nothing that hangs or fails here holds them up.
 
     Args:
         instance: Dagster instance.
@@ -110,18 +125,26 @@ class LongerRun:
         self._instance, self._run_id = instance, run_id
         self._clock, self._on_progress = clock, on_progress
         self._reported_at = clock()
-        self._report: threading.Thread | None = None
+        self._guard = threading.Lock()
+        self._threads: dict[str, threading.Thread] = {}
 
     def progress(self) -> None:
         """Report progress, as often as there is any."""
-        now = self._clock()
-        # Also if the clock was set back: the next report would be waited for until then.
-        if abs(now - self._reported_at) < _REPORT_EVERY_SECONDS:
-            return
-        self._reported_at = now
-        with suppress(OSError):
-            self._on_progress()
-        self._extend(now)
+        with self._guard:
+            now = self._clock()
+            # Also if the clock was set back: the next report would be waited for until then.
+            if abs(now - self._reported_at) < _REPORT_EVERY_SECONDS:
+                return
+            self._reported_at = now
+        # In threads of their own: a storage or disk that hangs must not hold up who reports.
+        self._in_thread("on-progress", self._on_progress)
+        # Each change of a tag writes the whole run, so there is one an hour.
+        self._in_thread(
+            _EXTEND,
+            lambda: allow_for(
+                self._instance, self._run_id, 0, now=now, more_seconds=_SPARE_SECONDS
+            ),
+        )
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -136,17 +159,22 @@ class LongerRun:
 
         A storage that hangs is not waited for.
         """
-        if self._report is not None:
-            self._report.join(at_most_seconds)
+        report = self._threads.get(_EXTEND)
+        if report is not None:
+            report.join(at_most_seconds)
 
-    def _extend(self, now: float) -> None:
-        """Extend the limit in a thread: a storage that hangs must not hold up the work."""
-        if self._report is not None and self._report.is_alive():
+    def _in_thread(self, name: str, act: Callable[[], object]) -> None:
+        """Do something in a thread, unless the last one still hangs; errors are ignored."""
+        before = self._threads.get(name)
+        if before is not None and before.is_alive():
             return
 
-        def extend() -> None:
-            # Each change of a tag writes the whole run, so there is one an hour.
-            allow_for(self._instance, self._run_id, 0, now=now, more_seconds=_SPARE_SECONDS)
+        def run() -> None:
+            with suppress(Exception):
+                act()
 
-        self._report = threading.Thread(target=extend, name="longer-run", daemon=True)
-        self._report.start()
+        # At the limit of threads none can be started; the next report tries again.
+        with suppress(RuntimeError):
+            thread = threading.Thread(target=run, name=f"longer-run-{name}", daemon=True)
+            thread.start()
+            self._threads[name] = thread

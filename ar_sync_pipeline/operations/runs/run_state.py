@@ -15,7 +15,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     InstigatorStatus,
     PartitionBackfill,
 )
-from ar_sync_pipeline.operations.runs.run_assets import made_with, works_on
+from ar_sync_pipeline.operations.runs.run_assets import EVALUATED_ALONE, made_with, works_on
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -24,6 +24,14 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_PLANS = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+_PLANS_CHECK = dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
+# A step that is to be retried has not ended.
+_BEGINS = {dg.DagsterEventType.STEP_START}
+_FAILS = {dg.DagsterEventType.STEP_FAILURE}
+_ENDS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_SKIPPED, *_FAILS}
+_MAKES = dg.DagsterEventType.ASSET_MATERIALIZATION
+_OF_STEPS = {_PLANS, _PLANS_CHECK, _MAKES, *_BEGINS, *_ENDS}
 _FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 # The daemon retries a lost run some seconds after it detects the loss.
 _RETRIED_WITHIN = timedelta(minutes=2)
@@ -46,7 +54,7 @@ def work_under_way(
         unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
         for run in instance.get_runs(unfinished, limit=_MANY):
             if run.job_name == job_name or (
-                works_on(run, key) and not _has_made(instance, run, key)
+                works_on(run, key) and not _is_through(instance, run, key)
             ):
                 return f"Run {run.run_id}"
     for run in instance.get_runs(
@@ -69,10 +77,33 @@ def work_under_way(
     return None
 
 
-def _has_made(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> bool:
-    """Return whether a run by hand has made the asset, and now makes others."""
-    newest = instance.fetch_materializations(key, limit=1).records
-    return any(record.event_log_entry.run_id == run.run_id for record in newest)
+def _is_through(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> bool:
+    """Return whether a run by hand has made an asset, or cannot any more, and only does others.
+
+    By the run's own log: another run may have made the asset again since.
+    """
+    events = instance.all_logs(run.run_id, of_type=_OF_STEPS)
+    if any(
+        one.asset_materialization and one.asset_materialization.asset_key == key for one in events
+    ):
+        return True
+    ours = {one.step_key for one in events if _plans(one, key)}
+    begun, ended, failed = (
+        {one.step_key for one in events if one.dagster_event_type in types} & ours
+        for types in (_BEGINS, _ENDS, _FAILS)
+    )
+    # Nothing is recorded about a step that is not executed because one before it has failed.
+    return bool(ours) and (ours == ended or (bool(failed) and begun <= ended))
+
+
+def _plans(entry: dg.EventLogEntry, key: dg.AssetKey) -> bool:
+    """Return whether an event announces that a step will do the work that makes an asset."""
+    event = entry.get_dagster_event()
+    if entry.dagster_event_type is _PLANS_CHECK:
+        check = event.asset_check_planned_data.asset_check_key
+        return check.name not in EVALUATED_ALONE and made_with(key, [check.asset_key])
+    planned = event.asset_key if entry.dagster_event_type is _PLANS else None
+    return planned is not None and made_with(key, [planned])
 
 
 def _has_no_run_yet(
