@@ -167,6 +167,93 @@ def test_values_survive_a_new_name_of_their_column(words: TwoSites) -> None:
     assert rows(words.receiver, "SELECT count(*) FROM app_word WHERE done") == [(20,)]
 
 
+def fail_to_load(sites: TwoSites, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Dump a partial, whose load ends as if it were killed in a method of the session."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    newest = max(list_applied(sites.spool), key=lambda archive: archive.name.snapshot_at)
+    sites.partial(recent_window(), since=watermark_of(newest.path))
+    with monkeypatch.context() as patch:
+        patch.setattr(LoadSession, method, kill)
+        with pytest.raises(KeyboardInterrupt):
+            sites.load()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "kills", [("_stage",), ("_record_definitions",), ("_check_deletions", "_stage")]
+)
+@pytest.mark.parametrize("column", ["id", "u"])
+def test_values_survive_a_new_name_and_loads_that_fail(
+    words: TwoSites, monkeypatch: pytest.MonkeyPatch, column: str, kills: tuple[str, ...]
+) -> None:
+    at_both(words, f"ALTER TABLE app_word RENAME {column} TO word")
+    words.catalog = of_words(words, rewritten_by_transform=["word" if column == "u" else "u"])
+    for method in kills:
+        fail_to_load(words, monkeypatch, method)
+    assert load_complete(words).changed == 0
+    assert rows(words.receiver, "SELECT count(*) FROM app_word WHERE done") == [(20,)]
+
+
+EXCHANGE = (
+    "ALTER TABLE app_word RENAME u TO x",
+    "ALTER TABLE app_word RENAME v TO u",
+    "ALTER TABLE app_word RENAME x TO v",
+)
+
+
+@pytest.fixture
+def pairs(small_sites: TwoSites) -> TwoSites:
+    """Two servers of a table with two columns of a type that are transformed in place."""
+    at_both(small_sites, "CREATE TABLE app_word (id int PRIMARY KEY, n int, u text, v text)")
+    small_sites.catalog = of_words(small_sites, rewritten_by_transform=["u", "v"])
+    small_sites.at_sender("INSERT INTO app_word VALUES (1, 1, 'u1', 'v1'), (2, 2, 'u2', 'v2')")
+    small_sites.at_receiver("ALTER TABLE app_word ADD done boolean")
+    load_complete(small_sites)
+    small_sites.at_receiver("UPDATE app_word SET u = 'T' || u, v = 'T' || v, done = true")
+    return small_sites
+
+
+PAIRS = "SELECT id, u, v, done FROM app_word ORDER BY id"
+CHANGED_PAIRS = [(1, "u1", "Tu1", False), (2, "Tv2", "Tu2", True)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "kills", [(), ("_stage",), ("_record_definitions",), ("_check_deletions", "_stage")]
+)
+def test_columns_that_exchange_their_names_have_their_values_after_loads_that_fail(
+    pairs: TwoSites, monkeypatch: pytest.MonkeyPatch, kills: tuple[str, ...]
+) -> None:
+    at_both(pairs, *EXCHANGE)
+    pairs.at_sender("UPDATE app_word SET u = 'u1' WHERE id = 1")
+    for method in kills:
+        fail_to_load(pairs, monkeypatch, method)
+    load_partial(pairs)
+    assert rows(pairs.receiver, PAIRS) == CHANGED_PAIRS
+    assert load_complete(pairs).changed == 0
+
+
+@pytest.mark.long
+def test_columns_that_exchange_their_names_during_a_load_lose_their_values(
+    pairs: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = LoadSession._stage  # noqa: SLF001
+
+    def migrate_then_stage(session: LoadSession) -> list[StagedArchive]:
+        pairs.at_receiver(*EXCHANGE)
+        return stage(session)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LoadSession, "_stage", migrate_then_stage)
+        load_partial(pairs)
+    pairs.at_sender(*EXCHANGE, "UPDATE app_word SET u = 'u1' WHERE id = 1")
+    load_complete(pairs)
+    assert rows(pairs.receiver, PAIRS) == [(1, "u1", "u1", False), (2, "v2", "u2", False)]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("column", ["id", "u"])
 def test_rows_whose_values_a_migration_took_are_no_drift(words: TwoSites, column: str) -> None:
