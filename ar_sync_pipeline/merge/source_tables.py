@@ -161,6 +161,25 @@ def has_usable_values(connection: Connection, target: TargetTable) -> bool:
     )
 
 
+def awaits_conversion(connection: Connection, target: TargetTable) -> bool:
+    """Return whether the next load converts the stored values, which are of no use until then.
+
+    Args:
+        target: A table as a load knows it, with all columns.
+    """
+    if not target.transformed or has_usable_values(connection, target):
+        return False
+    held, before = _held(connection, target), None
+    if not held:
+        return False
+    if may_read_ledger(connection, "table_definition"):
+        recorded = read_recorded(connection).get(target.name)
+        before = recorded.definition if recorded else None
+    (now,) = read_definitions(connection, {target.name: target.facts}).values()
+    found = _replacement(target, held, before, now)
+    return found is not None and found.query is not None
+
+
 @dataclass(frozen=True)
 class _Replacement:
     """A table that does not fit, and is replaced.
