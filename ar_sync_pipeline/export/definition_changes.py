@@ -18,7 +18,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES, read_definitions
+from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES, columns_of_own_types
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -49,17 +49,16 @@ def types_changed(
         now: Connection that reads the present.
         tables: Replicated tables.
     """
-    before = read_definitions(snapshot, tables)
-    if not any(c.labels or c.attributes for one in before.values() for c in one.columns.values()):
+    before = columns_of_own_types(snapshot, tables)
+    if not any(c.labels or c.attributes for one in before.values() for c in one.values()):
         return []
-    after = read_definitions(now, tables)
+    after = columns_of_own_types(now, tables)
     return [
         name
-        for name, definition in before.items()
-        if name in after
-        and any(
-            (held := after[name].columns.get(key)) is not None and not held.reads_like(column)
-            for key, column in definition.columns.items()
+        for name, columns in before.items()
+        if any(
+            (held := after.get(name, {}).get(key)) is not None and not held.reads_like(column)
+            for key, column in columns.items()
         )
     ]
 
@@ -82,9 +81,10 @@ SELECT DISTINCT p.name FROM part p
                  JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'
                 WHERE (i.inhparent = p.oid OR i.inhrelid = p.oid) AND {parent}
                   AND i.inhrelid NOT IN (SELECT oid FROM new_partition))
-    OR EXISTS (SELECT FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
-                WHERE u.root = p.root AND {label})
-    OR EXISTS (SELECT FROM used u JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
-                 JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
-                WHERE u.root = p.root AND {attribute}))
+    OR p.root IN (SELECT u.root FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
+                   WHERE {label})
+    OR p.root IN (SELECT u.root FROM used u
+                    JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
+                    JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
+                   WHERE {attribute}))
 """

@@ -90,25 +90,45 @@ class SourceTables:
         self._targets = {name: target for name, target in targets.items() if target.transformed}
         self._names = targets.keys()
         self._prepared: dict[str, TableDefinition] = {}
+        self._replacements: list[_Replacement] = []
+
+    @property
+    def to_convert(self) -> bool:
+        """Whether tables do not fit; then call `convert` before the first archive is staged."""
+        return bool(self._replacements)
 
     def prepare(self) -> None:
-        """Create, convert and drop tables, before the first archive is staged; in a transaction."""
+        """Create and drop tables, before the first archive is staged; in a transaction."""
         recorded = read_recorded(self._connection)
         self._drop({*recorded, *self._names} - self._targets.keys())
         self._prepared = self._definitions()
         for name, target in self._targets.items():
+            held = _held(self._connection, target)
             before = recorded[name].definition if name in recorded else None
-            _prepare(self._connection, target, before, self._prepared[name])
+            if not held:
+                _create(self._connection, target, _wanted(target))
+            elif found := _replacement(target, held, before, self._prepared[name]):
+                self._replacements.append(found)
+
+    def convert(self) -> None:
+        """Convert the tables that do not fit.
+
+        Call it in the transaction of the load: the names of the columns are converted from those
+        of the recorded definitions, which are of the converted tables only once it commits.
+        """
+        for one in self._replacements:
+            one.execute(self._connection)
 
     def forget_altered(self) -> None:
-        """Delete the values of tables that DDL has changed since `prepare`.
+        """Delete the values of tables that DDL has changed, or named otherwise, since `prepare`.
 
         Call it in the transaction of the load, before it records the definitions.
         """
         for name, now in self._definitions().items():
             target, before = self._targets[name], self._prepared[name]
-            names = before.names_now(now)
-            if not _keeps(before, now, names, [*target.key, *target.transformed]):
+            names, wanted = before.names_now(now), _wanted(target)
+            kept = _keeps(before, now, names, [column.name for column in wanted])
+            if not (kept and _are_named_alike(wanted, names)):
                 self._connection.execute(sql.SQL("DELETE FROM {}").format(target.source_values))
 
     def _definitions(self) -> dict[str, TableDefinition]:
@@ -141,39 +161,73 @@ def has_usable_values(connection: Connection, target: TargetTable) -> bool:
     )
 
 
-def _prepare(
-    connection: Connection,
+def awaits_conversion(connection: Connection, target: TargetTable) -> bool:
+    """Return whether the next load converts the stored values, which are of no use until then.
+
+    Args:
+        target: A table as a load knows it, with all columns.
+    """
+    if not target.transformed or has_usable_values(connection, target):
+        return False
+    held, before = _held(connection, target), None
+    if not held:
+        return False
+    if may_read_ledger(connection, "table_definition"):
+        recorded = read_recorded(connection).get(target.name)
+        before = recorded.definition if recorded else None
+    (now,) = read_definitions(connection, {target.name: target.facts}).values()
+    found = _replacement(target, held, before, now)
+    return found is not None and found.query is not None
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    """A table that does not fit, and is replaced.
+
+    Attributes:
+        query: The values as they are to be stored; None: they cannot be converted.
+    """
+
+    target: TargetTable
+    wanted: Sequence[_Stored]
+    query: sql.Composed | None
+
+    def execute(self, connection: Connection) -> None:
+        """Create the table again with the converted values."""
+        relation = self.target.source_values
+        connection.execute(
+            sql.SQL("ALTER TABLE {} RENAME TO {}").format(relation, sql.Identifier(_FORMER))
+        )
+        _create(connection, self.target, self.wanted)
+        if self.query is not None:
+            columns = column_list(column.name for column in self.wanted)
+            connection.execute(
+                sql.SQL("INSERT INTO {} ({}) {}").format(relation, columns, self.query)
+            )
+        connection.execute(sql.SQL("DROP TABLE {}").format(_former()))
+
+
+def _replacement(
     target: TargetTable,
+    held: Sequence[_Stored],
     before: TableDefinition | None,
     now: TableDefinition,
-) -> None:
-    """Create a table, or convert it if it does not fit.
+) -> _Replacement | None:
+    """Return how a table is replaced; None: it fits.
 
     Args:
         before: Definition of the target as of the last load; None: it is not known.
         now: Definition of the target.
     """
-    held, wanted = _held(connection, target), _wanted(target)
-    if not held:
-        _create(connection, target, wanted)
-        return
+    wanted = _wanted(target)
     names = before.names_now(now) if before else {column.name: column.name for column in held}
     present = {column.name for column in wanted}
     used = [c.name for c in held if c.in_key or names.get(c.name) in present]
     kept = before is None or _keeps(before, now, names, used)
     if kept and {*held} == {*wanted} and _are_named_alike(wanted, names):
-        return
+        return None
     query = _converted(target, held, wanted, names, proven=before is not None) if kept else None
-    connection.execute(
-        sql.SQL("ALTER TABLE {} RENAME TO {}").format(target.source_values, sql.Identifier(_FORMER))
-    )
-    _create(connection, target, wanted)
-    if query is not None:
-        columns = column_list(column.name for column in wanted)
-        connection.execute(
-            sql.SQL("INSERT INTO {} ({}) {}").format(target.source_values, columns, query)
-        )
-    connection.execute(sql.SQL("DROP TABLE {}").format(_former()))
+    return _Replacement(target, wanted, query)
 
 
 def _keeps(

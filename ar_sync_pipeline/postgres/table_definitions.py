@@ -147,15 +147,34 @@ def read_definitions(
 ) -> dict[str, TableDefinition]:
     """Return the definitions of tables now, all columns as replicated; without missing tables."""
     names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
-    query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_READ)
+    query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_DEFINITIONS) + sql.SQL(_READ)
+    parameters = {"names": list(names), "own_types": False}
     with built_in_search_path(connection):
-        rows = connection.execute(query, {"names": list(names)}).fetchall()
+        rows = connection.execute(query, parameters).fetchall()
     for _, parts, _ in rows:
         for part in parts.values():
             part["filled"] = _is_filled(connection, part)
     return {
         names[name]: TableDefinition.model_validate({"parts": parts, "columns": columns or {}})
         for name, parts, columns in rows
+    }
+
+
+def columns_of_own_types(
+    connection: Connection, tables: Mapping[str, TableFacts]
+) -> dict[str, dict[str, ColumnDefinition]]:
+    """Return the columns whose types are not PostgreSQL's own, by table and name.
+
+    It opens no table, so that it waits for no lock.
+    """
+    names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
+    query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_DEFINITIONS) + sql.SQL(_READ_COLUMNS)
+    parameters = {"names": list(names), "own_types": True}
+    with built_in_search_path(connection):
+        rows = connection.execute(query, parameters).fetchall()
+    return {
+        names[name]: {key: ColumnDefinition.model_validate(one) for key, one in columns.items()}
+        for name, columns in rows
     }
 
 
@@ -233,33 +252,47 @@ Own types are those of the database; they include the types that an array, a dom
 composite type contains.
 """
 
+_DEFINITIONS = """
+, label AS MATERIALIZED (
+  SELECT u.root, u.attnum, jsonb_object_agg(e.oid, e.enumlabel) AS found
+    FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
+   GROUP BY u.root, u.attnum
+), attribute AS MATERIALIZED (
+  SELECT u.root, u.attnum, jsonb_object_agg(
+           concat_ws(' ', t.oid, b.attnum),
+           concat_ws(' ', b.attname, b.atttypid, b.atttypmod, b.attcollation)) AS found
+    FROM used u JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
+    JOIN pg_attribute b ON b.attrelid = t.typrelid AND b.attnum > 0 AND NOT b.attisdropped
+   GROUP BY u.root, u.attnum
+), definition AS MATERIALIZED (
+  SELECT p.name, p.root, jsonb_object_agg(a.attname, jsonb_build_object(
+           'place', concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation),
+           'written', a.xmin::text,
+           'labels', coalesce(l.found, '{}'),
+           'attributes', coalesce(b.found, '{}'))) AS columns
+    FROM part p
+    JOIN pg_attribute a ON a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN label l ON l.root = p.root AND l.attnum = a.attnum
+    LEFT JOIN attribute b ON b.root = p.root AND b.attnum = a.attnum
+   WHERE p.oid = p.root AND (a.atttypid >= 16384 OR NOT %(own_types)s)
+   GROUP BY p.name, p.root
+)
+"""
+_READ_COLUMNS = "SELECT name, columns FROM definition"
 _READ = """
-SELECT p.name,
-       jsonb_object_agg(c.oid, jsonb_build_object(
-         'file', c.relfilenode,
-         'name', ARRAY[n.nspname, c.relname],
-         'readable', has_schema_privilege(n.oid, 'USAGE')
-                     AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid),
-         'filled', CASE WHEN c.relpersistence = 'u' AND c.relkind = 'r'
-                        THEN pg_relation_size(c.oid) > 0 END)),
-       (SELECT jsonb_object_agg(a.attname, jsonb_build_object(
-                 'place', concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation),
-                 'written', a.xmin::text,
-                 'labels', (SELECT coalesce(jsonb_object_agg(e.oid, e.enumlabel), '{}')
-                              FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
-                             WHERE u.root = p.root AND u.attnum = a.attnum),
-                 'attributes', (SELECT coalesce(jsonb_object_agg(
-                                         concat_ws(' ', t.oid, b.attnum),
-                                         concat_ws(' ', b.attname, b.atttypid, b.atttypmod,
-                                                   b.attcollation)), '{}')
-                                  FROM used u JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
-                                  JOIN pg_attribute b ON b.attrelid = t.typrelid
-                                   AND b.attnum > 0 AND NOT b.attisdropped
-                                 WHERE u.root = p.root AND u.attnum = a.attnum)))
-          FROM pg_attribute a
-         WHERE a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped)
-  FROM part p
-  JOIN pg_class c ON c.oid = p.oid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- GROUP BY p.name, p.root
+SELECT p.name, p.parts, d.columns
+  FROM (SELECT p.name, p.root,
+               jsonb_object_agg(c.oid, jsonb_build_object(
+                 'file', c.relfilenode,
+                 'name', ARRAY[n.nspname, c.relname],
+                 'readable', has_schema_privilege(n.oid, 'USAGE')
+                             AND has_table_privilege(c.oid, 'SELECT')
+                             AND NOT row_security_active(c.oid),
+                 'filled', CASE WHEN c.relpersistence = 'u' AND c.relkind = 'r'
+                                THEN pg_relation_size(c.oid) > 0 END)) AS parts
+          FROM part p
+          JOIN pg_class c ON c.oid = p.oid
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+         GROUP BY p.name, p.root) AS p
+  LEFT JOIN definition d ON d.root = p.root
 """

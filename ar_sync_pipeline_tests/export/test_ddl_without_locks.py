@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import Event, Lock
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +12,11 @@ import pytest
 from ar_sync_pipeline.export import whole_tables
 from ar_sync_pipeline.export.errors import TablesChangingError
 from ar_sync_pipeline.sync.dump import table_manifests
+from ar_sync_pipeline.sync.dump.dump_tables import SenderDatabase
+from ar_sync_pipeline_tests.background_threads import until_done
 from ar_sync_pipeline_tests.export.source import Source, row_counts
+from ar_sync_pipeline_tests.fix_sites import rows
+from ar_sync_pipeline_tests.waiting import until
 
 TABLES = (
     "CREATE TABLE t_p (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id)",
@@ -84,3 +88,35 @@ def test_rows_that_are_read_twice_in_two_ways_end_the_dump(
         with pytest.raises(TablesChangingError, match=said):
             dump()
     assert dump() == {"t_a": 1, "t_p": 1 + attached}
+
+
+WAITS = """
+SELECT 1 FROM pg_stat_activity
+ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE t_u%'
+"""
+
+
+@pytest.mark.parametrize("kind", ["complete", "partial"])
+def test_dump_does_not_wait_for_ddl_that_waits_for_it(
+    source: Source, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Only the limit of the wait ended that, and with it a dump that had read everything."""
+    source.run(*TABLES, "CREATE UNLOGGED TABLE t_u (id integer PRIMARY KEY)")
+    source.run("INSERT INTO t_u VALUES (1)")
+    base = source.complete().watermark
+    real, read = SenderDatabase.check_types, Event()
+
+    def migrate(_: Event) -> None:
+        assert read.wait(60)
+        source.run("ALTER TABLE t_u ADD v integer")
+
+    def while_it_waits(*args: Any) -> None:
+        read.set()
+        until(lambda: rows(source.url, WAITS), "the migration waits")
+        real(*args)
+
+    monkeypatch.setattr(SenderDatabase, "check_types", while_it_waits)
+    with until_done(migrate):
+        dump = source.complete() if kind == "complete" else source.partial(base)
+    assert dump.seconds
+    assert rows(source.url, "SELECT v FROM t_u") == [(None,)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
@@ -9,7 +11,7 @@ from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.spool.states import list_applied
 from ar_sync_pipeline.sync.load.load_session import LoadSession
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
-from ar_sync_pipeline.sync.watch.compare import compare_databases
+from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
 from ar_sync_pipeline.sync.watch.row_differences import TableDifference
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
 
@@ -165,6 +167,93 @@ def test_values_survive_a_new_name_of_their_column(words: TwoSites) -> None:
     words.catalog = of_words(words, rewritten_by_transform=["word"])
     assert load_complete(words).changed == 0
     assert rows(words.receiver, "SELECT count(*) FROM app_word WHERE done") == [(20,)]
+
+
+def fail_to_load(sites: TwoSites, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Dump a partial, whose load ends as if it were killed in a method of the session."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    newest = max(list_applied(sites.spool), key=lambda archive: archive.name.snapshot_at)
+    sites.partial(recent_window(), since=watermark_of(newest.path))
+    with monkeypatch.context() as patch:
+        patch.setattr(LoadSession, method, kill)
+        with pytest.raises(KeyboardInterrupt):
+            sites.load()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "kills", [("_stage",), ("_record_definitions",), ("_check_deletions", "_stage")]
+)
+@pytest.mark.parametrize("column", ["id", "u"])
+def test_values_survive_a_new_name_and_loads_that_fail(
+    words: TwoSites, monkeypatch: pytest.MonkeyPatch, column: str, kills: tuple[str, ...]
+) -> None:
+    at_both(words, f"ALTER TABLE app_word RENAME {column} TO word")
+    words.catalog = of_words(words, rewritten_by_transform=["word" if column == "u" else "u"])
+    for method in kills:
+        fail_to_load(words, monkeypatch, method)
+    assert load_complete(words).changed == 0
+    assert rows(words.receiver, "SELECT count(*) FROM app_word WHERE done") == [(20,)]
+
+
+EXCHANGE = (
+    "ALTER TABLE app_word RENAME u TO x",
+    "ALTER TABLE app_word RENAME v TO u",
+    "ALTER TABLE app_word RENAME x TO v",
+)
+
+
+@pytest.fixture
+def pairs(small_sites: TwoSites) -> TwoSites:
+    """Two servers of a table with two columns of a type that are transformed in place."""
+    at_both(small_sites, "CREATE TABLE app_word (id int PRIMARY KEY, n int, u text, v text)")
+    small_sites.catalog = of_words(small_sites, rewritten_by_transform=["u", "v"])
+    small_sites.at_sender("INSERT INTO app_word VALUES (1, 1, 'u1', 'v1'), (2, 2, 'u2', 'v2')")
+    small_sites.at_receiver("ALTER TABLE app_word ADD done boolean")
+    load_complete(small_sites)
+    small_sites.at_receiver("UPDATE app_word SET u = 'T' || u, v = 'T' || v, done = true")
+    return small_sites
+
+
+PAIRS = "SELECT id, u, v, done FROM app_word ORDER BY id"
+CHANGED_PAIRS = [(1, "u1", "Tu1", False), (2, "Tv2", "Tu2", True)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "kills", [(), ("_stage",), ("_record_definitions",), ("_check_deletions", "_stage")]
+)
+def test_columns_that_exchange_their_names_have_their_values_after_loads_that_fail(
+    pairs: TwoSites, monkeypatch: pytest.MonkeyPatch, kills: tuple[str, ...]
+) -> None:
+    at_both(pairs, *EXCHANGE)
+    pairs.at_sender("UPDATE app_word SET u = 'u1' WHERE id = 1")
+    for method in kills:
+        fail_to_load(pairs, monkeypatch, method)
+    load_partial(pairs)
+    assert rows(pairs.receiver, PAIRS) == CHANGED_PAIRS
+    assert load_complete(pairs).changed == 0
+
+
+@pytest.mark.long
+def test_columns_that_exchange_their_names_during_a_load_lose_their_values(
+    pairs: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = LoadSession._stage  # noqa: SLF001
+
+    def migrate_then_stage(session: LoadSession) -> list[StagedArchive]:
+        pairs.at_receiver(*EXCHANGE)
+        return stage(session)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LoadSession, "_stage", migrate_then_stage)
+        load_partial(pairs)
+    pairs.at_sender(*EXCHANGE, "UPDATE app_word SET u = 'u1' WHERE id = 1")
+    load_complete(pairs)
+    assert rows(pairs.receiver, PAIRS) == [(1, "u1", "u1", False), (2, "v2", "u2", False)]
 
 
 @pytest.mark.long
@@ -332,6 +421,44 @@ def test_comparison_does_not_use_values_of_other_rows(words: TwoSites) -> None:
     assert [t.equal for t in compared(words) if t.table == "app_word"] == [True]
     words.at_receiver(*LOSES_VALUES["column dropped and added again"])
     assert [t.equal for t in compared(words) if t.table == "app_word"] == [False]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("migration", "transformed"),
+    [
+        ("ALTER TABLE app_word RENAME u TO word", "word"),
+        ("ALTER TYPE own RENAME TO other", "u"),
+        ("ALTER TABLE app_word DROP CONSTRAINT app_word_pkey, ADD PRIMARY KEY (n)", "u"),
+    ],
+    ids=["column", "type", "key"],
+)
+def test_comparison_waits_for_values_that_the_next_load_converts(
+    small_sites: TwoSites, migration: str, transformed: str
+) -> None:
+    """Each transformed row was reported as a different one."""
+    at_both(
+        small_sites,
+        "CREATE DOMAIN own AS text",
+        "CREATE TABLE app_word (id int PRIMARY KEY, n int NOT NULL UNIQUE, u own)",
+    )
+    small_sites.catalog = of_words(small_sites)
+    small_sites.at_sender(FILL)
+    small_sites.at_receiver("ALTER TABLE app_word ADD done boolean")
+    load_complete(small_sites)
+    small_sites.at_receiver(TRANSFORM)
+    at_both(small_sites, migration)
+    small_sites.catalog = of_words(small_sites, rewritten_by_transform=[transformed])
+    archive = small_sites.complete()
+    found = [*compared(small_sites), *compared_with(small_sites, archive)]
+    words = [t for t in found if t.table == "app_word"]
+    assert [("the next one converts" in t.problem, t.counts) for t in words] == [(True, {})] * 2
+    assert small_sites.load().refused == ()
+    assert [t.equal for t in compared(small_sites) if t.table == "app_word"] == [True]
+
+
+def compared_with(sites: TwoSites, archive: Path) -> list[TableDifference]:
+    return compare_archive(archive, sites.receiver, sites.catalog, signing_keys=[])
 
 
 def compared(sites: TwoSites) -> list[TableDifference]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 
 import pytest
 
@@ -45,3 +46,21 @@ def test_unlogged_partition_has_rows_or_no_block(scratch: Scratch, reads: str) -
     scratch.run(f"VACUUM (TRUNCATE) {part}")
     assert filled(url, tables) == {None, False}
     scratch.run("DROP TABLE whole", f"DROP SCHEMA IF EXISTS {scratch.schema}_parts")
+
+
+def test_columns_of_own_types_take_no_time_each(scratch: Scratch) -> None:
+    """Each was looked for among all the others: 9,000 took six seconds."""
+    columns = ", ".join(f"c{number} mood" for number in range(1500))
+    names = [f"t_{number}" for number in range(6)]
+    scratch.run(
+        "CREATE TYPE mood AS ENUM ('a', 'b')",
+        *(f"CREATE TABLE {name} (id integer PRIMARY KEY, {columns})" for name in names),
+    )
+    tables = scratch.tables()
+    with connect(scratch.url, application="test") as connection:
+        start = monotonic()
+        found = read_definitions(connection, {name: tables[name] for name in names})
+    assert monotonic() - start < 3
+    for table in found.values():
+        labels = [[*column.labels.values()] for column in table.columns.values()]
+        assert sorted(labels) == [[], *[["a", "b"]] * 1500]

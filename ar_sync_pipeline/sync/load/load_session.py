@@ -126,12 +126,14 @@ class LoadSession:
             with self._connection.transaction():
                 self._source_tables.prepare()
             to_fill = self._tables_to_fill()
+            within = bool(to_fill) or self._source_tables.to_convert
             with without_event_triggers(self._connection):
-                staged = [] if to_fill else self._stage()
+                staged = [] if within else self._stage()
             with self._connection.transaction():
                 effects = suppress_side_effects(self._connection)
-                if to_fill:
-                    self.filling = self._fill(to_fill, effects)
+                if within:
+                    self._source_tables.convert()
+                    self.filling = self._fill(to_fill, effects) if to_fill else None
                     staged = self._stage()
                 outcome = self._merge_all(staged, effects)
                 self._check_deletions(outcome, guard_percent, allowed)
@@ -165,6 +167,7 @@ class LoadSession:
             self._connection.transaction(force_rollback=True),
         ):
             self._source_tables.prepare()
+            self._source_tables.convert()
             effects = suppress_side_effects(self._connection)
             return self._merge_all(self._stage(), effects)
 

@@ -21,10 +21,15 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.merge.held_content import unchanged_chunks
-from ar_sync_pipeline.merge.source_tables import has_usable_values
+from ar_sync_pipeline.merge.source_tables import awaits_conversion, has_usable_values
 from ar_sync_pipeline.merge.source_values import as_stored, sent_values
 from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_chunk
-from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
+from ar_sync_pipeline.merge.target_table import (
+    TargetTable,
+    replicated_tables,
+    target_tables,
+    with_key,
+)
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import SchemaError
@@ -43,6 +48,10 @@ from ar_sync_pipeline.sync.watch.row_differences import (
 _NO_TABLE = "the second has no such table"
 _NO_KEY = "the second lacks columns of the key, or has them with another type"
 _LEFT_OUT = "this catalog does not name the table"
+_UNCONVERTED = (
+    "DDL has changed names, types or the key since the last load: the next one converts the stored"
+    " values of columns of `rewritten_by_transform`, and then the table can be compared"
+)
 _ONLY_THERE = "only the second has this table"
 
 
@@ -105,12 +114,20 @@ def _in_both(
         names = _named(sent.columns, lacking | unlike) + computed
         return _uncompared(ours.name, _NO_KEY, names)
     rules = catalog.rules(ours.name)
+    columns_differ = _named(sent.columns, unlike if common_columns else lacking | unlike) + computed
+    if _awaits_conversion(second, catalog, theirs):
+        return _uncompared(ours.name, _UNCONVERTED, columns_differ)
     return difference(
         ours.name,
         _rows(first, TargetTable(columns, ours, rules), ours.key, sent.masked("t")),
         _rows(second, TargetTable(columns, held, rules), ours.key),
-        columns=_named(sent.columns, unlike if common_columns else lacking | unlike) + computed,
+        columns=columns_differ,
     )
+
+
+def _awaits_conversion(connection: Connection, catalog: Catalog, facts: TableFacts) -> bool:
+    target = replicated_tables(catalog, {facts.name: facts})[facts.name]
+    return awaits_conversion(connection, target)
 
 
 def compare_archive(
@@ -145,6 +162,7 @@ def compare_archive(
             found = [
                 _with_staged(
                     (staging, second),
+                    catalog,
                     manifest,
                     staged[table.name],
                     theirs[table.name],
@@ -159,6 +177,7 @@ def compare_archive(
 
 def _with_staged(
     connections: tuple[Connection, Connection],
+    catalog: Catalog,
     manifest: Manifest,
     staged: StagedTable,
     theirs: TableFacts,
@@ -169,6 +188,7 @@ def _with_staged(
 
     Args:
         connections: The session with the staged rows, and one to the table.
+        catalog: The catalog.
         manifest: Manifest of the archive.
         staged: The archive's table.
         theirs: The database's table.
@@ -180,6 +200,9 @@ def _with_staged(
     source = sql.SQL("{} AS t").format(staged.relation)
     lacking, unlike = _differing(table.columns, theirs)
     columns_differ = _named(table.columns, unlike if common_columns else lacking | unlike)
+    columns_differ += columns_without_values(table.generated, staged.target.rules, theirs)
+    if _awaits_conversion(second, catalog, theirs):
+        return _uncompared(table.name, _UNCONVERTED, columns_differ)
     compared = difference(
         table.name,
         read_rows(
@@ -187,8 +210,7 @@ def _with_staged(
             row_query(source, columns, table.primary_key, as_stored(staged.target, {}, "t")),
         ),
         _rows(second, staged.target, table.primary_key, within=_carried_ranges(staged)),
-        columns=columns_differ
-        + columns_without_values(table.generated, staged.target.rules, theirs),
+        columns=columns_differ,
         partial=not staged.speaks_for_all_rows,
     )
     problem = _not_carried_problem(second, staged, manifest)
