@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.export.server_clock import ClockReading, longest_set_back
 from ar_sync_pipeline.files import write_atomically
-from ar_sync_pipeline.sync.dump.sender_journal_file import locked
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_scratch_file
 
 CLOCKS_FILE = "ar_sync_server_clocks.json"
 # Of eight days with windows of five minutes; 600 KB.
@@ -53,6 +53,6 @@ def set_back_since(scratch: Path, snapshot_at: datetime, now: ClockReading) -> t
 
 def _read(scratch: Path) -> _Known:
     try:
-        return _Known.model_validate_json((scratch / CLOCKS_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
+        return _Known.model_validate_json(read_scratch_file(scratch / CLOCKS_FILE))
+    except ValueError:
         return _Known()
