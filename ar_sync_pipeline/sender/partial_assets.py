@@ -196,7 +196,8 @@ def _dump(
         context.log.info(
             "These large tables were read for the watermark: %s. This machine or the database"
             " server was started since the point from which the archive carries every change, or"
-            " the scratch folder is new, so that a clock may have been set back unnoticed.",
+            " the scratch folder is new, or this machine's boots have no ids, so that a clock may"
+            " have been set back unnoticed.",
             ", ".join(dump.reread_tables),
         )
     return dump

@@ -246,6 +246,7 @@ def test_after_a_start_nothing_is_known() -> None:
     assert longest_set_back(read(1), [], read(2, boot_id="two")) is None
     assert longest_set_back(read(1), [], read(2, server_started_at=BOOT + SECOND)) is None
     assert longest_set_back(read(2), [], read(1)) is None, "a machine set back to an earlier state"
+    assert longest_set_back(read(1, boot_id=""), [], read(2, boot_id="")) is None, "no /proc"
 
 
 def test_reading_of_a_dump_that_began_earlier_and_is_recorded_later(tmp_path: Path) -> None:
