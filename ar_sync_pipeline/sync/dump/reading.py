@@ -94,7 +94,7 @@ class Reading:
         if self.since is None:
             return Selection(request.changed_at, None, request.look_back)
         set_back = self._set_back_since(self.since)
-        read = self._sent_reread(self.since) if set_back is None else None
+        read = self._parked_reread(self.since) if set_back is None else None
         later = self._set_back_since(read.at) if read else None
         if read and later is not None:
             set_back = read.until_then + later
@@ -110,15 +110,18 @@ class Reading:
         clocks = self.session.snapshot.clocks
         return set_back_since(self.scratch, point.snapshot_at, clocks)
 
-    def _sent_reread(self, since: Watermark) -> Reread | None:
-        """Return the partial that read the large tables for a point, if the receiver has it."""
+    def _parked_reread(self, since: Watermark) -> Reread | None:
+        """Return the partial that read the large tables for a point, if the receiver keeps it.
+
+        If it waited, this one would start from it.
+        """
         read = last_reread(self.scratch, since)
-        has_it = read is not None and any(
-            archive.watermark.snapshot_at == read.at.snapshot_at
-            and archive.state is not ReceiptState.QUARANTINED
+        parked = {
+            archive.watermark.snapshot_at
             for archive in read_sent(self.scratch)
-        )
-        return read if has_it else None
+            if archive.state is ReceiptState.PARKED
+        }
+        return read if read is not None and read.at.snapshot_at in parked else None
 
     def redefined(self) -> frozenset[str]:
         """Return tables whose unchanged rows have other values than in an earlier archive."""

@@ -148,13 +148,13 @@ def count_in(found: TableDump) -> int:
 
 
 @pytest.mark.long
-def test_large_tables_are_not_read_by_each_partial_while_the_receiver_applies_none(
+def test_large_tables_are_not_read_by_each_partial_while_the_receiver_parks_them(
     sites: TwoSites, steady: SteadyClock
 ) -> None:
     complete = base(sites)
     steady.boot_id = "two"
     sites.at_sender(CHANGED.format("5 hours", 7))
-    first, second = dump(sites, complete), dump(sites, complete)
+    first, second = (dump(sites, complete, ReceiptState.PARKED) for _ in range(2))
     assert first.reread_tables == ("app_child",)
     assert not first.untracked_tables
     assert count_in(first) == 1
@@ -171,12 +171,13 @@ def test_large_tables_are_not_read_by_each_partial_while_the_receiver_applies_no
 
 
 @pytest.mark.long
-def test_large_tables_are_read_again_if_the_receiver_cannot_load_the_partial_that_read_them(
-    sites: TwoSites, steady: SteadyClock
+@pytest.mark.parametrize("state", [None, ReceiptState.QUARANTINED])
+def test_large_tables_are_read_again_if_the_partial_that_read_them_is_refused_or_lost(
+    sites: TwoSites, steady: SteadyClock, state: ReceiptState | None
 ) -> None:
     complete = base(sites)
     steady.boot_id = "two"
-    partials = [dump(sites, complete, ReceiptState.QUARANTINED) for _ in range(2)]
+    partials = [dump(sites, complete, state) for _ in range(2)]
     assert [one.reread_tables for one in partials] == [("app_child",)] * 2
     build = open_build(sites.folder / "scratch", "not-sent")
     mark = watermark_of(sites.spool / "complete" / complete.name.removeprefix("NEW_"))
