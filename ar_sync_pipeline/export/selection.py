@@ -35,14 +35,16 @@ class Selection:
             counts.
         look_back: How much older than their transaction's start the timestamps of rows may be, in
             tables that are too large to be read for the watermark.
-        clock_is_unproved: Whether the database's clock may have gone back further, so that these
-            tables are read all the same.
+        clock_is_unproved: Whether the database's clock may have gone back further, so that the
+            timestamps in these tables prove nothing.
+        rereads: Whether these tables are read for the watermark all the same, because of it.
     """
 
     changed_at: Window
     since: Watermark | None
     look_back: timedelta
     clock_is_unproved: bool = False
+    rereads: bool = False
 
 
 def prepare_keys(
@@ -180,32 +182,42 @@ class _KeyCollector:
 def untracked_tables(
     catalog: Catalog,
     tables: Mapping[str, TableFacts],
-    since: Watermark | None,
+    selection: Selection,
     redefined: Collection[str],
 ) -> tuple[str, ...]:
     """Return the tables whose changes a partial may miss until the next complete.
 
     They are too large to be read for the watermark. In addition, they have no timestamp column, or
-    the role may not see when the oldest writing transaction began, or their definition changed.
+    the role may not see when the oldest writing transaction began, or their definition changed, or
+    the clock of their timestamps may have been set back.
     """
+    since, read = selection.since, reread_tables(catalog, tables, selection)
     unknown_start = since is not None and since.oldest_write_at is None
     return tuple(
         name
         for name, facts in tables.items()
         if not reads_watermark(catalog, facts)
-        and (catalog.rules(name).changed_at is None or unknown_start or name in redefined)
+        and (
+            catalog.rules(name).changed_at is None
+            or unknown_start
+            or name in redefined
+            or (selection.clock_is_unproved and name not in read)
+        )
     )
 
 
 def reread_tables(
     catalog: Catalog, tables: Mapping[str, TableFacts], selection: Selection
 ) -> tuple[str, ...]:
-    """Return the large tables that a partial reads because their timestamps prove nothing."""
+    """Return the large tables that a partial reads because their timestamps prove nothing.
+
+    ``watermark = false`` forbids it.
+    """
     return tuple(
         name
         for name, facts in tables.items()
-        if selection.clock_is_unproved and catalog.rules(name).changed_at is not None
-        if not reads_watermark(catalog, facts)
+        if selection.rereads and not reads_watermark(catalog, facts)
+        if catalog.rules(name).changed_at is not None and catalog.rules(name).watermark is None
     )
 
 

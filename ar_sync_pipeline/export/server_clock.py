@@ -71,9 +71,12 @@ class ClockReading(BaseModel):
         )
 
     def has_starts_of(self, other: ClockReading) -> bool:
-        """Return whether neither this machine nor the server has started between two readings."""
+        """Return whether neither this machine nor the server has started between two readings.
+
+        On a machine whose boots have no ids it is unknown.
+        """
         starts = (self.boot_id, self.server_started_at)
-        return starts == (other.boot_id, other.server_started_at)
+        return self.boot_id != "" and starts == (other.boot_id, other.server_started_at)
 
     def precedes(self, other: ClockReading) -> bool:
         """Return whether it was read before another one, and neither has started in between."""
@@ -85,7 +88,8 @@ def longest_set_back(
 ) -> timedelta | None:
     """Return how far the database's clock went back between two readings, at most.
 
-    A clock that was set back and right again between two dumps is not noticed.
+    A clock that was set back and right again between two dumps is not noticed. While the hypervisor
+    pauses this machine, its steady clock stands still, so that it is noticed by so much less.
 
     Args:
         later: Other readings; those between the two count.

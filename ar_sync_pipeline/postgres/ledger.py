@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 
@@ -166,6 +167,18 @@ def supersede(connection: Connection, archive_ids: Collection[UUID]) -> None:
     connection.execute(
         "UPDATE ar_sync.applied_archive SET superseded = true WHERE archive_id = ANY (%s)",
         [list(archive_ids)],
+    )
+
+
+def date_superseded(connection: Connection, now: datetime) -> None:
+    """Date superseded archives of a time when both sides' clocks were ahead as applied now.
+
+    Neither of their dates tells when their lifetime ends.
+    """
+    connection.execute(
+        "UPDATE ar_sync.applied_archive SET applied_at = %(now)s"
+        " WHERE superseded AND least(applied_at, snapshot_at) > %(limit)s",
+        {"now": now, "limit": now + CLOCK_TOLERANCE},
     )
 
 

@@ -188,14 +188,16 @@ def _dump(
         context.log.warning(
             "Changes in these large tables may wait for the next complete: %s. Grant"
             " pg_read_all_stats to the sender's role, name a changed_at column, or set watermark ="
-            " true in the catalog; after a migration of such a table start a complete_dump.",
+            " true in the catalog; after a migration of such a table start a complete_dump, and if"
+            " the database's clock was set back while it or this machine was started.",
             ", ".join(dump.untracked_tables),
         )
     if dump.reread_tables:
         context.log.info(
             "These large tables were read for the watermark: %s. This machine or the database"
             " server was started since the point from which the archive carries every change, or"
-            " the scratch folder is new, so that a clock may have been set back unnoticed.",
+            " the scratch folder is new, or this machine's boots have no ids, so that a clock may"
+            " have been set back unnoticed.",
             ", ".join(dump.reread_tables),
         )
     return dump

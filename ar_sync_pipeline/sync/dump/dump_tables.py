@@ -186,7 +186,7 @@ def dump_partial(
             catalog,
             build,
             request,
-            reading.selection(request),
+            selection := reading.selection(request),
             reading.redefined(),
             reading.uncovered(),
         )
@@ -201,6 +201,7 @@ def dump_partial(
     )
     reading.remember()
     reading.remember_unread(found.unread, found.made_up)
+    reading.remember_reread(selection)
     build.save(dump)
     return dump
 

@@ -36,5 +36,5 @@ def remember_ruled(scratch: Path, values: RuledValues) -> None:
 def _read(scratch: Path) -> RuledValues | None:
     try:
         return RuledValues.model_validate_json(read_scratch_file(scratch / RULED_FILE))
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return None

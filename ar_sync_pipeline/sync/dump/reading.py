@@ -15,12 +15,19 @@ from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.export.selection import Selection
+from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump.coverage import uncovered_at
 from ar_sync_pipeline.sync.dump.journal_of_tables import remember_rules, remember_unread, rules_at
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
-from ar_sync_pipeline.sync.dump.known_clocks import remember_clocks, set_back_since
+from ar_sync_pipeline.sync.dump.known_clocks import (
+    Reread,
+    last_reread,
+    remember_clocks,
+    remember_reread,
+    set_back_since,
+)
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
-from ar_sync_pipeline.sync.dump.sender_journal import own_points
+from ar_sync_pipeline.sync.dump.sender_journal import own_points, read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import UnreadTables
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, Reported
 
@@ -79,13 +86,42 @@ class Reading:
         )
 
     def selection(self, request: PartialRequest) -> Selection:
-        """Return the criteria of a partial's changed rows: also those of a clock set back."""
+        """Return the criteria of a partial's changed rows: also those of a clock set back.
+
+        Where that is unknown, the large tables are read once, not again by each partial from the
+        same point while the receiver applies none. Those that follow find what is written later.
+        """
         if self.since is None:
             return Selection(request.changed_at, None, request.look_back)
+        set_back = self._set_back_since(self.since)
+        read = self._parked_reread(self.since) if set_back is None else None
+        later = self._set_back_since(read.at) if read else None
+        if read and later is not None:
+            set_back = read.until_then + later
+        return Selection(
+            request.changed_at,
+            self.since,
+            request.look_back + (set_back or timedelta()),
+            clock_is_unproved=set_back is None or read is not None,
+            rereads=set_back is None,
+        )
+
+    def _set_back_since(self, point: Watermark) -> timedelta | None:
         clocks = self.session.snapshot.clocks
-        set_back = set_back_since(self.scratch, self.since.snapshot_at, clocks)
-        look_back = request.look_back + (set_back or timedelta())
-        return Selection(request.changed_at, self.since, look_back, set_back is None)
+        return set_back_since(self.scratch, point.snapshot_at, clocks)
+
+    def _parked_reread(self, since: Watermark) -> Reread | None:
+        """Return the partial that read the large tables for a point, if the receiver keeps it.
+
+        If it waited, this one would start from it.
+        """
+        read = last_reread(self.scratch, since)
+        parked = {
+            archive.watermark.snapshot_at
+            for archive in read_sent(self.scratch)
+            if archive.state is ReceiptState.PARKED
+        }
+        return read if read is not None and read.at.snapshot_at in parked else None
 
     def redefined(self) -> frozenset[str]:
         """Return tables whose unchanged rows have other values than in an earlier archive."""
@@ -127,6 +163,12 @@ class Reading:
             names, whole = tuple(sorted(unread)), tuple(sorted(made_up))
             found = UnreadTables(first_at=at, last_at=at, names=names, made_up=whole)
             remember_unread(self.scratch, found)
+
+    def remember_reread(self, selection: Selection) -> None:
+        """Record that a partial has read the large tables."""
+        if selection.rereads and selection.since is not None:
+            read = Reread(since=selection.since, at=self.session.snapshot.watermark)
+            remember_reread(self.scratch, read)
 
     def remember(self) -> None:
         """Record it for the dumps that follow."""

@@ -126,7 +126,7 @@ class PartialRows:
             "uncovered": self.uncovered,
             "redefined": tuple(sorted(self._redefined - self._whole)),
             "untracked_tables": untracked_tables(
-                self._catalog, self._session.tables, self.since, self._redefined
+                self._catalog, self._session.tables, self._selection, self._redefined
             ),
             "reread_tables": reread_tables(self._catalog, self._session.tables, self._selection),
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive
-from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE, from_epoch, not_ahead
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
@@ -89,19 +89,23 @@ def not_superseded(ledger: Iterable[AppliedArchive]) -> list[AppliedArchive]:
     return [line for line in ledger if not line.superseded]
 
 
-def last_arrival(spool: Path, ledger: Sequence[AppliedArchive]) -> Arrival | None:
-    """Return which waiting or applied archive arrived last; superseded ones do not count."""
+def last_arrival(spool: Path, ledger: Sequence[AppliedArchive], now: datetime) -> Arrival | None:
+    """Return which waiting or applied archive arrived last.
+
+    Superseded ones do not count, nor do those that came while this machine's clock was ahead.
+    """
     archives = _that_count([*list_waiting(spool), *list_applied(spool)], ledger)
     try:
-        arrived = [(one.path.stat().st_mtime, one.name) for one in archives]
+        arrived = [(from_epoch(one.path.stat().st_mtime), one.name) for one in archives]
     except OSError:
         return None  # a load has renamed one
-    if not arrived:
+    possible = [(at, name) for at, name in arrived if not_ahead([at], now)]
+    if not possible:
         return None
-    at, last = max(arrived, key=lambda one: (one[0], one[1].snapshot_at))
+    at, last = max(possible, key=lambda one: (one[0], one[1].snapshot_at))
     before = (last.snapshot_at - name.snapshot_at for _, name in arrived)
     follows_another = any(timedelta() < since <= _TICKS for since in before)
-    return Arrival(last, from_epoch(at), follows_another)
+    return Arrival(last, at, follows_another)
 
 
 def _that_count(

@@ -10,7 +10,12 @@ from pathlib import Path
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, summarize_ledger
+from ar_sync_pipeline.postgres.ledger import (
+    AppliedArchive,
+    date_superseded,
+    read_ledger,
+    summarize_ledger,
+)
 from ar_sync_pipeline.postgres.ledger_tables import load_lock, open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.receipts import REMEMBERED
@@ -78,6 +83,7 @@ def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock
 
     Rows of the ledger that are no longer needed are replaced by counts.
     """
+    date_superseded(connection, clock())
     decisions = _decide(settings, read_ledger(connection), clock)
     freed_bytes = apply_retention(decisions)
     abandoned = clean_uploads(settings, clock)

@@ -144,7 +144,7 @@ def sender_as_written(
     waiting = newest_manifest(list_waiting(settings.remote_bkp_fldr), ledger, now)
     yield from _identity(settings, waiting, applied)
     yield from _signature(settings, now)
-    yield from _senders_clock(settings, ledger)
+    yield from _senders_clock(settings, ledger, now)
 
 
 def _agreement(settings: SenderSettings, agreed: AgreedSettings) -> Iterator[Finding]:
@@ -296,10 +296,10 @@ def _signature(settings: ReceiverSettings, now: datetime) -> Iterator[Finding]:
 
 
 def _senders_clock(
-    settings: ReceiverSettings, ledger: Sequence[AppliedArchive]
+    settings: ReceiverSettings, ledger: Sequence[AppliedArchive], now: datetime
 ) -> Iterator[Finding]:
     """Check whether the last archive arrived before the time of its snapshot, by the two clocks."""
-    last = last_arrival(settings.remote_bkp_fldr, ledger)
+    last = last_arrival(settings.remote_bkp_fldr, ledger, now)
     if last is None or last.follows_another:
         return
     early = last.name.snapshot_at - last.at

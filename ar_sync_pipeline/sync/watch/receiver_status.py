@@ -89,7 +89,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     possible = at_possible_times(recorded.applied, now)
     overdue = _overdue_complete(possible, newest, () if ignored else unapplied, within)
     interval = timedelta(minutes=settings.partial_interval)
-    last = last_arrival(settings.remote_bkp_fldr, recorded.ledger)
+    last = last_arrival(settings.remote_bkp_fldr, recorded.ledger, now)
     faults = [*overdue_in_words(overdue, ignored), *media, *low, *incidents.faults]
     backlog = replace(
         _backlog(recorded, spooled, parked, vanished, chain, lost, faults),

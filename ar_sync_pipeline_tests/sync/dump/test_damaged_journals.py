@@ -22,7 +22,9 @@ from ar_sync_pipeline.sync.dump.build_folder import (
 )
 from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
+from ar_sync_pipeline.sync.dump.known_clocks import CLOCKS_FILE
 from ar_sync_pipeline.sync.dump.known_objects import OBJECTS_FILE
+from ar_sync_pipeline.sync.dump.known_rules import RULED_FILE
 from ar_sync_pipeline.sync.dump.last_view import CACHED_CAPABILITIES, CACHED_CHECKPOINT
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
@@ -133,7 +135,15 @@ def test_journal_that_another_process_holds_stays(sender: MediaSender) -> None:
     assert (sender.scratch / MEDIA_JOURNAL).exists()
 
 
-STATE_FILES = (SENT_FILE, OBJECTS_FILE, OWNER_FILE, CACHED_CHECKPOINT, MEDIA_JOURNAL)
+STATE_FILES = (
+    SENT_FILE,
+    OBJECTS_FILE,
+    CLOCKS_FILE,
+    RULED_FILE,
+    OWNER_FILE,
+    CACHED_CHECKPOINT,
+    MEDIA_JOURNAL,
+)
 
 
 @pytest.mark.long

@@ -60,6 +60,27 @@ def test_line_of_a_clock_that_was_ahead_goes_when_its_archive_is_superseded(
         assert read_summarized(connection, superseded=True) == 1
 
 
+def test_superseded_archive_of_two_clocks_that_were_ahead_goes_after_its_lifetime(
+    filled: TwoSites,
+) -> None:
+    filled.clock = lambda: days(3650)
+    ahead = filled.complete()
+    assert filled.load().loaded
+    filled.at_receiver("UPDATE ar_sync.applied_archive SET superseded = true")
+    filled.clock = lambda: days(0)
+    filled.complete()
+    assert filled.load().loaded
+    name = ahead.name.removeprefix("NEW_")
+    for age in (2, 20):
+        assert (ahead.parent / name).exists()
+        filled.clock = lambda age=age: days(age)  # type: ignore[misc]
+        filled.complete()
+        filled.load()
+    assert not (ahead.parent / name).exists()
+    filled.load()
+    assert (name,) not in rows(filled.receiver, LINES)
+
+
 class TestAYear:
     @pytest.mark.long
     def test_ledger_of_a_year_is_no_longer_than_that_of_nine_days(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Window
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.export.snapshot import TICK
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.sync.load.empty_archives import load_empty_archives
-from ar_sync_pipeline.sync.load.newest_archive import newest_in_spool
+from ar_sync_pipeline.sync.load.newest_archive import last_arrival, newest_in_spool
 from ar_sync_pipeline.sync.watch.other_side import _interval, recorded_archives, sender_as_written
 from ar_sync_pipeline_tests.fix_sites import TwoSites
-from ar_sync_pipeline_tests.sync.fix_wrong_clocks import CHANGE, DAY, WrongClocks
+from ar_sync_pipeline_tests.sync.fix_wrong_clocks import CHANGE, DAY, HOUR, WrongClocks
 
 NONE = timedelta()
 MINUTE = timedelta(minutes=1)
@@ -96,6 +97,23 @@ def test_clock_that_is_ahead_is_found_whatever_came_before(set_right: WrongClock
     set_right.partial(timedelta(minutes=2), set_right.watermark())
     (found,) = findings(set_right.sites)
     assert found.startswith("the sender's clock is at least 1")
+
+
+def test_file_that_arrived_while_this_clock_was_ahead_says_nothing(clocks: WrongClocks) -> None:
+    waiting = clocks.complete(NONE)
+    now = datetime.now(UTC)
+    os.utime(waiting, (now.timestamp(),) * 2)
+    older, newer = clocks.sites.spool / "complete", clocks.sites.spool / "partial"
+    for folder, hours in ((older, 1), (newer, 2)):
+        name = ArchiveName(ArchiveKind(folder.name), now + hours * HOUR)
+        file = folder / name.waiting
+        file.touch()
+        os.utime(file, ((now + 20 * HOUR).timestamp(),) * 2)
+    last = last_arrival(clocks.sites.spool, [], now)
+    assert last is not None
+    assert last.name.waiting == waiting.name
+    waiting.unlink()
+    assert last_arrival(clocks.sites.spool, [], now) is None
 
 
 @pytest.mark.long

@@ -59,3 +59,15 @@ def test_receiver_whose_clock_is_ahead_says_that_archives_arrive(clocks: WrongCl
     at = (datetime.now(UTC) + HOUR).timestamp()
     os.utime(path, (at, at))
     assert "the newest archive arrived at " in because(clocks.sites, HOUR)
+
+
+@pytest.mark.long
+def test_archive_that_arrived_while_the_receivers_clock_was_ahead_does_not_hide_the_silence(
+    clocks: WrongClocks,
+) -> None:
+    clocks.complete(timedelta())
+    assert clocks.load()
+    (path,) = applied(clocks.sites)
+    at = (datetime.now(UTC) + 20 * HOUR).timestamp()
+    os.utime(path, (at, at))
+    assert because(clocks.sites, 8 * HOUR) == SILENT
