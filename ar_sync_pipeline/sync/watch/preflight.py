@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck
 
 PREFLIGHT_SECONDS = 115.0
+_HINT_SECONDS = 5.0
 _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
 
 
@@ -111,6 +112,18 @@ def preflight(
         time.monotonic() - started,
         frozenset(one.area for one in findings if one.unexamined and not one.table),
     )
+
+
+def lost_media_in_words(settings: ReceiverSettings) -> str | None:
+    """Return the problem of the media folder, empty if there is none; None: no answer in time.
+
+    A disk whose server is gone does not answer; the preflight itself then reports it.
+    """
+    media = {"hint of media files": partial(_media_files, settings)}
+    found = examine_areas(_owner_of(settings), media, _HINT_SECONDS)
+    if any(one.unexamined for one in found):
+        return None
+    return "; ".join(one.problem for one in found)
 
 
 def _usable(catalog: Catalog | None) -> Catalog:
@@ -228,7 +241,7 @@ def _receiver_areas(
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
-        "media files": ask(lambda c: _lost_media(c, settings)),
+        "media files": partial(_media_files, settings),
         "spool": partial(spool_findings, settings),
         "parked": lambda: parked_findings(settings, _usable(catalog), clock),
         "secrets": partial(secret_findings, settings),
@@ -239,9 +252,12 @@ def _receiver_areas(
     }
 
 
-def _lost_media(connection: Connection, settings: ReceiverSettings) -> list[Finding]:
-    error = lost_media(connection, settings.receiver_media_fldr)
-    return [] if error is None else [as_error(error)]
+def _media_files(settings: ReceiverSettings) -> list[Finding]:
+    def lost(connection: Connection) -> list[Finding]:
+        error = lost_media(connection, settings.receiver_media_fldr)
+        return [] if error is None else [as_error(error)]
+
+    return _ask_for(settings.database_url, lost)
 
 
 def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Finding]) -> Any:  # noqa: ANN401  as it answers
