@@ -233,6 +233,39 @@ def test_owner_of_the_ledger_that_may_not_use_its_schema_is_an_error(
     execute(url, f"REVOKE CREATE ON SCHEMA ar_sync FROM {role}")
     # What is there can be written without it; only what is missing cannot be made.
     assert len(of_ledger()) == (0 if with_ledger else 1)
+    # An older version made the ledger.
+    execute(url, "DROP TABLE IF EXISTS ar_sync.installed_media")
+    assert len(of_ledger()) == 1
+    with pytest.raises(DatabaseRefusedError), connect(as_role, application="test") as connection:
+        ensure_ledger(connection)
+
+
+def test_ledger_of_another_role_that_lacks_a_new_column_is_an_error(
+    deployment: Deployment,
+) -> None:
+    url = deployment.receiver_url
+    name = urlsplit(url).path[1:]
+    role = f"loader_{name}"
+    with connect(url, application="test") as connection:
+        ensure_ledger(connection)
+    execute(
+        url,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT USAGE, CREATE ON SCHEMA ar_sync TO {role}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA ar_sync TO {role}",
+    )
+    parts = urlsplit(url)
+    as_role = f"postgresql://{role}@{parts.hostname}:{parts.port}/{name}"
+
+    def of_ledger() -> list[str]:
+        found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=as_role)
+        return [one.problem for one in found if "of the ledger cannot be written" in one.problem]
+
+    assert of_ledger() == []
+    execute(url, "ALTER TABLE ar_sync.applied_archive DROP COLUMN gone")
+    assert "table ar_sync.applied_archive of the ledger cannot be written by this role" in (
+        of_ledger()
+    )
 
 
 def test_spool_is_examined_without_being_changed(deployment: Deployment, tmp_path: Path) -> None:
