@@ -151,7 +151,7 @@ def _moving_in_findings(
 ) -> Iterator[Finding]:
     yield from moving_in_findings(settings)
     if isinstance(settings, ReceiverSettings) and settings.transform.startswith("builtin:"):
-        yield from _ask_for(settings.database_url, lambda c: old_results(c, catalog))
+        yield from _ask_for(settings.database_url, lambda c: old_results(c, catalog), catalog)
 
 
 def _sender_areas(
@@ -186,7 +186,7 @@ def _sender_areas(
         yield from unsent_file_findings(connection, _usable(catalog), folder, patterns)
 
     def ask(question: Callable[[Connection], Iterable[Finding]]) -> Area:
-        return lambda: _ask_for(settings.database_url, question)
+        return lambda: _ask_for(settings.database_url, question, catalog)
 
     return {
         "database": partial(_database, settings, catalog, with_rules),
@@ -260,7 +260,12 @@ def _media_files(settings: ReceiverSettings) -> list[Finding]:
     return _ask_for(settings.database_url, lost)
 
 
-def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Finding]) -> Any:  # noqa: ANN401  as it answers
+def _ask(
+    url: str,
+    question: Callable[[Connection], Any],
+    unexamined: list[Finding],
+    catalog: Catalog | None = None,
+) -> Any:  # noqa: ANN401  as it answers
     """Return the result of a query to the database; None if it cannot be used.
 
     The check of the database itself reports the reason. If it is a matter of time, a note is added
@@ -268,16 +273,20 @@ def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Findi
     """
     failed: list[Finding] = []
     answer = None
-    with as_findings(url, failed), connect(url, application="check") as connection:
+    with as_findings(url, failed, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         answer = question(connection)
     unexamined += (replace(one, level=Level.NOTE) for one in failed if one.unexamined)
     return answer
 
 
-def _ask_for(url: str, question: Callable[[Connection], Iterable[Finding]]) -> list[Finding]:
+def _ask_for(
+    url: str,
+    question: Callable[[Connection], Iterable[Finding]],
+    catalog: Catalog | None = None,
+) -> list[Finding]:
     unexamined: list[Finding] = []
-    found = _ask(url, lambda connection: tuple(question(connection)), unexamined)
+    found = _ask(url, lambda connection: tuple(question(connection)), unexamined, catalog)
     return [*(found or ()), *unexamined]
 
 
