@@ -137,5 +137,6 @@ def test_dagster_that_could_not_be_started_by_hand_is_found(
     assert of_dagster(str(tmp_path)) == []
     assert of_dagster("/nowhere") == [("DAGSTER_HOME=/nowhere", "warning")]
     assert of_dagster("etc") == [("DAGSTER_HOME=etc", "warning")]
+    assert of_dagster("~nobody_at_all/x") == [("DAGSTER_HOME=~nobody_at_all/x", "warning")]
     here.chmod(0o700)
     assert of_dagster("") == []
