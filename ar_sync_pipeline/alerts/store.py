@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ _INCIDENT = TypeAdapter(Incident)
 _SEEN_KEPT = timedelta(days=30)
 _INCIDENTS_KEPT = timedelta(days=90)
 _ANY_SOURCE = ""
+_HAS_MORE = re.compile(r"\band [\d,]+ more\b")
 # The connection is tested every hour. What was seen last before that may be over without a success
 # of any of its sources, for example of the nightly complete.
 _MUTES_FOR = timedelta(hours=2)
@@ -116,8 +118,17 @@ class IncidentStore:
                     return True
         return False
 
-    def answered(self, command: str, remedy: str, now: datetime) -> None:
-        """Replace the remedy of open incidents that ask for a command, which somebody has run.
+    def answered(self, asked: str, remedy: str, of_any: str, now: datetime) -> None:
+        """Replace what open incidents ask for, which somebody has done.
+
+        If it differs for each finding of an incident, its sentence says it, and its remedy is that
+        of its check, which is replaced once nothing of the kind is asked for any more.
+
+        Args:
+            asked: Remedy that somebody has followed.
+            remedy: Remedy that replaces it.
+            of_any: Text that each remedy of this kind contains.
+            now: Current time.
 
         Raises:
             AlertStoreError: The file cannot be used.
@@ -125,9 +136,12 @@ class IncidentStore:
         with transaction(self._path) as db:
             for found in _open_incidents(db):
                 latest = found.incident.latest
-                if f"`{command}`" in latest.remedy:
-                    told = replace(found.incident, latest=replace(latest, remedy=remedy))
-                    self._save(db, found, Outcome(told), now)
+                sentence = latest.sentence.replace(asked, remedy)
+                was_last = of_any not in sentence and not _HAS_MORE.search(sentence)
+                is_over = asked in latest.remedy or (sentence != latest.sentence and was_last)
+                kept = remedy if is_over else latest.remedy
+                told = replace(latest, sentence=sentence, remedy=kept)
+                self._save(db, found, Outcome(replace(found.incident, latest=told)), now)
 
     def remind(self, now: datetime) -> None:
         """Make reminders due; delete old incidents, and messages of channels that are gone.

@@ -102,7 +102,8 @@ def _fail(found: Preflight, wrong: Sequence[ArSyncError], as_json: bool) -> NoRe
     """Print what was found without the settings that are wrong, then what is wrong with them."""
     first, *others = wrong
     if as_json:
-        click.echo(json.dumps(found.as_dict() | as_object(first)))
+        whole = {"invalid": [as_object(error) for error in wrong]}
+        click.echo(json.dumps(found.as_dict() | as_object(first) | whole))
     else:
         _show(found)
     for error in others:

@@ -115,7 +115,7 @@ def preflight_sensor(
     clock: Clock,
     side: str,
     further: Further = lambda *_: (),
-    hint: Callable[[], str] = str,
+    hint: Callable[[], str | None] = str,
 ) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check in each new process, whether anything runs or not.
 
@@ -126,8 +126,8 @@ def preflight_sensor(
         clock: Returns the current time.
         side: Value of the tag ``ar_sync/side``.
         further: Returns events of other checks that follow from a new preflight.
-        hint: Returns in little time what a preflight may find; if it differs from the answer at
-            the last examination, the tick examines again.
+        hint: Returns in little time what a preflight may find, or None if it is not known; if it
+            differs from the answer at the last examination, the tick examines again.
     """
     process = _Process(key, examine, clock, side, further, clock(), hint)
 
@@ -177,7 +177,7 @@ class _Process:
     side: str
     further: Further
     began: datetime
-    hint: Callable[[], str] = str
+    hint: Callable[[], str | None] = str
     last: _Examined | None = None
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -188,6 +188,8 @@ class _Process:
         shown = None if evaluation is None else evaluation.passed
         events: list[Event] = []
         hint = self.hint()
+        if hint is None:
+            hint = last.hint if last is not None else ""
         is_new = context.cursor != _PROCESS or last is None or conflicts != last.conflicts
         # A verdict that differs from the last one here comes from a run that was started by hand.
         by_hand = shown is not None and last is not None and shown != last.result.passed

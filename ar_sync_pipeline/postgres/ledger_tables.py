@@ -15,7 +15,16 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import end_with_the_host
 
 LEDGER_SCHEMA = "ar_sync"
-
+LEDGER_IS_COMPLETE = (
+    "(to_regclass('ar_sync.replicated_catalog') IS NOT NULL"
+    " AND to_regclass('ar_sync.admitted_archive') IS NOT NULL"
+    " AND to_regclass('ar_sync.archive_summary') IS NOT NULL"
+    " AND to_regclass('ar_sync.table_definition') IS NOT NULL"
+    " AND to_regclass('ar_sync.installed_media') IS NOT NULL"
+    " AND EXISTS (SELECT FROM pg_attribute WHERE attname = 'gone'"
+    " AND attrelid = to_regclass('ar_sync.applied_archive')))"
+)
+"""SQL condition that no table or column of this version is missing."""
 
 _LOAD_LOCK = 7_017_250_917_033_000
 _TABLES_LOCK = _LOAD_LOCK + 1
@@ -178,16 +187,7 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELE
 """
 
 
-_EXISTING = (
-    "SELECT to_regnamespace('ar_sync') IS NOT NULL,"
-    " to_regclass('ar_sync.replicated_catalog') IS NOT NULL"
-    " AND to_regclass('ar_sync.admitted_archive') IS NOT NULL"
-    " AND to_regclass('ar_sync.archive_summary') IS NOT NULL"
-    " AND to_regclass('ar_sync.table_definition') IS NOT NULL"
-    " AND to_regclass('ar_sync.installed_media') IS NOT NULL"
-    " AND EXISTS (SELECT FROM pg_attribute WHERE attname = 'gone'"
-    " AND attrelid = to_regclass('ar_sync.applied_archive'))"
-)
+_EXISTING = f"SELECT to_regnamespace('ar_sync') IS NOT NULL, {LEDGER_IS_COMPLETE}"
 
 
 _TABLES = """

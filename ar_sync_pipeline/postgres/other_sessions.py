@@ -7,7 +7,7 @@ value.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -131,21 +131,38 @@ def exclusive_lock(
 
 @dataclass(frozen=True)
 class LockedTables:
-    """Tables that no other session can read, and the session that locks them.
+    """Tables that no other session can read.
 
     Attributes:
+        session: Session that has locked them, or that keeps `awaited_by` waiting for its lock.
         since: When its transaction began; None: the role may not see it.
+        awaited_by: Session that waits for an exclusive lock, and for which others wait already.
     """
 
     tables: tuple[str, ...]
     session: OtherSession
     since: datetime | None
+    awaited_by: OtherSession | None = None
 
 
-def oldest_locked_tables(connection: Connection) -> LockedTables | None:
-    """Return the tables that the oldest transaction with an exclusive lock locks; None: no lock."""
-    row = connection.execute(_LOCKED_TABLES).fetchone()
-    return LockedTables(tuple(row[0]), other_session(*row[1:6]), row[6]) if row else None
+def locked_tables(
+    connection: Connection, is_wanted: Callable[[str, str], bool]
+) -> LockedTables | None:
+    """Return the wanted tables that the oldest transaction locks; None: no wanted one is locked.
+
+    Args:
+        is_wanted: Whether a table is wanted, by its schema and name; asked for a partition's parent
+            too.
+    """
+    rows = connection.execute(_LOCKED_TABLES).fetchall()
+    rows = [row for row in rows if any(map(is_wanted, row[0], row[1]))]
+    if not rows:
+        return None
+    _, _, _, pid, granted, *of_waiting, since = rows[0]
+    tables = dict.fromkeys(row[2] for row in rows if row[3:5] == (pid, granted))
+    holder = other_session(*of_waiting[4:])
+    waiting = None if granted else other_session(pid, *of_waiting[:4])
+    return LockedTables(tuple(tables), holder, since, waiting)
 
 
 def advisory_lock_holder(connection: Connection, key: int) -> OtherSession | None:
@@ -191,21 +208,32 @@ SELECT l.relation::regclass::text, l.granted, l.pid, {holder}, w.pid, {waited_fo
 """
 ).format(holder=activity("a"), waited_for=activity("b"))
 
+# A lock on an index keeps the planner waiting; one on a partition, a query of its parent.
 _LOCKED_TABLES = sql.SQL(
     """
-SELECT array_agg(DISTINCT l.relation::regclass::text), l.pid, {holder}, a.xact_start
-  FROM pg_locks l
-  JOIN pg_class c ON c.oid = l.relation
-  LEFT JOIN pg_stat_activity a ON a.pid = l.pid
- WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
-   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND l.pid IS DISTINCT FROM pg_backend_pid()
-   AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
- GROUP BY l.pid, a.application_name, a.state, a.query, a.state_change, a.xact_start
- ORDER BY a.xact_start
- LIMIT 1
+WITH locked AS (
+  SELECT l.pid, l.granted, coalesce(i.indrelid, l.relation) AS oid
+    FROM pg_locks l LEFT JOIN pg_index i ON i.indexrelid = l.relation
+   WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+     AND l.pid IS DISTINCT FROM pg_backend_pid()
+)
+SELECT p.schemas, p.names, l.oid::regclass::text, l.pid, l.granted, {waiting}, h.pid, {holder},
+       a.xact_start
+  FROM locked l
+  JOIN pg_class c ON c.oid = l.oid AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
+ CROSS JOIN LATERAL (
+       SELECT array_agg(n.nspname::text) AS schemas, array_agg(r.relname::text) AS names
+         FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
+        WHERE r.oid = l.oid OR r.oid IN (SELECT relid FROM pg_partition_ancestors(l.oid))) p
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN l.granted THEN l.pid ELSE (pg_blocking_pids(l.pid))[1] END AS pid) h
+  LEFT JOIN pg_stat_activity a ON a.pid = h.pid
+  LEFT JOIN pg_stat_activity w ON w.pid = l.pid
+ WHERE l.granted OR h.pid IS NOT NULL
+ ORDER BY l.granted DESC, a.xact_start, l.pid, 3
 """
-).format(holder=activity("a"))
+).format(waiting=activity("w"), holder=activity("a"))
 
 # The key's halves are in two columns (PostgreSQL manual, 54.12 "pg_locks"). A role that may not see
 # the client sees no port either; a socket file has the port -1.

@@ -45,7 +45,7 @@ from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postpr
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
-from ar_sync_pipeline.sync.load.lost_media import lost_media_in_words
+from ar_sync_pipeline.sync.watch.preflight import lost_media_in_words
 
 
 def definitions_of(environ: Mapping[str, str]) -> dg.Definitions:

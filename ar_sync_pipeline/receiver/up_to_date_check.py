@@ -43,8 +43,8 @@ _SETTLES = timedelta(minutes=10)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
 _CLOSES_WITHIN_WINDOWS = 3
-# Longer than it takes a person who reads the mail about these archives, or two retries.
 _UNAPPLIED = ("waiting", "parked", PARKED_REPLACED, "quarantined")
+# Longer than it takes a person who reads the mail about these archives, or two retries.
 _WITH_OWN_INCIDENT = timedelta(hours=6)
 
 

@@ -32,6 +32,9 @@ def unreadable_reason() -> str | None:
     python-dotenv takes a file in a folder that this account may not enter for a missing one.
     """
     try:
+        # Opening a named pipe waits for whoever writes to it; it was read already.
+        if _FILE.is_fifo():
+            return None
         with _FILE.open("rb"):
             return None
     except FileNotFoundError:

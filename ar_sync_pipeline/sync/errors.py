@@ -155,8 +155,8 @@ class ContentLackingError(ParkedError):
         super().__init__(
             f"{archive} does not carry what this receiver lacks ({lacking.in_words}){why}",
             remedy=f"{NO_ACTION}: the sender carries it with its next complete, by itself;"
-            " `complete_for_receiver` there requests one within minutes. If this receiver was not"
-            " restored, find out who changed its rows or files" + else_,
+            f" `complete_for_receiver` at the sender requests one within minutes{else_}. If this"
+            " receiver was not restored, find out who changed its rows or files",
         )
         self.lacking = lacking
 

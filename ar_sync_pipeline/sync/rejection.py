@@ -82,9 +82,13 @@ class Rejection:
         return f"{self.clause}: {self.remedy}."
 
 
-def as_state(problem: str, remedy: str) -> str:
-    """Return why an archive is not applied, with the remedy if that is to wait."""
-    return f"{problem}; {remedy}" if remedy.startswith(NO_ACTION) else problem
+def as_state(problem: str, remedy: str, longest: int | None = None) -> str:
+    """Return why an archive is not applied, with the whole remedy if that is to wait."""
+    to_do = f"; {remedy}" if remedy.startswith(NO_ACTION) else ""
+    if longest is None:
+        return problem + to_do
+    to_do = to_do[: longest - 1]
+    return visible(problem, longest - len(to_do)) + to_do
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,9 @@ def test_wrong_catalog_and_wrong_setting_are_both_said(deployment: Deployment) -
     assert "nonsense" in error
     assert "AR_SYNC_TIME=soon" in error
     assert found["code"] == "settings"
+    of_settings, of_catalog = found["invalid"]
+    assert "AR_SYNC_TIME=soon" in of_settings["problem"]
+    assert "nonsense" in of_catalog["problem"]
 
 
 def test_dagster_that_could_not_be_started_by_hand_is_found(
@@ -137,5 +140,6 @@ def test_dagster_that_could_not_be_started_by_hand_is_found(
     assert of_dagster(str(tmp_path)) == []
     assert of_dagster("/nowhere") == [("DAGSTER_HOME=/nowhere", "warning")]
     assert of_dagster("etc") == [("DAGSTER_HOME=etc", "warning")]
+    assert of_dagster("~nobody_at_all/x") == [("DAGSTER_HOME=~nobody_at_all/x", "warning")]
     here.chmod(0o700)
     assert of_dagster("") == []

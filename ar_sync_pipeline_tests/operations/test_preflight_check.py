@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from threading import Event
 
 import dagster as dg
 import psycopg
@@ -26,7 +27,8 @@ from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.installed_media import record_installed
 from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
-from ar_sync_pipeline.sync.watch import database_access
+from ar_sync_pipeline.sync.load import lost_media
+from ar_sync_pipeline.sync.watch import database_access, preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 
@@ -161,6 +163,25 @@ def test_what_a_quick_look_finds_is_examined_at_the_next_tick(
     again = process.tick()
     assert isinstance(again, dg.AssetCheckEvaluation)
     assert again.passed
+
+
+def test_media_disk_that_hangs_is_named_and_hides_no_other_finding(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(deployment.receiver_url, autocommit=True) as connection:
+        ensure_ledger(connection)
+        record_installed(connection, "/", ["gone.jpeg"])
+    mounted = Event()
+    monkeypatch.setattr(lost_media, "are_all_missing", lambda *_: mounted.wait(60))
+    monkeypatch.setattr(preflight, "_HINT_SECONDS", 0.1)
+    monkeypatch.setattr(preflight_check, "_TICK_SECONDS", 2.0)
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    found = process.tick()
+    again = process.tick()
+    mounted.set()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert "media files did not end within 2 s" in str(found.description)
+    assert isinstance(again, str)  # what is not known is no change
 
 
 def test_failed_finding_is_written_at_each_examination_and_is_one_finding(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from threading import Thread
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -27,6 +28,7 @@ from ar_sync_pipeline.settings.model import (
     load_sender_settings,
     variables,
 )
+from ar_sync_pipeline.settings.places import unreadable_reason
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 PASSWORD = "correct-horse"
@@ -213,6 +215,18 @@ def test_the_message_names_the_file_that_was_read(
         load_receiver_settings(wrong)
     folder.chmod(0o700)
     assert f"{folder}/.env, which this account cannot read (Permission denied)" in str(caught.value)
+
+
+def test_a_named_pipe_with_settings_is_not_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / ".env")
+    monkeypatch.chdir(tmp_path)
+    asked: list[str | None] = ["hangs"]
+    thread = Thread(target=lambda: asked.append(unreadable_reason()), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert asked == ["hangs", None]
 
 
 def test_settings_of_the_other_side_alone_are_named_as_such(

@@ -16,6 +16,7 @@ from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.checks.rights import check_functions, check_rights, role_script
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
+from ar_sync_pipeline.postgres.ledger_tables import LEDGER_IS_COMPLETE
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -54,17 +55,16 @@ SELECT c.relname
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = 'ar_sync' AND c.relkind = 'r' AND NOT pg_has_role(c.relowner, 'USAGE')
-   AND NOT has_table_privilege(c.oid, 'INSERT')
+   AND NOT (%s AND has_table_privilege(c.oid, 'INSERT'))
  ORDER BY c.relname
 """
-# A list of privileges in one call asks for any of them. CREATE makes tables that are missing.
+_MAY_USE_LEDGER = "SELECT has_schema_privilege(to_regnamespace('ar_sync'), 'USAGE')"
+# A list of privileges in one call asks for any of them. CREATE makes what is missing.
 _MAY_WRITE_LEDGER = """
 SELECT CASE WHEN to_regnamespace('ar_sync') IS NULL
             THEN has_database_privilege(current_database(), 'CREATE')
             ELSE has_schema_privilege('ar_sync', 'USAGE')
-                 AND (has_schema_privilege('ar_sync', 'CREATE')
-                      OR EXISTS (SELECT FROM pg_class WHERE relname = 'table_definition'
-                                 AND relnamespace = to_regnamespace('ar_sync'))) END
+                 AND (has_schema_privilege('ar_sync', 'CREATE') OR %s) END
 """
 
 
@@ -114,7 +114,8 @@ def check_receiver_tables(
         findings += _refusing(catalog, table, sent.get(table.name))
         findings += _children(catalog, table, tables, (newest and newest.references) or ())
     findings += _unused_receiver_tables(connection, catalog)
-    if not scalar(connection, _MAY_WRITE_LEDGER):
+    is_complete = _has_complete_ledger(connection)
+    if not scalar(connection, _MAY_WRITE_LEDGER, [is_complete]):
         role = sql.Identifier(connection.info.user).as_string(connection)
         make = (
             f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
@@ -130,7 +131,7 @@ def check_receiver_tables(
                 of_role=True,
             )
         )
-    findings += _ledger_rights(connection, role_script("receiver"))
+    findings += _ledger_rights(connection, role_script("receiver"), is_complete=is_complete)
     return findings
 
 
@@ -313,9 +314,15 @@ def _suppressing(connection: Connection) -> str:
     return f"GRANT SET ON PARAMETER session_replication_role TO {role}"
 
 
-def _ledger_rights(connection: Connection, script: str) -> Iterator[Finding]:
-    """Yield findings on tables of the ledger that another role owns."""
-    rows = connection.execute(_FOREIGN_LEDGER_TABLES).fetchall()
+def _has_complete_ledger(connection: Connection) -> bool:
+    # In a query of its own: the planner calls to_regclass, which fails without USAGE.
+    may_use = scalar(connection, _MAY_USE_LEDGER)
+    return bool(may_use and scalar(connection, f"SELECT {LEDGER_IS_COMPLETE}"))
+
+
+def _ledger_rights(connection: Connection, script: str, *, is_complete: bool) -> Iterator[Finding]:
+    """Yield findings on tables of the ledger that another role owns: only it can alter them."""
+    rows = connection.execute(_FOREIGN_LEDGER_TABLES, [is_complete]).fetchall()
     role = sql.Identifier(connection.info.user)
     for (name,) in rows:
         statement = sql.SQL("ALTER TABLE {} OWNER TO {}").format(

@@ -240,8 +240,8 @@ def _to_carry(line: AppliedArchive) -> Lacking | None:
 def _parked(parked: Sequence[SpooledArchive]) -> Iterator[ParkedArchive]:
     for archive in parked[:MOST_PARKED]:
         reason = read_reason(archive.path)
-        said = as_state(reason.reason, reason.remedy) if reason else ""
-        yield ParkedArchive(archive=archive.name.applied, reason=said[:_LONGEST_REASON])
+        said = as_state(reason.reason, reason.remedy, _LONGEST_REASON) if reason else ""
+        yield ParkedArchive(archive=archive.name.applied, reason=said)
 
 
 def _refusal(archive: SpooledArchive, state: ReceiptState) -> Iterator[Receipt]:

@@ -73,10 +73,21 @@ def held_by_guard(archive: SpooledArchive) -> bool:
     return Rejection.read(archive).code == DeleteGuardError.code
 
 
+ALLOW = "ar-sync allow"
+"""Command that lets an archive through."""
+
+
 def guard_error(name: str, found: Sequence[Deletion]) -> DeleteGuardError:
     """Return the error with which an archive is parked for its deletions."""
     return DeleteGuardError(
         f"{name} is kept from loading: {'; '.join(map(str, found))}",
-        remedy=f"if the sender really deleted them, run `ar-sync allow {name}` at the receiver;"
-        " `ar-sync plan` shows all that the load would do",
+        remedy=remedy_of_guard(name),
+    )
+
+
+def remedy_of_guard(name: str) -> str:
+    """Return the remedy of an archive that the guard keeps, which names the archive."""
+    return (
+        f"if the sender really deleted them, run `{ALLOW} {name}` at the receiver;"
+        " `ar-sync plan` shows all that the load would do"
     )

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psycopg
-
-from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaLostError, MediaNotMountedError
 from ar_sync_pipeline.media.presence import are_all_missing, is_below_mount
-from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.installed_media import read_installed
-from ar_sync_pipeline.settings.model import ReceiverSettings
 
 
 def lost_media(
@@ -31,16 +27,6 @@ def lost_media(
     if unmounted:
         return MediaNotMountedError(folder, known.mounted_at)
     return MediaLostError(folder, len(known.paths))
-
-
-def lost_media_in_words(settings: ReceiverSettings) -> str:
-    """Return the problem of the media folder; empty if there is none, or it cannot be known now."""
-    try:
-        with connect(settings.database_url, application="check") as connection:
-            error = lost_media(connection, settings.receiver_media_fldr)
-    except (ArSyncError, psycopg.Error):
-        return ""
-    return error.problem if error is not None else ""
 
 
 def check_mounted(connection: Connection, folder: Path) -> None:

@@ -63,7 +63,7 @@ def check_catalog(
     if receiver_url is not None:
         of_receiver += check_receiver(receiver_url, catalog)
         with (
-            as_findings(receiver_url, of_receiver),
+            as_findings(receiver_url, of_receiver, catalog),
             connect(receiver_url, application="check") as connection,
         ):
             limit_waits(connection)
@@ -92,7 +92,7 @@ def check_catalog(
 def _read(url: str, catalog: Catalog, findings: list[Finding]) -> _Side | None:
     """Return what the gate compares of a database; None, and a finding, if it cannot be used."""
     read: list[_Side] = []
-    with as_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         types = read_types(connection, catalog, tables)
@@ -115,7 +115,7 @@ def _rules(url: str, catalog: Catalog, findings: list[Finding], *, alone: bool) 
     Args:
         alone: Whether the receiver's tables are unknown.
     """
-    with as_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += useless_exclusions(connection, catalog)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)

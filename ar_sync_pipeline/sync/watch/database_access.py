@@ -11,11 +11,14 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from ar_sync_pipeline.catalog.labels import label_of
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.connect import NAME_THE_PRIMARY, Connection, connect, database_label
 from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
-from ar_sync_pipeline.postgres.other_sessions import oldest_locked_tables
+from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
+from ar_sync_pipeline.postgres.other_sessions import LockedTables, OtherSession, locked_tables
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.visible_text import names_in_words
@@ -42,8 +45,16 @@ def standby_findings(connection: Connection, label: str) -> Iterator[Finding]:
 
 
 @contextmanager
-def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
-    """Convert any error in the block to a finding about the database."""
+def as_findings(
+    url: str, findings: list[Finding], catalog: Catalog | None = None
+) -> Iterator[None]:
+    """Convert any error in the block to a finding about the database.
+
+    Args:
+        url: URL of the database.
+        findings: List to which findings are added.
+        catalog: Catalog whose tables the block reads; None: only those of the ledger.
+    """
     try:
         yield
     except DatabaseUnreachableError as error:
@@ -51,7 +62,7 @@ def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
     except TransientError as error:
         # A run would be retried; a check is not. A lock that is held says nothing about settings.
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-            findings.append(_locked(url, error.problem))
+            findings.append(_locked(url, error.problem, catalog))
         else:
             findings.append(Finding(Level.ERROR, error.problem, _AGAIN, unexamined=True))
     except ArSyncError as error:
@@ -68,33 +79,53 @@ def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
         )
 
 
-def _locked(url: str, problem: str) -> Finding:
-    """Return the finding that a lock ended the check, with the session that holds it, if it does.
+def _locked(url: str, problem: str, catalog: Catalog | None) -> Finding:
+    """Return the finding that a lock ended the check, with its session if it is on a known table.
 
     No duration is shown: each area that the lock ends has the same finding.
     """
+
+    def is_wanted(schema: str, name: str) -> bool:
+        if schema == LEDGER_SCHEMA:
+            return True
+        return catalog is not None and catalog.replicates(
+            label_of(schema, name, catalog.schema_name)
+        )
+
     found = None
     with suppress(ArSyncError, psycopg.Error), connect(url, application="check") as connection:
         limit_waits(connection)
-        found = oldest_locked_tables(connection)
+        found = locked_tables(connection, is_wanted)
     if found is None:
         return Finding(Level.WARNING, problem, _AGAIN, unexamined=True)
-    known = [found.session.application, found.session.statement, found.session.state]
-    who = f"process {found.session.pid}" if found.session.pid else "a prepared transaction"
-    who += f" ({', '.join(filter(None, known))})" if any(known) else ""
+    pid = found.session.pid
+    end = f" (SELECT pg_terminate_backend({pid}))" if pid else ""
+    return Finding(
+        Level.WARNING,
+        f"{problem}: {_in_words(found)}; what follows was not examined, and runs wait for this"
+        " lock, too",
+        f"run the check again when it has ended; end it if it was forgotten{end}",
+        unexamined=True,
+    )
+
+
+def _in_words(found: LockedTables) -> str:
+    who, tables = _who(found.session), names_in_words(found.tables)
     since = (
         f", in a transaction since {found.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         if found.since
         else ""
     )
-    end = f" (SELECT pg_terminate_backend({found.session.pid}))" if found.session.pid else ""
-    return Finding(
-        Level.WARNING,
-        f"{problem}: {who} locks {names_in_words(found.tables)}{since}; what follows was not"
-        " examined, and runs wait for this lock, too",
-        f"run the check again when it has ended; end it if it was forgotten{end}",
-        unexamined=True,
-    )
+    if found.awaited_by is None:
+        return f"{who} locks {tables}{since}"
+    waiting = _who(found.awaited_by)
+    return f"{waiting} waits for its lock on {tables}, kept waiting by {who}{since}"
+
+
+def _who(session: OtherSession) -> str:
+    known = [session.application, session.statement, session.state]
+    who = f"process {session.pid}" if session.pid else "a prepared transaction"
+    return who + (f" ({', '.join(filter(None, known))})" if any(known) else "")
 
 
 def _refusal(url: str, error: ArSyncError) -> Finding:

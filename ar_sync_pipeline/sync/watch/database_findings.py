@@ -57,7 +57,7 @@ def check_sender(
         before: Where values under rules were at the last dump; None: they are not looked for.
     """
     findings: list[Finding] = []
-    with as_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
@@ -118,7 +118,7 @@ def check_receiver(
         complete: Manifest of its newest complete there.
     """
     findings: list[Finding] = []
-    with as_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)

@@ -219,6 +219,12 @@ def _first_of(reasons: Sequence[str], more: int = 0) -> str:
 def _in_the_way(backlog: Backlog) -> str | None:
     if backlog.parked:
         return _first_of(backlog.parked, backlog.more_parked)
+    if backlog.more_parked:
+        what = "archive is" if backlog.more_parked == 1 else "archives are"
+        return (
+            f"{backlog.more_parked} {what} parked that the receiver's report does not list;"
+            " `ar-sync status` at the receiver says why"
+        )
     if backlog.quarantined:
         what = "archive is" if backlog.quarantined == 1 else "archives are"
         return (

@@ -12,6 +12,7 @@ from ar_sync_pipeline.alerts.errors import AlertStoreError
 from ar_sync_pipeline.alerts.store import IncidentStore, NumberedIncident
 from ar_sync_pipeline.errors import NO_ACTION
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.load.delete_guard import ALLOW, remedy_of_guard
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.disk_space import existing_folder, leads_nowhere
 
@@ -79,7 +80,7 @@ def note_allowed(settings: ReceiverSettings, name: str, allowed_by: str, now: da
     remedy = f"{NO_ACTION}: {name} is allowed by {allowed_by}, and the next load applies it"
     with suppress(AlertStoreError):
         if not why_none_is_recorded(path):
-            IncidentStore(path, ()).answered(f"ar-sync allow {name}", remedy, now)
+            IncidentStore(path, ()).answered(remedy_of_guard(name), remedy, f"`{ALLOW} ", now)
 
 
 def read_open_incidents(settings: SenderSettings | ReceiverSettings) -> OpenIncidents:

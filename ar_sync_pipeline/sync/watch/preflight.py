@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck
 
 PREFLIGHT_SECONDS = 115.0
+_HINT_SECONDS = 5.0
 _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
 
 
@@ -113,6 +114,18 @@ def preflight(
     )
 
 
+def lost_media_in_words(settings: ReceiverSettings) -> str | None:
+    """Return the problem of the media folder, empty if there is none; None: no answer in time.
+
+    A disk whose server is gone does not answer; the preflight itself then reports it.
+    """
+    media = {"hint of media files": partial(_media_files, settings)}
+    found = examine_areas(_owner_of(settings), media, _HINT_SECONDS)
+    if any(one.unexamined for one in found):
+        return None
+    return "; ".join(one.problem for one in found)
+
+
 def _usable(catalog: Catalog | None) -> Catalog:
     if catalog is None:
         raise UnusableSettingError(variable_name("catalog"))
@@ -138,7 +151,7 @@ def _moving_in_findings(
 ) -> Iterator[Finding]:
     yield from moving_in_findings(settings)
     if isinstance(settings, ReceiverSettings) and settings.transform.startswith("builtin:"):
-        yield from _ask_for(settings.database_url, lambda c: old_results(c, catalog))
+        yield from _ask_for(settings.database_url, lambda c: old_results(c, catalog), catalog)
 
 
 def _sender_areas(
@@ -173,7 +186,7 @@ def _sender_areas(
         yield from unsent_file_findings(connection, _usable(catalog), folder, patterns)
 
     def ask(question: Callable[[Connection], Iterable[Finding]]) -> Area:
-        return lambda: _ask_for(settings.database_url, question)
+        return lambda: _ask_for(settings.database_url, question, catalog)
 
     return {
         "database": partial(_database, settings, catalog, with_rules),
@@ -228,7 +241,7 @@ def _receiver_areas(
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
-        "media files": ask(lambda c: _lost_media(c, settings)),
+        "media files": partial(_media_files, settings),
         "spool": partial(spool_findings, settings),
         "parked": lambda: parked_findings(settings, _usable(catalog), clock),
         "secrets": partial(secret_findings, settings),
@@ -239,12 +252,20 @@ def _receiver_areas(
     }
 
 
-def _lost_media(connection: Connection, settings: ReceiverSettings) -> list[Finding]:
-    error = lost_media(connection, settings.receiver_media_fldr)
-    return [] if error is None else [as_error(error)]
+def _media_files(settings: ReceiverSettings) -> list[Finding]:
+    def lost(connection: Connection) -> list[Finding]:
+        error = lost_media(connection, settings.receiver_media_fldr)
+        return [] if error is None else [as_error(error)]
+
+    return _ask_for(settings.database_url, lost)
 
 
-def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Finding]) -> Any:  # noqa: ANN401  as it answers
+def _ask(
+    url: str,
+    question: Callable[[Connection], Any],
+    unexamined: list[Finding],
+    catalog: Catalog | None = None,
+) -> Any:  # noqa: ANN401  as it answers
     """Return the result of a query to the database; None if it cannot be used.
 
     The check of the database itself reports the reason. If it is a matter of time, a note is added
@@ -252,16 +273,20 @@ def _ask(url: str, question: Callable[[Connection], Any], unexamined: list[Findi
     """
     failed: list[Finding] = []
     answer = None
-    with as_findings(url, failed), connect(url, application="check") as connection:
+    with as_findings(url, failed, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         answer = question(connection)
     unexamined += (replace(one, level=Level.NOTE) for one in failed if one.unexamined)
     return answer
 
 
-def _ask_for(url: str, question: Callable[[Connection], Iterable[Finding]]) -> list[Finding]:
+def _ask_for(
+    url: str,
+    question: Callable[[Connection], Iterable[Finding]],
+    catalog: Catalog | None = None,
+) -> list[Finding]:
     unexamined: list[Finding] = []
-    found = _ask(url, lambda connection: tuple(question(connection)), unexamined)
+    found = _ask(url, lambda connection: tuple(question(connection)), unexamined, catalog)
     return [*(found or ()), *unexamined]
 
 

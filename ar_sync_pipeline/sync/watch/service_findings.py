@@ -80,7 +80,8 @@ def dagster_findings(environ: Mapping[str, str]) -> Iterator[Finding]:
                 " /var/lib/ar_sync/dagster",
             )
         return
-    home = Path(given).expanduser()
+    # Unlike Path.expanduser, it leaves the name of an unknown account as it is.
+    home = Path(os.path.expanduser(given))  # noqa: PTH111
     if not (home.is_absolute() and is_kind(Path.is_dir, home) and may(home, os.W_OK | os.X_OK)):
         yield Finding(
             Level.WARNING,

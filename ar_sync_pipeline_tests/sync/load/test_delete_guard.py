@@ -19,10 +19,11 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
-from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline.sync.load.delete_guard import Deletion, guard_error, suspicious
 from ar_sync_pipeline.sync.load.examine_again import examine_again
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
+from ar_sync_pipeline.sync.watch.open_incidents import note_allowed
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
@@ -390,6 +391,31 @@ def test_archive_is_allowed_although_the_incidents_are_on_a_disk_that_is_not_mou
     shown = run(guarded, "allow", parked(guarded).name)
     assert shown.exit_code == 0, shown.output
     assert guarded.load().refused == ()
+
+
+def test_incident_of_two_archives_asks_for_the_one_that_is_not_allowed(guarded: TwoSites) -> None:
+    at = datetime.now(UTC)
+    names = [f"backup_complete_2026112{day}T153000.123456Z.tar" for day in (3, 4)]
+    errors = {name: guard_error(name, [Deletion("t", 5, 5, True)]) for name in names}
+    parked = [Rejection(n, e.problem, e.remedy, e.code, waits=True) for n, e in errors.items()]
+    sentence = " ".join(map(str, by_cause(parked)))
+    alerts = open_alerts(guarded.settings, lambda: at)
+    alerts.record(Problem("c", "s", "1", at, "t", "w", sentence, "use `ar-sync allow`"))
+
+    def told() -> tuple[str, str]:
+        (open_one,) = alerts.store.open_incidents()
+        return open_one.incident.latest.sentence, open_one.incident.latest.remedy
+
+    note_allowed(guarded.settings, names[0], "ana", at)
+    said, remedy = told()
+    assert f"`ar-sync allow {names[0]}`" not in said
+    assert f"{names[0]} is allowed by ana" in said
+    assert f"`ar-sync allow {names[1]}`" in said
+    assert remedy == "use `ar-sync allow`"
+    note_allowed(guarded.settings, names[1], "ana", at)
+    said, remedy = told()
+    assert "ar-sync allow" not in said
+    assert remedy.startswith("no action is needed")
 
 
 def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.media.errors import MediaLostError
 from ar_sync_pipeline.media.held import CONTENT_CHECK_DAYS, is_checked_by_content
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, write_receipt
 from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.errors import ContentLackingError
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
+from ar_sync_pipeline.sync.rejection import as_state
 from ar_sync_pipeline.sync.watch.compare import compare_archive
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.row_differences import Kind
@@ -38,6 +43,16 @@ from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 def pair(pair_with_files: MediaSender) -> MediaSender:
     """Two equal servers: children in five chunks, parents in one, three media files."""
     return pair_with_files
+
+
+def test_long_problem_leaves_the_whole_remedy_in_the_report() -> None:
+    fault = MediaLostError(Path("/srv/media"), 7)
+    error = ContentLackingError("a.tar", Lacking(media=("m" * 200,)), fault)
+    said = as_state("x" * 700, error.remedy, 500)
+    assert len(said) == 500
+    assert said.endswith(f"…; {error.remedy}")
+    assert as_state("x", error.remedy, 500) == as_state("x", error.remedy)
+    assert f"within minutes; if that changes nothing: {fault.remedy[:40]}" in error.remedy
 
 
 class TestWhatTheReceiverLacks:

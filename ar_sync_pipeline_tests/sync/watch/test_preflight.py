@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import cast
 from urllib.parse import urlsplit
@@ -234,6 +235,39 @@ def test_owner_of_the_ledger_that_may_not_use_its_schema_is_an_error(
     execute(url, f"REVOKE CREATE ON SCHEMA ar_sync FROM {role}")
     # What is there can be written without it; only what is missing cannot be made.
     assert len(of_ledger()) == (0 if with_ledger else 1)
+    # An older version made the ledger.
+    execute(url, "DROP TABLE IF EXISTS ar_sync.installed_media")
+    assert len(of_ledger()) == 1
+    with pytest.raises(DatabaseRefusedError), connect(as_role, application="test") as connection:
+        ensure_ledger(connection)
+
+
+def test_ledger_of_another_role_that_lacks_a_new_column_is_an_error(
+    deployment: Deployment,
+) -> None:
+    url = deployment.receiver_url
+    name = urlsplit(url).path[1:]
+    role = f"loader_{name}"
+    with connect(url, application="test") as connection:
+        ensure_ledger(connection)
+    execute(
+        url,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT USAGE, CREATE ON SCHEMA ar_sync TO {role}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA ar_sync TO {role}",
+    )
+    parts = urlsplit(url)
+    as_role = f"postgresql://{role}@{parts.hostname}:{parts.port}/{name}"
+
+    def of_ledger() -> list[str]:
+        found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=as_role)
+        return [one.problem for one in found if "of the ledger cannot be written" in one.problem]
+
+    assert of_ledger() == []
+    execute(url, "ALTER TABLE ar_sync.applied_archive DROP COLUMN gone")
+    assert "table ar_sync.applied_archive of the ledger cannot be written by this role" in (
+        of_ledger()
+    )
 
 
 def test_spool_is_examined_without_being_changed(deployment: Deployment, tmp_path: Path) -> None:
@@ -668,3 +702,58 @@ def test_lock_that_ends_a_check_is_named_with_its_session(
     assert "was not examined" in locked.problem
     assert f"pg_terminate_backend({pid})" in locked.remedy
     assert found.verdict.startswith("Archives can be loaded, as far as it could be examined")
+
+
+def locked_at_receiver(deployment: Deployment) -> Finding:
+    settings = load_receiver_settings(deployment.receiver_environment())
+    found = preflight(settings, load_catalog(settings.catalog), lambda: datetime.now(UTC))
+    (locked,) = [one for one in found.findings if "lock timeout" in one.problem]
+    return locked
+
+
+def test_session_with_a_lock_on_another_table_is_not_blamed(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_access, "_LONGEST_LOCK_WAIT", "100ms")
+    url = deployment.receiver_url
+    execute(url, "INSERT INTO app_parent (code) VALUES ('a')", "CREATE TABLE mine (a int)")
+    with (
+        psycopg.connect(url, application_name="innocent") as innocent,
+        psycopg.connect(url, application_name="guilty") as guilty,
+    ):
+        innocent.execute("LOCK TABLE mine")
+        guilty.execute("LOCK TABLE app_child, app_parent")
+        locked = locked_at_receiver(deployment)
+        assert "(guilty, " in locked.problem
+        assert f"pg_terminate_backend({guilty.info.backend_pid})" in locked.remedy
+    assert "innocent" not in locked.problem
+
+
+def test_session_that_keeps_a_lock_waiting_is_named(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_access, "_LONGEST_LOCK_WAIT", "100ms")
+    url = deployment.receiver_url
+    execute(url, "INSERT INTO app_parent (code) VALUES ('a')", "CREATE TABLE mine (a int)")
+    with (
+        psycopg.connect(url, application_name="innocent") as innocent,
+        psycopg.connect(url, application_name="reader") as reader,
+        psycopg.connect(url, application_name="migration", autocommit=True) as migration,
+        psycopg.connect(url, autocommit=True) as other,
+    ):
+        innocent.execute("LOCK TABLE mine")
+        reader.execute("SELECT FROM app_parent")
+        alter = Thread(target=migration.execute, args=("ALTER TABLE app_parent ADD x int",))
+        alter.start()
+        waiting = "SELECT true FROM pg_locks WHERE NOT granted"
+        try:
+            until(lambda: other.execute(waiting).fetchone(), "ALTER TABLE waits", 10)
+            locked = locked_at_receiver(deployment)
+        finally:
+            reader.rollback()
+            alter.join()
+        pid = reader.info.backend_pid
+    assert "(migration, ALTER TABLE app_parent ADD x int" in locked.problem
+    assert f"on public.app_parent, kept waiting by process {pid} (reader, " in locked.problem
+    assert f"pg_terminate_backend({pid})" in locked.remedy
+    assert "innocent" not in locked.problem

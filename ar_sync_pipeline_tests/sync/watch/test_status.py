@@ -447,6 +447,10 @@ def test_sender_counts_every_parked_archive_also_without_a_reason(
     assert explain_lag(NOON, NOON, FIVE, Backlog(parked=["X waits"], more_parked=2)).because == (
         "X waits (and 2 more)"
     )
+    # Of another sender are all that are listed.
+    assert explain_lag(NOON, NOON, FIVE, Backlog(more_parked=2)).because.startswith(
+        "2 archives are parked that the receiver's report does not list; "
+    )
 
 
 def test_without_any_report_the_sender_does_not_say_that_the_receiver_holds_nothing(
