@@ -15,6 +15,7 @@ from ar_sync_pipeline.export.errors import changing_meanwhile
 from ar_sync_pipeline.export.locks import limit_lock_waits
 from ar_sync_pipeline.export.masking import rule_digests
 from ar_sync_pipeline.export.ruled_values import RuledNow
+from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
@@ -108,7 +109,9 @@ class SenderDatabase:
             now = RuledNow.read(session.connection, self.catalog, before.values)
             remember_ruled(scratch, now.values(self.catalog, session.tables, before.values))
             rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
-            yield Reading.begin(session, scratch, rules, request.since, request.reported)
+            tables = session.tables
+            untracked = [n for n in tables if not reads_watermark(self.catalog, tables[n])]
+            yield Reading.begin(session, scratch, rules, untracked, request.since, request.reported)
 
     def check_types(self, session: DumpSession) -> None:
         """Check that the rows were read as they were at the snapshot.
@@ -187,7 +190,7 @@ def dump_partial(
             build,
             request,
             reading.selection(request),
-            reading.redefined(),
+            reading.redefined() - reading.untracked.keys() | reading.altered(),
             reading.uncovered(),
         )
         found.select()

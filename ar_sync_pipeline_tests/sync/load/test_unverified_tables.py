@@ -274,6 +274,53 @@ def test_table_that_was_altered_at_both_sides_and_that_partials_do_not_read_is_u
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("statements", "is_unverified"),
+    [
+        (["GRANT SELECT (amount) ON app_child TO PUBLIC"], False),
+        (["ALTER TABLE app_child ALTER amount SET STATISTICS 50"], False),
+        (["ALTER TABLE app_child ALTER amount SET DEFAULT 5"], False),
+        (["ALTER TABLE app_child ALTER amount SET NOT NULL"], False),
+        (["ALTER TABLE app_child ADD note text"], False),
+        (["ALTER TABLE app_child DROP amount"], False),
+        (["VACUUM FULL app_child"], False),
+        (["ALTER TABLE app_child ADD note text DEFAULT 'n'"], True),
+        (["ALTER TABLE app_child ADD drawn float NOT NULL DEFAULT random()"], True),
+        (["ALTER TABLE app_child ALTER amount TYPE bigint"], True),
+        (["ALTER TABLE app_child ALTER picture TYPE varchar"], True),
+        (["ALTER TABLE app_child RENAME amount TO weight"], True),
+        (list(AGAIN), True),
+    ],
+    ids=lambda value: value[0][6:] if isinstance(value, list) else None,
+)
+def test_only_ddl_that_may_change_values_at_the_sender_makes_it_unverified(
+    filled: TwoSites, statements: list[str], is_unverified: bool
+) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_sender(*statements)
+    assert partial_loads(filled, CHANGE_A_PARENT) == (("app_child",) if is_unverified else ())
+    assert partial_loads(filled, CHANGE_A_PARENT) == (("app_child",) if is_unverified else ())
+
+
+@pytest.mark.long
+def test_ddl_between_two_partials_is_compared_with_the_definition_of_the_first(
+    filled: TwoSites,
+) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    filled.load()
+    for alter in (filled.at_sender, filled.at_receiver):
+        alter("ALTER TABLE app_child ADD note text DEFAULT 'n'")
+    assert partial_loads(filled, CHANGE_A_PARENT) == ("app_child",)
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_sender("ALTER TABLE app_child ALTER note DROP DEFAULT")
+    assert partial_loads(filled, CHANGE_A_PARENT) == ()
+
+
+@pytest.mark.long
 def test_it_is_unverified_after_a_complete_of_the_time_before(filled: TwoSites) -> None:
     too_large(filled, "app_parent")
     since = watermark_of(filled.complete())
