@@ -124,7 +124,10 @@ class Reading:
             for name, known in before.items()
             if not has_other_values(known, self.untracked[name], stored.get(name, frozenset()))
         }
-        return written - harmless | (self.read_otherwise(self.since) & tables.keys())
+        # Without any known rules, all tables seem to be read otherwise.
+        knows_rules = bool(_rules_at(self.scratch, self.since.snapshot_at))
+        otherwise = self.read_otherwise(self.since) if knows_rules else frozenset[str]()
+        return written - harmless | (otherwise & tables.keys())
 
     def gone(self) -> tuple[str, ...]:
         """Return the tables that an earlier archive replicated and that this one does not."""

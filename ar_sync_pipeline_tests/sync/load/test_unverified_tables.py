@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shutil import rmtree
 from uuid import UUID
 
 import pytest
@@ -318,6 +319,33 @@ def test_ddl_between_two_partials_is_compared_with_the_definition_of_the_first(
     assert filled.load().unverified == ()
     filled.at_sender("ALTER TABLE app_child ALTER note DROP DEFAULT")
     assert partial_loads(filled, CHANGE_A_PARENT) == ()
+
+
+@pytest.mark.long
+def test_loss_of_the_scratch_folder_makes_no_table_unverified(filled: TwoSites) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    assert filled.load().unverified == ()
+    rmtree(filled.folder / "scratch")
+    (filled.folder / "scratch").mkdir()
+    assert partial_loads(filled, CHANGE_A_PARENT) == ()
+    rmtree(filled.folder / "scratch")
+    (filled.folder / "scratch").mkdir()
+    filled.at_sender("ALTER TABLE app_child ADD level integer DEFAULT 7")
+    assert partial_loads(filled, CHANGE_A_PARENT) == ("app_child",)
+
+
+@pytest.mark.long
+def test_table_that_is_sent_by_other_rules_is_unverified(filled: TwoSites) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    assert filled.load().unverified == ()
+    rules = filled.catalog.rules("app_child").model_copy(update={"exclude": ("amount",)})
+    tables = {**filled.catalog.table, "app_child": rules}
+    filled.catalog = filled.catalog.model_copy(update={"table": tables})
+    assert partial_loads(filled, CHANGE_A_PARENT) == ("app_child",)
+    shown = receiver_status(filled.settings, filled.catalog, filled.clock())
+    assert "or altered or sent by other rules at the sender" in shown.lag.because
 
 
 @pytest.mark.long
