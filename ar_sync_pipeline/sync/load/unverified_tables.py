@@ -54,6 +54,7 @@ class AppliedColumns:
         self.redefined.update(archive.manifest.redefined)
         for name in archive.manifest.redefined:
             self.verified.pop(name, None)
+        self.left_out.update(dict.fromkeys(archive.manifest.gone, ()))
         for table in archive.manifest.tables:
             self.left_out[table.name] = tuple(column.name for column in table.columns)
         for staged in archive.tables:
