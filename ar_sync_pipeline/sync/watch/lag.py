@@ -96,7 +96,7 @@ class Backlog:
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         missing: Tables and columns that the sender sends and the receiver lacks.
-        unverified: Tables whose rows DDL, or other rules, have changed, until a complete is applied.
+        unverified: Tables whose rows DDL or other rules changed, until a complete is applied.
         more_unverified: Number of further such tables, whose names are not known.
         nothing_newer: What is known of a newer archive if the data lacks the last window, as a
             clause.

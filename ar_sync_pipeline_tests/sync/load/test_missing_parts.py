@@ -6,6 +6,7 @@ import pytest
 
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.spool.states import list_applied, list_parked
+from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.status import Status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows
@@ -59,6 +60,21 @@ def test_table_that_both_sides_dropped_is_not_missing(loaded: TwoSites) -> None:
     partial(loaded, PARENT)
     report = loaded.load()
     assert (report.missing, report.unsent) == ((), ())
+
+
+def test_table_that_both_sides_dropped_is_not_missing_where_the_sender_cannot_say_so(
+    loaded: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sender of an earlier version, or one that has lost its journal."""
+    monkeypatch.setattr(Reading, "gone", lambda _reading: ())
+    for statement in (PARENT, "DROP TABLE app_child"):
+        partial(loaded, statement)
+        assert loaded.load().missing == ()
+    loaded.at_receiver("DROP TABLE app_child CASCADE")
+    assert status(loaded).ok
+    partial(loaded, PARENT)
+    assert loaded.load().missing == ()
+    assert status(loaded).ok
 
 
 def test_table_that_a_load_left_out_is_unverified_once_it_is_there(ignoring: TwoSites) -> None:
