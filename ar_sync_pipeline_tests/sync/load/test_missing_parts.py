@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.spool.states import list_applied, list_parked
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
@@ -111,6 +113,20 @@ def test_renamed_column_that_a_load_left_out_is_unverified_once_it_is_there(
     ignoring.complete()
     assert ignoring.load().unverified == ()
     assert equal(ignoring, "SELECT id, weight FROM app_child ORDER BY id")
+
+
+def test_renamed_table_is_named_by_both_names(ignoring: TwoSites) -> None:
+    ignoring.at_sender("ALTER TABLE app_child RENAME TO app_kid")
+    ignoring.complete()
+    report = ignoring.load()
+    assert (report.unsent, report.missing) == (("app_child",), ("app_kid",))
+    (check,) = (
+        one for one in load_check_results(report, 5, ALONE) if one.check_name == "tables_sent"
+    )
+    assert (check.passed, check.metadata["missing"].value) == (False, 1)
+    for said in (status(ignoring).lag.because, str(check.description)):
+        assert "the sender does not send app_child" in said
+        assert "the receiver lacks app_kid" in said
 
 
 def test_what_the_sender_drops_again_is_not_missing(ignoring: TwoSites) -> None:
