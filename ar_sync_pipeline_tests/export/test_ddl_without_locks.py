@@ -84,3 +84,17 @@ def test_rows_that_are_read_twice_in_two_ways_end_the_dump(
         with pytest.raises(TablesChangingError, match=said):
             dump()
     assert dump() == {"t_a": 1, "t_p": 1 + attached}
+
+
+@pytest.mark.parametrize("kind", ["complete", "partial"])
+def test_types_of_tables_without_rows_in_the_dump_do_not_end_it(
+    source: Source, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    source.run(*TABLES)
+    if kind == "complete":
+        source.run("DELETE FROM t_a")
+    base = source.complete().watermark
+    source.run("UPDATE t_p SET v = 'w'")
+    before_writing(monkeypatch, WRITERS[kind], lambda: source.run(LABELS), "t_p")
+    dump = source.complete() if kind == "complete" else source.partial(base)
+    assert row_counts(dump).get("t_p") == 1

@@ -113,15 +113,21 @@ class SenderDatabase:
             untracked = [n for n in tables if not reads_watermark(self.catalog, tables[n])]
             yield Reading.begin(session, scratch, rules, untracked, request.since, request.reported)
 
-    def check_types(self, session: DumpSession) -> None:
+    def check_types(self, session: DumpSession, written: Sequence[TableManifest]) -> None:
         """Check that the rows were read as they were at the snapshot.
+
+        Args:
+            written: Tables of the dump; one without rows was read in no way.
 
         Raises:
             TablesChangingError: Labels or attributes of types were changed meanwhile.
         """
+        tables = {t.name: session.tables[t.name] for t in written if t.row_count}
+        if not tables:
+            return
         with connect(self.url, application="dump") as now:
             limit_lock_waits(now)
-            if names := types_changed(session.connection, now, session.tables):
+            if names := types_changed(session.connection, now, tables):
                 raise changing_meanwhile(f"types of columns of {names_in_words(names)}")
 
 
@@ -145,7 +151,7 @@ def dump_complete(
         manifests, misjudged = whole_tables(session, catalog, writer)
         stopwatch.lap("tables")
         dump = _describe(reading, catalog, manifests)
-        database.check_types(session)
+        database.check_types(session, manifests)
         omissions = _omissions(session, catalog)
     digests = compared.digests(dump.watermark.snapshot_at, misjudged)
     dump = dump.model_copy(
@@ -197,7 +203,7 @@ def dump_partial(
         stopwatch.lap("selection")
         manifests = found.write()
         dump = _describe(reading, catalog, manifests)
-        database.check_types(reading.session)
+        database.check_types(reading.session, manifests)
     stopwatch.lap("tables")
     dump = dump.model_copy(
         update=found.described | {"gone": reading.gone(), "seconds": stopwatch.seconds}
