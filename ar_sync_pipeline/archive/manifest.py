@@ -136,8 +136,8 @@ class Manifest(Strict):
             changes of the window only. In a complete, the point that the receiver had reached.
         uncovered: In a partial, the tables of which it may lack changes since `since`, whether it
             has rows of them or not; None: not recorded.
-        redefined: In a partial, the tables whose definition has changed since `since`, so that
-            unchanged rows have other values, and that it does not carry whole.
+        redefined: In a partial, the tables whose definition or rules have changed since `since`, so
+            that unchanged rows have other values, and that it does not carry whole.
         gone: In a partial, the tables that were replicated at `since` and no longer are.
         watermark: Snapshot of the archive, the point up to which it contains every change.
         pair: Name of the pair of servers that the archive is for; empty: it has none.

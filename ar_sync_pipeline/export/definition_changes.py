@@ -18,7 +18,11 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES, columns_of_own_types
+from ar_sync_pipeline.postgres.table_definitions import (
+    PARTS_AND_TYPES,
+    TableDefinition,
+    columns_of_own_types,
+)
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -35,6 +39,34 @@ def redefined_tables(
     )
     found = connection.execute(query, {"names": list(names)})
     return frozenset(names[name] for (name,) in found)
+
+
+def columns_with_stored_default(
+    connection: Connection, tables: Mapping[str, TableFacts]
+) -> dict[str, frozenset[str]]:
+    """Return the columns by table that were added with a default that rows do not contain."""
+    names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
+    query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_STORED_DEFAULTS)
+    found = connection.execute(query, {"names": list(names)})
+    return {names[name]: frozenset(columns) for name, columns in found}
+
+
+def has_other_values(
+    before: TableDefinition, now: TableDefinition, stored_defaults: frozenset[str]
+) -> bool:
+    """Return whether unchanged rows may have other values, or values in columns that are new.
+
+    A new column without a stored default is empty, unless the rows were written again.
+    """
+    if {n: p.file for n, p in before.parts.items()} != {n: p.file for n, p in now.parts.items()}:
+        return True
+    numbers = {column.number for column in before.columns.values()}
+    return any(
+        not column.reads_like(before.columns[name])
+        if name in before.columns
+        else name in stored_defaults or column.number in numbers
+        for name, column in now.columns.items()
+    )
 
 
 def types_changed(
@@ -63,6 +95,11 @@ def types_changed(
     ]
 
 
+_STORED_DEFAULTS = """
+SELECT p.name, array_agg(DISTINCT a.attname::text)
+  FROM part p JOIN pg_attribute a ON a.attrelid = p.oid AND a.atthasmissing AND NOT a.attisdropped
+ GROUP BY p.name
+"""
 # A table's row type is renamed and moved together with the table. pg_class cannot be used, since
 # its row is also rewritten by GRANT, VACUUM FULL or a first trigger.
 # The rows of system columns are written when a table is created, and never changed.

@@ -102,18 +102,25 @@ def read_sent_tables(connection: Connection) -> frozenset[str] | None:
     Tables that a partial says are gone are none until a later archive has them again. Archives of
     the old system do not count, because they do not list all tables.
     """
-    rows = connection.execute(
-        "WITH sent AS (SELECT * FROM ar_sync.applied_archive"
-        " WHERE NOT superseded AND sender ->> 'system_identifier' <> %s)"
-        " SELECT jsonb_path_query_array(plan, '$[*] ? (!(@.sent == false)).table'), gone FROM sent"
-        " WHERE snapshot_at >= (SELECT max(snapshot_at) FROM sent WHERE kind = 'complete')"
-        " ORDER BY snapshot_at",
-        [OLD_SYSTEM.system_identifier],
-    ).fetchall()
+    rows = connection.execute(_SENT, [OLD_SYSTEM.system_identifier]).fetchall()
     sent = frozenset[str]()
-    for names, gone in rows:
+    for names, gone, _ in rows:
         sent = sent.difference(gone or ()).union(names)
     return sent if rows else None
+
+
+def read_tables_still_sent(connection: Connection) -> frozenset[str]:
+    """Return those of `read_sent_tables` that the sender surely had at the newest archive.
+
+    A partial does not always say what is gone: its sender is of an earlier version, or lost its
+    journal, or does not know whether the receiver reads it. Then a sender whose tables are not
+    shaped as before may have dropped any that the archive has no rows of.
+    """
+    sent, shape = frozenset[str](), None
+    for names, gone, fingerprint in connection.execute(_SENT, [OLD_SYSTEM.system_identifier]):
+        kept = sent.difference(gone) if gone else sent if fingerprint == shape else ()
+        sent, shape = frozenset(names).union(kept), fingerprint
+    return sent
 
 
 def read_plans(
@@ -158,6 +165,7 @@ def record(
             "history": history,
             "unverified_chunks": unverified_chunks and Jsonb(unverified_chunks),
             "gone": list(manifest.gone) or None,
+            "schema_fingerprint": manifest.schema_fingerprint,
         },
     )
 
@@ -231,15 +239,25 @@ _LINE = """
     (watermark ->> 'lsn')::numeric::bigint AS lsn, manifest_sha256, history,
     unverified_chunks, sender ->> 'system_identifier' AS cluster, sender ->> 'database' AS database
 """
+_SENT = """
+WITH sent AS (SELECT * FROM ar_sync.applied_archive
+               WHERE NOT superseded AND sender ->> 'system_identifier' <> %s)
+SELECT jsonb_path_query_array(plan, '$[*] ? (!(@.sent == false)).table'), gone, schema_fingerprint
+  FROM sent
+ WHERE snapshot_at >= (SELECT max(snapshot_at) FROM sent WHERE kind = 'complete')
+ ORDER BY snapshot_at
+"""
 _RECORD = (
     """
 INSERT INTO ar_sync.applied_archive (
     archive_id, name, kind, snapshot_at, window_start, window_end, covers_from, watermark, sender,
-    superseded, applied_at, plan, manifest_sha256, history, unverified_chunks, gone)
+    superseded, applied_at, plan, manifest_sha256, history, unverified_chunks, gone,
+    schema_fingerprint)
 VALUES (
     %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
     %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s,
-    %(manifest_sha256)s, %(history)s, %(unverified_chunks)s, %(gone)s)
+    %(manifest_sha256)s, %(history)s, %(unverified_chunks)s, %(gone)s,
+    %(schema_fingerprint)s)
 ON CONFLICT (archive_id) DO UPDATE SET
     superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan,
     manifest_sha256 = excluded.manifest_sha256, unverified_chunks = excluded.unverified_chunks

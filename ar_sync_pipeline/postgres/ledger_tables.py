@@ -21,7 +21,7 @@ LEDGER_IS_COMPLETE = (
     " AND to_regclass('ar_sync.archive_summary') IS NOT NULL"
     " AND to_regclass('ar_sync.table_definition') IS NOT NULL"
     " AND to_regclass('ar_sync.installed_media') IS NOT NULL"
-    " AND EXISTS (SELECT FROM pg_attribute WHERE attname = 'gone'"
+    " AND EXISTS (SELECT FROM pg_attribute WHERE attname = 'schema_fingerprint'"
     " AND attrelid = to_regclass('ar_sync.applied_archive')))"
 )
 """SQL condition that no table or column of this version is missing."""
@@ -209,6 +209,7 @@ ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS manifest_sha256 tex
 ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS history uuid;
 ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS unverified_chunks jsonb;
 ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS gone text[];
+ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS schema_fingerprint text;
 CREATE TABLE IF NOT EXISTS ar_sync.admitted_archive (
     name            text PRIMARY KEY,
     manifest_sha256 text NOT NULL,

@@ -1,8 +1,10 @@
-"""Definitions of the receiver's replicated tables: they show DDL that changed rows outside a load.
+"""Definitions of replicated tables: they show DDL that changed rows without writing them.
 
 Partials carry what changed at the sender. What a column that is dropped and added again, a table
 that is created again or a truncation takes away at the receiver, only a complete brings back. The
 ledger keeps each table's definition as of the last load, and since when a table is unverified.
+
+The sender compares the definitions of tables that partials do not read.
 """
 
 from __future__ import annotations

@@ -160,9 +160,13 @@ def load_check_results(
     yield _no_gaps(_gaps_spec(names), report, window_minutes)
     yield _result(
         _sent_spec(names),
-        unsent_in_words(report.unsent) or missing_in_words(report.missing),
-        "The sender sends every replicated table that has rows here.",
+        ", and ".join(
+            filter(None, (unsent_in_words(report.unsent), missing_in_words(report.missing)))
+        ),
+        "The sender sends every replicated table that has rows here, and the receiver has every"
+        " table and column that it sends.",
         tables_not_sent=len(report.unsent),
+        missing=len(report.missing),
     )
     yield _no_drift(_drift_spec(names), report, before)
 

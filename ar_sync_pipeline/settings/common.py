@@ -13,6 +13,7 @@ from pydantic import (
 from ar_sync_pipeline.settings.loading import (
     Variable,
 )
+from ar_sync_pipeline.settings.path_values import folder, own_folder, readable_file
 from ar_sync_pipeline.settings.signing import NOT_SIGNED, SigningSettings
 from ar_sync_pipeline.settings.values import (
     Side,
@@ -20,15 +21,12 @@ from ar_sync_pipeline.settings.values import (
     addresses,
     cron_line,
     divisor_of_hour,
-    folder,
     host_name,
     invalid_value,
     libpq_string,
     one_of,
-    own_folder,
     pair_name,
     plain_word,
-    readable_file,
     time_zone,
     two_windows,
     web_address,

@@ -42,6 +42,7 @@ from ar_sync_pipeline.settings.loading import (
     load,
     variables,
 )
+from ar_sync_pipeline.settings.path_values import sftp_path
 from ar_sync_pipeline.settings.pseudonym import PseudonymSettings
 from ar_sync_pipeline.settings.values import (
     CompleteCarries,
@@ -52,7 +53,6 @@ from ar_sync_pipeline.settings.values import (
     invalid_value,
     one_of,
     patterns_to_send,
-    sftp_path,
     transform_choice,
     two_windows,
     whole_number,

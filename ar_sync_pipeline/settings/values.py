@@ -7,12 +7,10 @@ it never repeats the value, which may be a secret.
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import shlex
 from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -21,7 +19,6 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from ar_sync_pipeline.files import is_kind, may
 from ar_sync_pipeline.settings.cron import cron_problem
 
 INVALID_VALUE = "setting"
@@ -92,7 +89,8 @@ def database_label(conninfo: str | SecretStr) -> str:
     return f"{host}:{parts.get('port') or 5432}/{database}"
 
 
-def _text(value: object) -> str:
+def plain_text(value: object) -> str:
+    """Return a value as text without blanks around it."""
     return str(value).strip()
 
 
@@ -101,7 +99,7 @@ def whole_number(low: int, high: int, unit: str = "") -> BeforeValidator:
     span = f"{low} to {high}{' ' + unit if unit else ''}"
 
     def check(value: object) -> int:
-        text = _text(value)
+        text = plain_text(value)
         if not re.fullmatch(r"-?[0-9]{1,12}", text):
             raise invalid_value("is not a whole number", f"write a whole number, {span}")
         if not low <= int(text) <= high:
@@ -113,7 +111,7 @@ def whole_number(low: int, high: int, unit: str = "") -> BeforeValidator:
 
 def divisor_of_hour(value: object) -> int:
     """Parse the minutes of a window; they must divide an hour: windows are aligned to the clock."""
-    text = _text(value)
+    text = plain_text(value)
     if not re.fullmatch(r"[0-9]{1,2}", text) or not int(text) or 60 % int(text):
         raise invalid_value(
             "does not divide an hour into equal windows",
@@ -135,7 +133,7 @@ def two_windows(minutes: int, info: ValidationInfo, why: str) -> int:
 
 def yes_or_no(value: object) -> bool:
     """Parse true or false, in the common spellings."""
-    text = _text(value).lower()
+    text = plain_text(value).lower()
     if text not in _TRUE | _FALSE:
         raise invalid_value("is neither true nor false", "write true or false")
     return text in _TRUE
@@ -145,7 +143,7 @@ def one_of(*choices: str) -> BeforeValidator:
     """Return a validator of a fixed set of words."""
 
     def check(value: object) -> str:
-        text = _text(value)
+        text = plain_text(value)
         if text not in choices:
             guess = nearest(text, choices)
             hint = f" (did you mean {guess}?)" if guess else ""
@@ -158,7 +156,7 @@ def one_of(*choices: str) -> BeforeValidator:
 def word_list(value: object) -> tuple[str, ...]:
     """Parse comma separated words; surrounding blanks are ignored, letter case is kept."""
     words = value if isinstance(value, tuple | list) else str(value).split(",")
-    kept = tuple(word for word in (_text(word) for word in words) if word)
+    kept = tuple(word for word in (plain_text(word) for word in words) if word)
     if not kept:
         raise invalid_value("names nothing", "write one or more values separated by commas")
     return kept
@@ -208,35 +206,35 @@ def addresses(value: object) -> tuple[str, ...]:
 
 def address(value: object) -> str:
     """Parse one mail address without a name."""
-    if not _ADDRESS.fullmatch(_text(value)):
+    if not _ADDRESS.fullmatch(plain_text(value)):
         raise invalid_value(
             "is not a mail address", "write a plain address such as ops@example.org"
         )
-    return _text(value)
+    return plain_text(value)
 
 
 def host_name(value: object) -> str:
     """Parse a host name or IP address, without user, port or scheme."""
-    if not _HOST.fullmatch(_text(value)):
+    if not _HOST.fullmatch(plain_text(value)):
         raise invalid_value(
             "is not a host name or address",
             "write the name alone; user and port have their own variables",
         )
-    return _text(value)
+    return plain_text(value)
 
 
 def plain_word(value: object) -> str:
     """Parse a short name that is safe in file names, messages and manifests; it may be empty."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", _text(value)):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", plain_text(value)):
         raise invalid_value(
             "is not a plain name", "use up to 63 ASCII letters, digits, dots, dashes, underscores"
         )
-    return _text(value)
+    return plain_text(value)
 
 
 def pair_name(value: object) -> str:
     """Parse a prefix of names in Dagster, which allows the fewest characters; it may be empty."""
-    text = _text(value)
+    text = plain_text(value)
     if text and not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", text):
         raise invalid_value(
             "is no name that Dagster can have before others",
@@ -280,7 +278,7 @@ def _has_bare_password(text: str) -> bool:
 
 def time_zone(value: object) -> str:
     """Parse a name of the IANA time zone database."""
-    text = _text(value)
+    text = plain_text(value)
     try:
         ZoneInfo(text)
     except (OSError, ValueError, KeyError):
@@ -294,7 +292,7 @@ def time_zone(value: object) -> str:
 
 def cron_line(value: object) -> str:
     """Parse a cron expression of five fields that can match."""
-    text = " ".join(_text(value).split())
+    text = " ".join(plain_text(value).split())
     if problem := cron_problem(text):
         raise invalid_value(problem, "write minute hour day month weekday, for example 30 3 * * *")
     return text
@@ -305,7 +303,7 @@ def transform_choice(value: object) -> str:
 
     The command is started without a shell.
     """
-    text = _text(value)
+    text = plain_text(value)
     if text in {"builtin:transapp", "none"}:
         return text
     command = text.removeprefix("command:")
@@ -324,57 +322,9 @@ def transform_choice(value: object) -> str:
     return text
 
 
-def _absolute(value: object) -> Path:
-    path = Path(_text(value))
-    try:
-        path = path.expanduser()
-    except RuntimeError:
-        raise invalid_value("has an unknown user after ~", "write the whole path") from None
-    if not path.is_absolute():
-        raise invalid_value(
-            "is relative, and daemon and web server may run in different folders",
-            "write the whole path from / on",
-        )
-    return path
-
-
-def folder(*, writable: bool) -> BeforeValidator:
-    """Return a validator of an existing folder, by absolute path, that this user can read.
-
-    Args:
-        writable: Whether this user must also be able to write to it.
-    """
-
-    def check(value: object) -> Path:
-        path = _absolute(value)
-        if not is_kind(Path.is_dir, path):
-            found = "is not a folder" if is_kind(Path.exists, path) else "does not exist"
-            raise invalid_value(found, "make the folder, or correct the path")
-        if not may(path, os.R_OK | os.X_OK):
-            raise invalid_value("cannot be read by this user", "give this user read permission")
-        if writable and not may(path, os.W_OK):
-            if os.statvfs(path).f_flag & os.ST_RDONLY:
-                raise invalid_value(
-                    "is on a file system that is mounted read-only",
-                    "read the kernel's log, and mount it writable again",
-                )
-            raise invalid_value("cannot be written by this user", "give this user write permission")
-        return path
-
-    return BeforeValidator(check)
-
-
-def own_folder(value: object) -> Path:
-    """Parse the absolute path of a folder that is made when it is needed."""
-    path = _absolute(value)
-    if is_kind(Path.exists, path) and not is_kind(Path.is_dir, path):
-        raise invalid_value("is not a folder", "name a folder; it is made when it is needed")
-    return path
-
-
 def web_address(value: object) -> object:
     """Validate an http or https URL; no message repeats it, because it may contain a token."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else _text(value)
+    text = value.get_secret_value() if isinstance(value, SecretStr) else plain_text(value)
     try:
         parts = urlsplit(text)
         is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -385,22 +335,3 @@ def web_address(value: object) -> object:
             "is not a web address", "write https://host/path, with odd characters percent-encoded"
         )
     return value
-
-
-def readable_file(value: object) -> Path:
-    """Parse the absolute path of an existing regular file that this user can read."""
-    path = _absolute(value)
-    if not is_kind(Path.is_file, path):
-        found = "is not a file" if is_kind(Path.exists, path) else "does not exist"
-        raise invalid_value(found, "make the file, or correct the path")
-    if not may(path, os.R_OK):
-        raise invalid_value("cannot be read by this user", "give this user read permission")
-    return path
-
-
-def sftp_path(value: object) -> PurePosixPath:
-    """Parse a path on the receiver as SFTP shows it; without ``..``."""
-    path = PurePosixPath(_text(value))
-    if ".." in path.parts:
-        raise invalid_value("goes up with ..", "write the path without ..")
-    return path

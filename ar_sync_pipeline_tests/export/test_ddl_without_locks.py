@@ -120,3 +120,17 @@ def test_dump_does_not_wait_for_ddl_that_waits_for_it(
         dump = source.complete() if kind == "complete" else source.partial(base)
     assert dump.seconds
     assert rows(source.url, "SELECT v FROM t_u") == [(None,)]
+
+
+@pytest.mark.parametrize("kind", ["complete", "partial"])
+def test_types_of_tables_without_rows_in_the_dump_do_not_end_it(
+    source: Source, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    source.run(*TABLES)
+    if kind == "complete":
+        source.run("DELETE FROM t_a")
+    base = source.complete().watermark
+    source.run("UPDATE t_p SET v = 'w'")
+    before_writing(monkeypatch, WRITERS[kind], lambda: source.run(LABELS), "t_p")
+    dump = source.complete() if kind == "complete" else source.partial(base)
+    assert row_counts(dump).get("t_p") == 1

@@ -342,6 +342,4 @@ WHERE sha256 IS NOT NULL AND (SELECT
                 AND +applied.archive IN (SELECT archive FROM temp.applied)))
 """
 # Few, and looked up for each file.
-_COMPLETES = """
-INSERT INTO temp.complete SELECT archive FROM journal.archive WHERE kind = 'complete'
-"""
+_COMPLETES = "INSERT INTO temp.complete SELECT archive FROM journal.archive WHERE kind = 'complete'"

@@ -15,6 +15,7 @@ from ar_sync_pipeline.export.errors import changing_meanwhile
 from ar_sync_pipeline.export.locks import limit_lock_waits
 from ar_sync_pipeline.export.masking import rule_digests
 from ar_sync_pipeline.export.ruled_values import RuledNow
+from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
@@ -108,17 +109,25 @@ class SenderDatabase:
             now = RuledNow.read(session.connection, self.catalog, before.values)
             remember_ruled(scratch, now.values(self.catalog, session.tables, before.values))
             rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
-            yield Reading.begin(session, scratch, rules, request.since, request.reported)
+            tables = session.tables
+            untracked = [n for n in tables if not reads_watermark(self.catalog, tables[n])]
+            yield Reading.begin(session, scratch, rules, untracked, request.since, request.reported)
 
-    def check_types(self, session: DumpSession) -> None:
+    def check_types(self, session: DumpSession, written: Sequence[TableManifest]) -> None:
         """Check that the rows were read as they were at the snapshot.
+
+        Args:
+            written: Tables of the dump; one without rows was read in no way.
 
         Raises:
             TablesChangingError: Labels or attributes of types were changed meanwhile.
         """
+        tables = {t.name: session.tables[t.name] for t in written if t.row_count}
+        if not tables:
+            return
         with connect(self.url, application="dump") as now:
             limit_lock_waits(now)
-            if names := types_changed(session.connection, now, session.tables):
+            if names := types_changed(session.connection, now, tables):
                 raise changing_meanwhile(f"types of columns of {names_in_words(names)}")
 
 
@@ -142,7 +151,7 @@ def dump_complete(
         manifests, misjudged = whole_tables(session, catalog, writer)
         stopwatch.lap("tables")
         dump = _describe(reading, catalog, manifests)
-        database.check_types(session)
+        database.check_types(session, manifests)
         omissions = _omissions(session, catalog)
     digests = compared.digests(dump.watermark.snapshot_at, misjudged)
     dump = dump.model_copy(
@@ -187,14 +196,14 @@ def dump_partial(
             build,
             request,
             selection := reading.selection(request),
-            reading.redefined(),
+            reading.redefined() - reading.untracked.keys() | reading.altered(),
             reading.uncovered(),
         )
         found.select()
         stopwatch.lap("selection")
         manifests = found.write()
         dump = _describe(reading, catalog, manifests)
-        database.check_types(reading.session)
+        database.check_types(reading.session, manifests)
     stopwatch.lap("tables")
     dump = dump.model_copy(
         update=found.described | {"gone": reading.gone(), "seconds": stopwatch.seconds}

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 from ar_sync_pipeline.archive.manifest import Watermark
-from ar_sync_pipeline.export.definition_changes import redefined_tables
+from ar_sync_pipeline.export.definition_changes import (
+    columns_with_stored_default,
+    has_other_values,
+    redefined_tables,
+)
 from ar_sync_pipeline.export.dump_session import DumpSession
 from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.export.selection import Selection
+from ar_sync_pipeline.postgres.table_definitions import TableDefinition, read_definitions
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump.coverage import uncovered_at
 from ar_sync_pipeline.sync.dump.journal_of_tables import remember_rules, remember_unread, rules_at
@@ -26,6 +31,7 @@ from ar_sync_pipeline.sync.dump.known_clocks import (
     remember_reread,
     set_back_since,
 )
+from ar_sync_pipeline.sync.dump.known_definitions import definitions_at, remember_definitions
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
 from ar_sync_pipeline.sync.dump.sender_journal import own_points, read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import UnreadTables
@@ -40,6 +46,7 @@ class Reading:
         scratch: Scratch folder, with the journals of earlier archives.
         rules: Digests of the column rules, by replicated table.
         objects: Ids of the database, the schemas and the tables.
+        untracked: Definitions of the tables that partials do not read.
         since: Requested starting point; None if transaction ids cannot be compared with it.
         new_history: Whether that point, or a later one that the receiver has or may have, is not in
             the current history of the database.
@@ -50,6 +57,7 @@ class Reading:
     scratch: Path
     rules: Mapping[str, str]
     objects: ObjectIds
+    untracked: Mapping[str, TableDefinition]
     since: Watermark | None
     new_history: bool
     reported: Reported
@@ -60,12 +68,16 @@ class Reading:
         session: DumpSession,
         scratch: Path,
         rules: Mapping[str, str],
+        untracked: Collection[str],
         since: Watermark | None,
         reported: Reported,
     ) -> Self:
         """Compare the starting point, and all points after it, with the database as it is now.
 
         The receiver may have any archive after the starting point whose upload began.
+
+        Args:
+            untracked: Tables that partials do not read.
         """
         now = session.snapshot.watermark
         remember_clocks(scratch, now.snapshot_at, session.snapshot.clocks)
@@ -80,6 +92,7 @@ class Reading:
             scratch,
             rules,
             objects,
+            read_definitions(session.connection, {n: session.tables[n] for n in untracked}),
             since=None if is_foreign else comparable(since, now),
             new_history=is_foreign or reported.has_unknown or not history.has(later),
             reported=reported,
@@ -124,12 +137,33 @@ class Reading:
         return read if read is not None and read.at.snapshot_at in parked else None
 
     def redefined(self) -> frozenset[str]:
-        """Return tables whose unchanged rows have other values than in an earlier archive."""
+        """Return tables whose unchanged rows may have other values than in an earlier archive."""
         if self.since is None:
             return frozenset()
         tables = self.session.tables
         changed = redefined_tables(self.session.connection, tables, self.since)
         return changed | (self.read_otherwise(self.since) & tables.keys())
+
+    def altered(self) -> frozenset[str]:
+        """Return those of which this is known, among the tables that partials do not read.
+
+        A table that is read is carried whole at the least doubt; these can only be reported.
+        """
+        if self.since is None or not self.untracked:
+            return frozenset()
+        tables = {name: self.session.tables[name] for name in self.untracked}
+        written = redefined_tables(self.session.connection, tables, self.since)
+        before = definitions_at(self.scratch, self.since.snapshot_at, written)
+        stored = columns_with_stored_default(self.session.connection, tables) if before else {}
+        harmless = {
+            name
+            for name, known in before.items()
+            if not has_other_values(known, self.untracked[name], stored.get(name, frozenset()))
+        }
+        # Without any known rules, all tables seem to be read otherwise.
+        knows_rules = bool(_rules_at(self.scratch, self.since.snapshot_at))
+        otherwise = self.read_otherwise(self.since) if knows_rules else frozenset[str]()
+        return written - harmless | (otherwise & tables.keys())
 
     def gone(self) -> tuple[str, ...]:
         """Return the tables that an earlier archive replicated and that this one does not."""
@@ -175,6 +209,7 @@ class Reading:
         at = self.session.snapshot.watermark.snapshot_at
         remember_rules(self.scratch, at, self.rules)
         remember_objects(self.scratch, at, self.objects)
+        remember_definitions(self.scratch, at, self.untracked)
 
 
 def _rules_at(scratch: Path, snapshot_at: datetime) -> Mapping[str, str]:

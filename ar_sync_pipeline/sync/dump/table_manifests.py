@@ -52,7 +52,8 @@ class PartialRows:
     Attributes:
         since: Point from which every change is exported, if ids can be compared with it.
         selection: Criteria of the changed rows.
-        redefined: Tables whose unchanged rows have other values than before.
+        redefined: Tables whose unchanged rows may have other values than before; of those that are
+            not read, only where they have.
         uncovered_before: Tables of which the receiver may lack changes at that point.
     """
 

@@ -89,7 +89,7 @@ class LoadReport:
         vanished: Archives that are gone and whose content no other archive has brought.
         unsent: Tables with rows that the sender does not send.
         missing: What the sender sends and the receiver lacks, as of `missing_parts`.
-        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
+        unverified: Tables whose rows DDL or other rules changed, until a complete is applied.
         net: Rows by table that the load as a whole has added, changed and deleted.
         tables: Tables of the receiver, as its database describes them.
         seconds: Seconds by phase: stage, media, merge, verify, commit.

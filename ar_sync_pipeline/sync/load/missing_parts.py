@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.ledger import read_sent_tables
+from ar_sync_pipeline.postgres.ledger import read_tables_still_sent
 from ar_sync_pipeline.postgres.table_definitions import read_recorded
 from ar_sync_pipeline.visible_text import names_in_words
 
@@ -28,7 +28,8 @@ SELECT n.nspname, c.relname,
 def missing_parts(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
     """Return the replicated tables, and ``table.column``, that applied archives had and this lacks.
 
-    What the sender no longer sends is none.
+    What the sender no longer sends is none, nor a table of which that is not known until its next
+    complete.
     """
     here = {
         label_of(schema, name, catalog.schema_name): columns
@@ -39,7 +40,7 @@ def missing_parts(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
         for name, table in read_recorded(connection).items()
         if table.definition.left_out
     }
-    sent = (read_sent_tables(connection) or frozenset()) | left_out.keys()
+    sent = read_tables_still_sent(connection) | left_out.keys()
     return tuple(
         part
         for name in sorted(sent)
@@ -61,5 +62,5 @@ def missing_in_words(parts: Sequence[str]) -> str:
     return (
         f"the receiver lacks {names_in_words(parts)}, which the sender sends: migrate the receiver"
         " as the sender was, and what it lacks comes with the sender's next complete; or drop it at"
-        " the sender, or leave it out of both catalogs"
+        " the sender, whose next archive says so, or leave it out of both catalogs"
     )

@@ -1,7 +1,7 @@
 """Tables that the catalog replicates and that the sender no longer sends.
 
 Production may drop or rename a table before the receiver does. Archives then contain nothing about
-the receiver's rows of it, and these stay unchanged.
+the receiver's rows of it, and no load changes these, unless rows to which they refer are deleted.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ class AppliedColumns:
         self.redefined.update(archive.manifest.redefined)
         for name in archive.manifest.redefined:
             self.verified.pop(name, None)
+        self.left_out.update(dict.fromkeys(archive.manifest.gone, ()))
         for table in archive.manifest.tables:
             self.left_out[table.name] = tuple(column.name for column in table.columns)
         for staged in archive.tables:
@@ -181,7 +182,7 @@ def unverified_in_words(tables: Sequence[str], more: int = 0) -> str:
     others = f", and {more:,} more" if more else ""
     return (
         f"{names_in_words(tables)}{others} {verb} altered, truncated or created again at the"
-        " receiver, or altered at the sender, so that rows may differ from the sender's: the"
-        " sender's next complete verifies them; its sensor `complete_for_receiver` requests one, or"
-        " launch `complete_dump` there"
+        " receiver, or altered or sent by other rules at the sender, so that rows may differ from"
+        " the sender's: the sender's next complete verifies them; its sensor"
+        " `complete_for_receiver` requests one, or launch `complete_dump` there"
     )

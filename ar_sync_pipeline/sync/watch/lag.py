@@ -96,7 +96,7 @@ class Backlog:
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         missing: Tables and columns that the sender sends and the receiver lacks.
-        unverified: Tables whose rows DDL has changed, until a complete is applied.
+        unverified: Tables whose rows DDL or other rules changed, until a complete is applied.
         more_unverified: Number of further such tables, whose names are not known.
         nothing_newer: What is known of a newer archive if the data lacks the last window, as a
             clause.
@@ -176,13 +176,13 @@ def _findings(backlog: Backlog, *, is_late: bool) -> Iterator[str]:
     yield from causes
     if is_late and not backlog.newer and (not causes or backlog.is_overtaken):
         yield backlog.nothing_newer
-    about_tables = (
-        unsent_in_words(backlog.unsent)
-        or missing_in_words(backlog.missing)
-        or unverified_in_words(backlog.unverified, backlog.more_unverified)
-    )
-    if not causes and about_tables:
-        yield about_tables
+    if not causes:
+        about_tables = (
+            unsent_in_words(backlog.unsent),
+            missing_in_words(backlog.missing),
+            unverified_in_words(backlog.unverified, backlog.more_unverified),
+        )
+        yield from filter(None, about_tables)
 
 
 def lacks_last_window(until: datetime, now: datetime, interval: timedelta) -> bool:

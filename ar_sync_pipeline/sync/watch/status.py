@@ -56,7 +56,7 @@ class Status:
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         missing: Tables and columns that the sender sends and the receiver lacks; empty at the
             sender.
-        unverified: Tables whose rows DDL has changed, until a complete is applied.
+        unverified: Tables whose rows DDL or other rules changed, until a complete is applied.
         newest: The newest archive of each kind that was sent (sender) or applied (receiver).
         overdue_complete: When the newest complete came, if the next one is overdue; else None.
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if

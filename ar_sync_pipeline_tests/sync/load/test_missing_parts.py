@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.spool.states import list_applied, list_parked
+from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.status import Status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows
@@ -61,6 +64,21 @@ def test_table_that_both_sides_dropped_is_not_missing(loaded: TwoSites) -> None:
     assert (report.missing, report.unsent) == ((), ())
 
 
+def test_table_that_both_sides_dropped_is_not_missing_where_the_sender_cannot_say_so(
+    loaded: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sender of an earlier version, or one that has lost its journal."""
+    monkeypatch.setattr(Reading, "gone", lambda _reading: ())
+    for statement in (PARENT, "DROP TABLE app_child"):
+        partial(loaded, statement)
+        assert loaded.load().missing == ()
+    loaded.at_receiver("DROP TABLE app_child CASCADE")
+    assert status(loaded).ok
+    partial(loaded, PARENT)
+    assert loaded.load().missing == ()
+    assert status(loaded).ok
+
+
 def test_table_that_a_load_left_out_is_unverified_once_it_is_there(ignoring: TwoSites) -> None:
     ignoring.at_sender(NEW, "INSERT INTO app_new SELECT n, n FROM generate_series(1, 5) n")
     for send in (lambda: partial(ignoring), ignoring.complete):
@@ -97,11 +115,29 @@ def test_renamed_column_that_a_load_left_out_is_unverified_once_it_is_there(
     assert equal(ignoring, "SELECT id, weight FROM app_child ORDER BY id")
 
 
+def test_renamed_table_is_named_by_both_names(ignoring: TwoSites) -> None:
+    ignoring.at_sender("ALTER TABLE app_child RENAME TO app_kid")
+    ignoring.complete()
+    report = ignoring.load()
+    assert (report.unsent, report.missing) == (("app_child",), ("app_kid",))
+    (check,) = (
+        one for one in load_check_results(report, 5, ALONE) if one.check_name == "tables_sent"
+    )
+    assert (check.passed, check.metadata["missing"].value) == (False, 1)
+    for said in (status(ignoring).lag.because, str(check.description)):
+        assert "the sender does not send app_child" in said
+        assert "the receiver lacks app_kid" in said
+
+
 def test_what_the_sender_drops_again_is_not_missing(ignoring: TwoSites) -> None:
     ignoring.at_sender(NEW, "ALTER TABLE app_child ADD weight integer")
     ignoring.complete()
     assert ignoring.load().missing == ("app_child.weight", "app_new")
-    ignoring.at_sender("DROP TABLE app_new", "ALTER TABLE app_child DROP weight")
+    partial(ignoring, "DROP TABLE app_new")
+    assert ignoring.load().missing == ("app_child.weight",)
+    partial(ignoring, PARENT)
+    assert ignoring.load().missing == ("app_child.weight",)
+    ignoring.at_sender("ALTER TABLE app_child DROP weight")
     ignoring.complete()
     assert ignoring.load().missing == ()
     assert status(ignoring).ok

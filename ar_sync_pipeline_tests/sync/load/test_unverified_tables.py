@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shutil import rmtree
 from uuid import UUID
 
 import pytest
@@ -271,6 +272,80 @@ def test_table_that_was_altered_at_both_sides_and_that_partials_do_not_read_is_u
     assert filled.load().unverified == ()
     assert equal(filled, f"SELECT id, level FROM {table} ORDER BY id")
     assert partial_loads(filled, CHANGE_A_CHILD) == ()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("statements", "is_unverified"),
+    [
+        (["GRANT SELECT (amount) ON app_child TO PUBLIC"], False),
+        (["ALTER TABLE app_child ALTER amount SET STATISTICS 50"], False),
+        (["ALTER TABLE app_child ALTER amount SET DEFAULT 5"], False),
+        (["ALTER TABLE app_child ALTER amount SET NOT NULL"], False),
+        (["ALTER TABLE app_child ADD note text"], False),
+        (["ALTER TABLE app_child DROP amount"], False),
+        (["VACUUM FULL app_child"], False),
+        (["ALTER TABLE app_child ADD note text DEFAULT 'n'"], True),
+        (["ALTER TABLE app_child ADD drawn float NOT NULL DEFAULT random()"], True),
+        (["ALTER TABLE app_child ALTER amount TYPE bigint"], True),
+        (["ALTER TABLE app_child ALTER picture TYPE varchar"], True),
+        (["ALTER TABLE app_child RENAME amount TO weight"], True),
+        (list(AGAIN), True),
+    ],
+    ids=lambda value: value[0][6:] if isinstance(value, list) else None,
+)
+def test_only_ddl_that_may_change_values_at_the_sender_makes_it_unverified(
+    filled: TwoSites, statements: list[str], is_unverified: bool
+) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_sender(*statements)
+    assert partial_loads(filled, CHANGE_A_PARENT) == (("app_child",) if is_unverified else ())
+    assert partial_loads(filled, CHANGE_A_PARENT) == (("app_child",) if is_unverified else ())
+
+
+@pytest.mark.long
+def test_ddl_between_two_partials_is_compared_with_the_definition_of_the_first(
+    filled: TwoSites,
+) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    filled.load()
+    for alter in (filled.at_sender, filled.at_receiver):
+        alter("ALTER TABLE app_child ADD note text DEFAULT 'n'")
+    assert partial_loads(filled, CHANGE_A_PARENT) == ("app_child",)
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_sender("ALTER TABLE app_child ALTER note DROP DEFAULT")
+    assert partial_loads(filled, CHANGE_A_PARENT) == ()
+
+
+@pytest.mark.long
+def test_loss_of_the_scratch_folder_makes_no_table_unverified(filled: TwoSites) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    assert filled.load().unverified == ()
+    rmtree(filled.folder / "scratch")
+    (filled.folder / "scratch").mkdir()
+    assert partial_loads(filled, CHANGE_A_PARENT) == ()
+    rmtree(filled.folder / "scratch")
+    (filled.folder / "scratch").mkdir()
+    filled.at_sender("ALTER TABLE app_child ADD level integer DEFAULT 7")
+    assert partial_loads(filled, CHANGE_A_PARENT) == ("app_child",)
+
+
+@pytest.mark.long
+def test_table_that_is_sent_by_other_rules_is_unverified(filled: TwoSites) -> None:
+    too_large(filled, "app_child")
+    filled.complete()
+    assert filled.load().unverified == ()
+    rules = filled.catalog.rules("app_child").model_copy(update={"exclude": ("amount",)})
+    tables = {**filled.catalog.table, "app_child": rules}
+    filled.catalog = filled.catalog.model_copy(update={"table": tables})
+    assert partial_loads(filled, CHANGE_A_PARENT) == ("app_child",)
+    shown = receiver_status(filled.settings, filled.catalog, filled.clock())
+    assert "or altered or sent by other rules at the sender" in shown.lag.because
 
 
 @pytest.mark.long
