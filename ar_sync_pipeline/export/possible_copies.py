@@ -34,7 +34,7 @@ def possible_copies(
     """Yield new tables with all columns of a table with rules, and with its name in their own.
 
     Args:
-        known: Tables that the newest archive replicates.
+        known: Tables that were sent before, see `RuledBefore`.
     """
     ruled = [facts for facts in tables.values() if catalog.rules(facts.name).column_rules]
     new = [facts for facts in tables.values() if facts.name not in known]

@@ -87,7 +87,8 @@ class RuledBefore:
 
     Attributes:
         values: Values under a rule; None: unknown.
-        tables: Tables that the newest archive replicates.
+        tables: Tables that the newest archive replicates, and those that were last replicated
+            without column rules.
     """
 
     values: RuledValues | None = None

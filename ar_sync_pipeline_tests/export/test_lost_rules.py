@@ -306,6 +306,19 @@ class TestTablesThatTheCatalogExcludes:
         assert row_counts(source.complete()) == {"t_b": 0}
 
 
+    def test_one_that_replaces_a_table_dropped_before_an_earlier_dump_is_sent(
+        self, source: Source
+    ) -> None:
+        """Whether a dump falls between the two statements is chance."""
+        source.run(*T_B, "CREATE TABLE t_b_new (LIKE t_b INCLUDING ALL)", *T_P)
+        source.catalog = rules("*_new", "*_old")
+        source.complete()
+        source.run("DROP TABLE t_b")
+        assert "t_b" not in row_counts(source.complete())
+        source.run("ALTER TABLE t_b_new RENAME TO t_b")
+        assert row_counts(source.complete())["t_b"] == 0
+
+
 class TestCopies:
     """A copy has no trace in the system catalogs; a new table may look like one."""
 
@@ -336,6 +349,29 @@ class TestCopies:
         source.complete()
         source.catalog = rules(t_b=KEEP_U)
         assert table(source.complete(), "t_b_more") is not None
+
+    def test_table_that_was_sent_before_and_is_created_again_is_not_refused(
+        self, source: Source
+    ) -> None:
+        daily = "CREATE TABLE t_b_daily (LIKE t_b INCLUDING ALL)"
+        source.run(*T_B, daily)
+        source.complete()
+        source.catalog = rules(t_b=KEEP_U)
+        source.run("DROP TABLE t_b_daily")
+        source.complete()
+        source.run(daily)
+        assert table(source.complete(), "t_b_daily") is not None
+
+    def test_table_that_had_rules_before_is_refused_without_them(self, source: Source) -> None:
+        daily = "CREATE TABLE t_b_daily (LIKE t_b INCLUDING ALL)"
+        source.run(*T_B, daily)
+        source.catalog = rules(t_b=KEEP_U, t_b_daily=KEEP_U)
+        source.complete()
+        source.run("DROP TABLE t_b_daily")
+        source.catalog = rules(t_b=KEEP_U)
+        source.complete()
+        source.run(daily)
+        assert "table t_b_daily may be a copy of t_b" in refusal(source)
 
     def test_table_that_inherits_is_not_refused(self, source: Source) -> None:
         """Check `inherited_rules` warns of it."""
