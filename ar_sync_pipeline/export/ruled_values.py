@@ -203,7 +203,7 @@ def _is_moved_table(catalog: Catalog, old: str, label: str, replicated: frozense
 
     One that takes the name of a replicated table replaces it, or becomes a partition of it.
     """
-    return old != label and label not in replicated and not catalog.names(label)
+    return old != label and label not in replicated and not catalog.approves(label, old)
 
 
 def _moved_columns(

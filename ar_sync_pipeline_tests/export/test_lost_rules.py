@@ -305,6 +305,28 @@ class TestTablesThatTheCatalogExcludes:
         source.run("ALTER TABLE t_b RENAME TO t_b_old", "ALTER TABLE t_b_new RENAME TO t_b")
         assert row_counts(source.complete()) == {"t_b": 0}
 
+    def test_pattern_for_the_new_names_is_a_decision(self, source: Source) -> None:
+        """A staging table that gets a dated name each day."""
+        source.run(*T_B, "CREATE TABLE t_load_tmp (id int PRIMARY KEY)")
+        source.catalog = rules("*_tmp")
+        source.complete()
+        source.run("ALTER TABLE t_load_tmp RENAME TO t_sales_1")
+        text = 'narrower pattern there that does not match "t_load_tmp"'
+        assert text in refusal(source)
+        for patterns, is_sent in (
+            (("t_*", "*_1"), False),  # matches by chance
+            (("*", "*.*"), False),  # only adds schemas
+            (("t_*", "t_?*"), False),  # matches the old name, too
+            (("t_*", "t_sales_*"), True),
+        ):
+            source.catalog = rules("*_tmp").model_copy(update={"tables": patterns})
+            if not is_sent:
+                assert text in refusal(source)
+        assert "t_sales_1" in row_counts(source.complete())
+        source.run("CREATE TABLE t_load_tmp (id int PRIMARY KEY)")
+        source.complete()
+        source.run("ALTER TABLE t_load_tmp RENAME TO t_sales_2")
+        assert "t_sales_2" in row_counts(source.complete())
 
     def test_one_that_replaces_a_table_dropped_before_an_earlier_dump_is_sent(
         self, source: Source

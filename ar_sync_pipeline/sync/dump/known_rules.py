@@ -25,7 +25,9 @@ RULED_FILE = "ar_sync_ruled.json"
 
 def ruled_before(scratch: Path) -> RuledBefore:
     """Return what earlier dumps found."""
-    return RuledBefore(_read(scratch), frozenset(_sent_before(read_journal(scratch).rules, scratch)))
+    return RuledBefore(
+        _read(scratch), frozenset(_sent_before(read_journal(scratch).rules, scratch))
+    )
 
 
 def _sent_before(rules: Sequence[RulesFrom], scratch: Path) -> Iterator[str]:
