@@ -404,12 +404,44 @@ class TestCopies:
         source.run(daily)
         assert "table t_b_daily may be a copy of t_b" in refusal(source)
 
+    def test_copy_of_tables_with_one_name_is_found_once(self, source: Source) -> None:
+        """Of many schemas with equal tables, one without rules is one error."""
+        new = "(id int PRIMARY KEY, v text, u text)"
+        schemas = (f"CREATE SCHEMA {s} CREATE TABLE t_b {new}" for s in "xy")
+        source.run(*T_B, *schemas, "CREATE SCHEMA other")
+        ruled = dict.fromkeys(("t_b", "x.t_b", "y.t_b"), KEEP_U)
+        kept = rules(**ruled)
+        statements = (f"CREATE TABLE other.t_b {new}", f"CREATE TABLE y.t_b_2 {new}")
+        refused = changed_after_a_dump(source, (), kept, *statements)
+        assert "table other.t_b may be a copy of t_b, with" in refused
+        before = ruled_before(source.folder)
+        found = [str(one) for one in check_sender(source.url, kept, before)]
+        (other, in_y) = [text for text in found if "may be a copy" in text]
+        assert other == refused
+        assert "table y.t_b_2 may be a copy of y.t_b, with" in in_y
+        accepted(source, rules("other.*", "*.t_b_2", **ruled))
+
+    def test_each_rule_of_a_table_that_is_copied_needs_a_decision(self, source: Source) -> None:
+        """Also where tables of one name have different rules."""
+        source.run("CREATE SCHEMA x CREATE TABLE t_b (id int PRIMARY KEY, v text, u text)", *T_B)
+        source.catalog = rules()
+        source.complete()
+        kept = {"t_b": KEEP_U, "x.t_b": {"exclude": ["v"]}}
+        source.catalog = rules(**kept)
+        source.complete()
+        source.run("CREATE TABLE x.t_b_2 AS SELECT * FROM t_b")
+        assert "table x.t_b_2 may be a copy of x.t_b" in refusal(source)
+        source.catalog = rules(**kept, **{"x.t_b_2": {"exclude": ["v"]}})
+        assert "table x.t_b_2 may be a copy of t_b" in refusal(source)
+
     def test_table_that_inherits_is_not_refused(self, source: Source) -> None:
         """Check `inherited_rules` warns of it."""
         source.run(*T_B)
         source.catalog = rules(t_b=KEEP_U)
         source.complete()
         source.run("CREATE TABLE t_b_child (PRIMARY KEY (id)) INHERITS (t_b)")
+        source.complete()
+        source.run("CREATE TABLE t_b_child_2 (PRIMARY KEY (id)) INHERITS (t_b_child)")
         source.complete()
         source.run("ALTER TABLE t_b_child NO INHERIT t_b")
         source.complete()
