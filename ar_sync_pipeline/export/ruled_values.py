@@ -132,11 +132,13 @@ class RuledNow:
         known = {(p.oid, p.created_by): p for p in (comparable.parts if comparable else ())}
         parts = []
         for (oid, by), label in sorted(self.places.items()):
-            part = RuledPart(oid=oid, created_by=by, label=label)
+            new = RuledPart(oid=oid, created_by=by, label=label)
+            part = known.get((oid, by), new)
             if label in tables:
-                parts.append(self._replicated(catalog.rules(label), tables[label], part))
+                found = self._replicated(catalog.rules(label), tables[label], part)
+                parts.append(new.model_copy(update={"columns": found}))
             else:
-                parts.append(self._not_replicated(catalog, label, known.get((oid, by), part)))
+                parts.append(self._not_replicated(catalog, label, part))
         kept = tuple(part for part in parts if part.columns or part.excluded)
         return RuledValues(system_identifier=self.system_identifier, parts=kept)
 
@@ -144,13 +146,18 @@ class RuledNow:
         """Return whether the numbers of earlier dumps mean the same objects."""
         return before is not None and before.system_identifier == self.system_identifier
 
-    def _replicated(self, rules: TableRules, facts: TableFacts, part: RuledPart) -> RuledPart:
-        found = {
-            number: column
-            for number, (name, _) in self.columns.get(part.oid, {}).items()
-            if (column := _ruled(rules, facts, name)) is not None
-        }
-        return part.model_copy(update={"columns": found})
+    def _replicated(
+        self, rules: TableRules, facts: TableFacts, part: RuledPart
+    ) -> dict[int, RuledColumn]:
+        """Return the columns under a rule; those that are not sent for another reason stay so."""
+        found = {}
+        for number, (name, _) in self.columns.get(part.oid, {}).items():
+            column = _ruled(rules, facts, name)
+            if column is None and name in rules.receiver_columns and number in part.columns:
+                column = part.columns[number].model_copy(update={"name": name})
+            if column is not None:
+                found[number] = column
+        return found
 
     def _not_replicated(self, catalog: Catalog, label: str, part: RuledPart) -> RuledPart:
         here = self.columns.get(part.oid, {})

@@ -213,6 +213,19 @@ def test_rule_is_not_forgotten_while_the_table_is_not_replicated(source: Source)
     assert "of table t_a, and these values are now in u of table t_new" in refusal(source)
 
 
+def test_rule_is_not_forgotten_while_the_column_is_one_of_the_receiver(source: Source) -> None:
+    source.run(*T_B)
+    source.catalog = rules(t_b=KEEP_U)
+    source.complete()
+    source.run("ALTER TABLE t_b RENAME u TO w")
+    assert accepted(source, rules(t_b={"receiver_columns": ["w"]})) == {"t_b": ("id", "v")}
+    source.run("ALTER TABLE t_b RENAME w TO z")
+    assert "w (`exclude`) of table t_b, and these values are now in z of table t_b" in (
+        refusal(source)
+    )
+    accepted(source, rules(t_b={"approved_columns": ["z"]}))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
