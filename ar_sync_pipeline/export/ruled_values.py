@@ -80,6 +80,23 @@ class RuledValues(_Frozen):
             if column.source is None
         }
 
+    def with_earlier(self, earlier: RuledValues | None) -> RuledValues:
+        """Return these values, and those of before as they were: until a dump has read them.
+
+        An approval, or another rule, that is taken back after a dump failed has sent nothing.
+        """
+        if earlier is None or earlier.system_identifier != self.system_identifier:
+            return self
+        parts = {(part.oid, part.created_by): part for part in self.parts}
+        for part in earlier.parts:
+            now = parts.get((part.oid, part.created_by), part)
+            both = {
+                "columns": now.columns | part.columns,
+                "excluded": part.excluded or now.excluded,
+            }
+            parts[part.oid, part.created_by] = part.model_copy(update=both)
+        return self.model_copy(update={"parts": tuple(parts[key] for key in sorted(parts))})
+
 
 @dataclass(frozen=True)
 class RuledBefore:

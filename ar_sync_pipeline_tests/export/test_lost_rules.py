@@ -10,6 +10,7 @@ import pytest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.sync.dump.known_rules import RULED_FILE, ruled_before
+from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline.sync.watch.database_findings import check_sender
 from ar_sync_pipeline_tests.export.source import Source, catalog, row_counts, table
@@ -505,6 +506,43 @@ def test_maintenance_does_not_make_it_another_table(source: Source) -> None:
         assert "are now in w of table t_a" in refusal(source)
     finally:
         source.run("DROP OWNED BY owner_of_t_a CASCADE", "DROP ROLE owner_of_t_a")
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"), [("RENAME u TO w", "t_b"), ("RENAME TO t_c", "t_c")]
+)
+def test_decision_that_is_taken_back_after_a_failed_dump_has_no_effect(
+    source: Source, statement: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent by it."""
+    changed_after_a_dump(source, T_B, rules(t_b=KEEP_U), f"ALTER TABLE t_b {statement}")
+    column = "w" if name == "t_b" else "u"
+    approved = rules(**{name: {"approved_columns": [column]}})
+    for decision in (approved, rules(**{name: {"exclude": [column]}})):
+        source.catalog = decision
+        with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+            patched.setattr(Reading, "remember", killed)
+            source.complete()
+        source.catalog = rules()
+        assert f"u (`exclude`) of table t_b, and these values are now in {column}" in refusal(
+            source
+        )
+    accepted(source, approved)
+    accepted(source, rules())
+
+
+def test_rules_of_a_failed_dump_count(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.run(*T_B)
+    source.catalog = rules(t_b=KEEP_U)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(Reading, "remember", killed)
+        source.complete()
+    source.run("ALTER TABLE t_b RENAME u TO w")
+    assert "these values are now in w of table t_b" in refusal(source)
+
+
+def killed(*_: object) -> None:
+    raise RuntimeError("killed")
 
 
 def test_damaged_file_is_no_error(source: Source) -> None:

@@ -20,6 +20,7 @@ from ar_sync_pipeline.sync.dump.journal_of_tables import remember_rules, remembe
 from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_clocks import remember_clocks, set_back_since
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
+from ar_sync_pipeline.sync.dump.known_rules import FoundRuled
 from ar_sync_pipeline.sync.dump.sender_journal import own_points
 from ar_sync_pipeline.sync.dump.sender_journal_file import UnreadTables
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, Reported
@@ -30,7 +31,7 @@ class Reading:
     """The point from which a dump knows the changes, and what it reads the tables by.
 
     Attributes:
-        scratch: Scratch folder, with the journals of earlier archives.
+        ruled: Values under a rule, as they are now.
         rules: Digests of the column rules, by replicated table.
         objects: Ids of the database, the schemas and the tables.
         since: Requested starting point; None if transaction ids cannot be compared with it.
@@ -40,18 +41,23 @@ class Reading:
     """
 
     session: DumpSession
-    scratch: Path
+    ruled: FoundRuled
     rules: Mapping[str, str]
     objects: ObjectIds
     since: Watermark | None
     new_history: bool
     reported: Reported
 
+    @property
+    def scratch(self) -> Path:
+        """Scratch folder, with the journals of earlier archives."""
+        return self.ruled.scratch
+
     @classmethod
     def begin(
         cls,
         session: DumpSession,
-        scratch: Path,
+        ruled: FoundRuled,
         rules: Mapping[str, str],
         since: Watermark | None,
         reported: Reported,
@@ -60,7 +66,7 @@ class Reading:
 
         The receiver may have any archive after the starting point whose upload began.
         """
-        now = session.snapshot.watermark
+        now, scratch = session.snapshot.watermark, ruled.scratch
         remember_clocks(scratch, now.snapshot_at, session.snapshot.clocks)
         objects = read_object_ids(session.connection, session.tables)
         history = _History(session, scratch, objects)
@@ -70,7 +76,7 @@ class Reading:
         is_foreign = since is not None and not history.has([since])
         return cls(
             session,
-            scratch,
+            ruled,
             rules,
             objects,
             since=None if is_foreign else comparable(since, now),
@@ -133,6 +139,7 @@ class Reading:
         at = self.session.snapshot.watermark.snapshot_at
         remember_rules(self.scratch, at, self.rules)
         remember_objects(self.scratch, at, self.objects)
+        self.ruled.remember()
 
 
 def _rules_at(scratch: Path, snapshot_at: datetime) -> Mapping[str, str]:
