@@ -178,6 +178,25 @@ class Catalog(_Strict):
         """Return whether the file names a replicated table, by a section or in ``tables``."""
         return (label in self.table or label in self.tables) and self.replicates(label)
 
+    def approves(self, label: str, old: str) -> bool:
+        """Return whether the file says that a table is replicated that had another name before.
+
+        So says a pattern of ``tables`` that matches the new name alone, and of which a wider one
+        matches all tables: it has no other effect.
+        """
+        return self.names(label) or any(
+            self.matches_any((one,), label)
+            and not self.matches_any((one,), old)
+            and any(self._is_wider(other, one) for other in self.tables)
+            for one in self.tables
+        )
+
+    def _is_wider(self, pattern: str, other: str) -> bool:
+        """Return whether a pattern covers another; ``*.*`` beside ``*`` only adds schemas."""
+        return self.locate(pattern)[1] != self.locate(other)[1] and self.matches_any(
+            (pattern,), other
+        )
+
     def named_tables(self) -> tuple[str, ...]:
         """Return the replicated tables that the file names, sorted; a wildcard names none."""
         literal = filter(is_literal, self.tables)

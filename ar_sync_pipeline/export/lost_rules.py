@@ -66,7 +66,8 @@ def _excluded(catalog: Catalog, group: Sequence[MovedValues]) -> LostRule:
             f"`exclude` of the catalog kept back table {group[0].label}, and its rows are now in"
             f" {_tables(tables)}, which only a pattern of `tables` matches",
             remedy=f"{_left_out(catalog, tables)}, or, if they may be sent, add"
-            f" {_listed(tables)} to `tables`",
+            f" {_listed(tables)} to `tables`; for names to come, add a narrower pattern there that"
+            f" does not match {quoted_value(group[0].label)}",
         ),
     )
 

@@ -80,6 +80,23 @@ class RuledValues(_Frozen):
             if column.source is None
         }
 
+    def with_earlier(self, earlier: RuledValues | None) -> RuledValues:
+        """Return these values, and those of before as they were: until a dump has read them.
+
+        An approval, or another rule, that is taken back after a dump failed has sent nothing.
+        """
+        if earlier is None or earlier.system_identifier != self.system_identifier:
+            return self
+        parts = {(part.oid, part.created_by): part for part in self.parts}
+        for part in earlier.parts:
+            now = parts.get((part.oid, part.created_by), part)
+            both = {
+                "columns": now.columns | part.columns,
+                "excluded": part.excluded or now.excluded,
+            }
+            parts[part.oid, part.created_by] = part.model_copy(update=both)
+        return self.model_copy(update={"parts": tuple(parts[key] for key in sorted(parts))})
+
 
 @dataclass(frozen=True)
 class RuledBefore:
@@ -87,7 +104,8 @@ class RuledBefore:
 
     Attributes:
         values: Values under a rule; None: unknown.
-        tables: Tables that the newest archive replicates.
+        tables: Tables that the newest archive replicates, and those that were last replicated
+            without column rules.
     """
 
     values: RuledValues | None = None
@@ -131,11 +149,13 @@ class RuledNow:
         known = {(p.oid, p.created_by): p for p in (comparable.parts if comparable else ())}
         parts = []
         for (oid, by), label in sorted(self.places.items()):
-            part = RuledPart(oid=oid, created_by=by, label=label)
+            new = RuledPart(oid=oid, created_by=by, label=label)
+            part = known.get((oid, by), new)
             if label in tables:
-                parts.append(self._replicated(catalog.rules(label), tables[label], part))
+                found = self._replicated(catalog.rules(label), tables[label], part)
+                parts.append(new.model_copy(update={"columns": found}))
             else:
-                parts.append(self._not_replicated(catalog, label, known.get((oid, by), part)))
+                parts.append(self._not_replicated(catalog, label, part))
         kept = tuple(part for part in parts if part.columns or part.excluded)
         return RuledValues(system_identifier=self.system_identifier, parts=kept)
 
@@ -143,13 +163,18 @@ class RuledNow:
         """Return whether the numbers of earlier dumps mean the same objects."""
         return before is not None and before.system_identifier == self.system_identifier
 
-    def _replicated(self, rules: TableRules, facts: TableFacts, part: RuledPart) -> RuledPart:
-        found = {
-            number: column
-            for number, (name, _) in self.columns.get(part.oid, {}).items()
-            if (column := _ruled(rules, facts, name)) is not None
-        }
-        return part.model_copy(update={"columns": found})
+    def _replicated(
+        self, rules: TableRules, facts: TableFacts, part: RuledPart
+    ) -> dict[int, RuledColumn]:
+        """Return the columns under a rule; those that are not sent for another reason stay so."""
+        found = {}
+        for number, (name, _) in self.columns.get(part.oid, {}).items():
+            column = _ruled(rules, facts, name)
+            if column is None and name in rules.receiver_columns and number in part.columns:
+                column = part.columns[number].model_copy(update={"name": name})
+            if column is not None:
+                found[number] = column
+        return found
 
     def _not_replicated(self, catalog: Catalog, label: str, part: RuledPart) -> RuledPart:
         here = self.columns.get(part.oid, {})
@@ -202,7 +227,7 @@ def _is_moved_table(catalog: Catalog, old: str, label: str, replicated: frozense
 
     One that takes the name of a replicated table replaces it, or becomes a partition of it.
     """
-    return old != label and label not in replicated and not catalog.names(label)
+    return old != label and label not in replicated and not catalog.approves(label, old)
 
 
 def _moved_columns(

@@ -268,3 +268,25 @@ def test_example_of_column_rules_in_the_manual_is_a_catalog(tmp_path: Path) -> N
     path.write_text(f'name = "x"\ntables = ["auth_user"]\n[table.auth_user]\n{example}')
     rules = set(load_catalog(path).rules("auth_user").column_rules.values())
     assert rules == {"exclude", "null", "constant", "pseudonym", "truncate", "round"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "approved"),
+    [
+        (["t_*"], False),
+        (["t_*", "t_sales_1"], True),
+        (["t_*", "t_sales_*"], True),
+        (["*.*", "t_sales_*"], True),
+        (["t_*", "t_?*"], False),  # matches the old name, too
+        (["t_*", "*_1"], False),  # matches by chance
+        (["*", "*.*"], False),  # only adds schemas
+    ],
+)
+def test_narrower_pattern_approves_names_to_come(tables: list[str], approved: bool) -> None:
+    catalog = Catalog(name="x", tables=tuple(tables), exclude=("*_tmp",))
+    assert catalog.approves("t_sales_1", "t_load_tmp") is approved
+
+
+def test_wider_pattern_of_schemas_is_no_approval() -> None:
+    catalog = Catalog(name="x", tables=("*", "*.*"), exclude=("other.*",))
+    assert not catalog.approves("t_s", "other.t_s")

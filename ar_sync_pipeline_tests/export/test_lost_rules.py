@@ -10,6 +10,7 @@ import pytest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.sync.dump.known_rules import RULED_FILE, ruled_before
+from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline.sync.watch.database_findings import check_sender
 from ar_sync_pipeline_tests.export.source import Source, catalog, row_counts, table
@@ -213,6 +214,19 @@ def test_rule_is_not_forgotten_while_the_table_is_not_replicated(source: Source)
     assert "of table t_a, and these values are now in u of table t_new" in refusal(source)
 
 
+def test_rule_is_not_forgotten_while_the_column_is_one_of_the_receiver(source: Source) -> None:
+    source.run(*T_B)
+    source.catalog = rules(t_b=KEEP_U)
+    source.complete()
+    source.run("ALTER TABLE t_b RENAME u TO w")
+    assert accepted(source, rules(t_b={"receiver_columns": ["w"]})) == {"t_b": ("id", "v")}
+    source.run("ALTER TABLE t_b RENAME w TO z")
+    assert "w (`exclude`) of table t_b, and these values are now in z of table t_b" in (
+        refusal(source)
+    )
+    accepted(source, rules(t_b={"approved_columns": ["z"]}))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -305,6 +319,50 @@ class TestTablesThatTheCatalogExcludes:
         source.run("ALTER TABLE t_b RENAME TO t_b_old", "ALTER TABLE t_b_new RENAME TO t_b")
         assert row_counts(source.complete()) == {"t_b": 0}
 
+    def test_partition_that_is_attached_to_a_replicated_table_is_sent(self, source: Source) -> None:
+        source.run(*T_P, "CREATE TABLE t_p_new (LIKE t_p)", "INSERT INTO t_p_new VALUES (20, 'x')")
+        source.catalog = rules("*_new")
+        source.complete()
+        source.run("ALTER TABLE t_p ATTACH PARTITION t_p_new FOR VALUES FROM (20) TO (29)")
+        assert row_counts(source.complete()) == {"t_p": 3}
+
+    def test_partition_that_is_attached_to_a_new_table_is_refused(self, source: Source) -> None:
+        source.run(*T_B, *self.SECRET)
+        source.catalog = rules("t_s")
+        source.complete()
+        source.run(
+            "CREATE TABLE t_q (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",
+            "ALTER TABLE t_q ATTACH PARTITION t_s FOR VALUES FROM (0) TO (9)",
+        )
+        assert "kept back table t_s, and its rows are now in table t_q" in refusal(source)
+
+    def test_pattern_for_the_new_names_is_a_decision(self, source: Source) -> None:
+        """A staging table that gets a dated name each day."""
+        source.run(*T_B, "CREATE TABLE t_load_tmp (id int PRIMARY KEY)")
+        source.catalog = rules("*_tmp")
+        source.complete()
+        source.run("ALTER TABLE t_load_tmp RENAME TO t_sales_1")
+        assert 'narrower pattern there that does not match "t_load_tmp"' in refusal(source)
+        named = {"tables": ("t_*", "t_sales_*")}
+        source.catalog = rules("*_tmp").model_copy(update=named)
+        assert "t_sales_1" in row_counts(source.complete())
+        source.run("CREATE TABLE t_load_tmp (id int PRIMARY KEY)")
+        source.complete()
+        source.run("ALTER TABLE t_load_tmp RENAME TO t_sales_2")
+        assert "t_sales_2" in row_counts(source.complete())
+
+    def test_one_that_replaces_a_table_dropped_before_an_earlier_dump_is_sent(
+        self, source: Source
+    ) -> None:
+        """Whether a dump falls between the two statements is chance."""
+        source.run(*T_B, "CREATE TABLE t_b_new (LIKE t_b INCLUDING ALL)", *T_P)
+        source.catalog = rules("*_new", "*_old")
+        source.complete()
+        source.run("DROP TABLE t_b")
+        assert "t_b" not in row_counts(source.complete())
+        source.run("ALTER TABLE t_b_new RENAME TO t_b")
+        assert row_counts(source.complete())["t_b"] == 0
+
 
 class TestCopies:
     """A copy has no trace in the system catalogs; a new table may look like one."""
@@ -337,12 +395,67 @@ class TestCopies:
         source.catalog = rules(t_b=KEEP_U)
         assert table(source.complete(), "t_b_more") is not None
 
+    def test_table_that_was_sent_before_and_is_created_again_is_not_refused(
+        self, source: Source
+    ) -> None:
+        daily = "CREATE TABLE t_b_daily (LIKE t_b INCLUDING ALL)"
+        source.run(*T_B, daily)
+        source.complete()
+        source.catalog = rules(t_b=KEEP_U)
+        source.run("DROP TABLE t_b_daily")
+        source.complete()
+        source.run(daily)
+        assert table(source.complete(), "t_b_daily") is not None
+
+    def test_table_that_had_rules_before_is_refused_without_them(self, source: Source) -> None:
+        daily = "CREATE TABLE t_b_daily (LIKE t_b INCLUDING ALL)"
+        source.run(*T_B, daily)
+        source.catalog = rules(t_b=KEEP_U, t_b_daily=KEEP_U)
+        source.complete()
+        source.run("DROP TABLE t_b_daily")
+        source.catalog = rules(t_b=KEEP_U)
+        source.complete()
+        source.run(daily)
+        assert "table t_b_daily may be a copy of t_b" in refusal(source)
+
+    def test_copy_of_tables_with_one_name_is_found_once(self, source: Source) -> None:
+        """Of many schemas with equal tables, one without rules is one error."""
+        new = "(id int PRIMARY KEY, v text, u text)"
+        schemas = (f"CREATE SCHEMA {s} CREATE TABLE t_b {new}" for s in "xy")
+        source.run(*T_B, *schemas, "CREATE SCHEMA other")
+        ruled = dict.fromkeys(("t_b", "x.t_b", "y.t_b"), KEEP_U)
+        kept = rules(**ruled)
+        statements = (f"CREATE TABLE other.t_b {new}", f"CREATE TABLE y.t_b_2 {new}")
+        refused = changed_after_a_dump(source, (), kept, *statements)
+        assert "table other.t_b may be a copy of t_b, with" in refused
+        before = ruled_before(source.folder)
+        found = [str(one) for one in check_sender(source.url, kept, before)]
+        (other, in_y) = [text for text in found if "may be a copy" in text]
+        assert other == refused
+        assert "table y.t_b_2 may be a copy of y.t_b, with" in in_y
+        accepted(source, rules("other.*", "*.t_b_2", **ruled))
+
+    def test_each_rule_of_a_table_that_is_copied_needs_a_decision(self, source: Source) -> None:
+        """Also where tables of one name have different rules."""
+        source.run("CREATE SCHEMA x CREATE TABLE t_b (id int PRIMARY KEY, v text, u text)", *T_B)
+        source.catalog = rules()
+        source.complete()
+        kept = {"t_b": KEEP_U, "x.t_b": {"exclude": ["v"]}}
+        source.catalog = rules(**kept)
+        source.complete()
+        source.run("CREATE TABLE x.t_b_2 AS SELECT * FROM t_b")
+        assert "table x.t_b_2 may be a copy of x.t_b" in refusal(source)
+        source.catalog = rules(**kept, **{"x.t_b_2": {"exclude": ["v"]}})
+        assert "table x.t_b_2 may be a copy of t_b" in refusal(source)
+
     def test_table_that_inherits_is_not_refused(self, source: Source) -> None:
         """Check `inherited_rules` warns of it."""
         source.run(*T_B)
         source.catalog = rules(t_b=KEEP_U)
         source.complete()
         source.run("CREATE TABLE t_b_child (PRIMARY KEY (id)) INHERITS (t_b)")
+        source.complete()
+        source.run("CREATE TABLE t_b_child_2 (PRIMARY KEY (id)) INHERITS (t_b_child)")
         source.complete()
         source.run("ALTER TABLE t_b_child NO INHERIT t_b")
         source.complete()
@@ -393,6 +506,43 @@ def test_maintenance_does_not_make_it_another_table(source: Source) -> None:
         assert "are now in w of table t_a" in refusal(source)
     finally:
         source.run("DROP OWNED BY owner_of_t_a CASCADE", "DROP ROLE owner_of_t_a")
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"), [("RENAME u TO w", "t_b"), ("RENAME TO t_c", "t_c")]
+)
+def test_decision_that_is_taken_back_after_a_failed_dump_has_no_effect(
+    source: Source, statement: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent by it."""
+    changed_after_a_dump(source, T_B, rules(t_b=KEEP_U), f"ALTER TABLE t_b {statement}")
+    column = "w" if name == "t_b" else "u"
+    approved = rules(**{name: {"approved_columns": [column]}})
+    for decision in (approved, rules(**{name: {"exclude": [column]}})):
+        source.catalog = decision
+        with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+            patched.setattr(Reading, "remember", killed)
+            source.complete()
+        source.catalog = rules()
+        assert f"u (`exclude`) of table t_b, and these values are now in {column}" in refusal(
+            source
+        )
+    accepted(source, approved)
+    accepted(source, rules())
+
+
+def test_rules_of_a_failed_dump_count(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.run(*T_B)
+    source.catalog = rules(t_b=KEEP_U)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(Reading, "remember", killed)
+        source.complete()
+    source.run("ALTER TABLE t_b RENAME u TO w")
+    assert "these values are now in w of table t_b" in refusal(source)
+
+
+def killed(*_: object) -> None:
+    raise RuntimeError("killed")
 
 
 def test_damaged_file_is_no_error(source: Source) -> None:

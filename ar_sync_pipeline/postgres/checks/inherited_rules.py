@@ -13,23 +13,32 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed
 
-_CHILDREN = """
+_HEIRS = """
+WITH RECURSIVE heir AS (
+  SELECT h.inhrelid AS oid, h.inhparent AS parent, 1 AS distance FROM pg_inherits h
+    JOIN pg_class p ON p.oid = h.inhparent AND p.relkind = 'r'
+   UNION
+  SELECT r.oid, h.inhparent, r.distance + 1 FROM heir r JOIN pg_inherits h ON h.inhrelid = r.parent)
 SELECT pn.nspname, p.relname, cn.nspname, c.relname
-  FROM pg_inherits h
-  JOIN pg_class p ON p.oid = h.inhparent AND p.relkind = 'r'
+  FROM heir h
+  JOIN pg_class p ON p.oid = h.parent
   JOIN pg_namespace pn ON pn.oid = p.relnamespace
-  JOIN pg_class c ON c.oid = h.inhrelid
+  JOIN pg_class c ON c.oid = h.oid
   JOIN pg_namespace cn ON cn.oid = c.relnamespace
- ORDER BY 1, 2, 3, 4
+ ORDER BY h.distance, 1, 2, 3, 4
 """
 
 
 def inherited_rule_findings(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[Finding]:
-    """Yield a finding for each table that sends inherited columns without its parent's rules."""
+    """Yield each table that sends inherited columns without the rules of a parent, or its parents.
+
+    A column is named once, with the nearest table that has a rule for it.
+    """
     by_place = {(one.schema, one.relname or one.name): one for one in tables.values()}
-    for *places, schema, name in connection.execute(_CHILDREN).fetchall():
+    named: set[tuple[str, str]] = set()
+    for *places, schema, name in connection.execute(_HEIRS).fetchall():
         parent, child = by_place.get((places[0], places[1])), by_place.get((schema, name))
         if parent is None or child is None:
             continue
@@ -37,8 +46,11 @@ def inherited_rule_findings(
         left = [
             column
             for column in catalog.rules(parent.name).column_rules
-            if column not in ruled and child.column(column) is not None
+            if column not in ruled
+            and child.column(column) is not None
+            and (child.name, column) not in named
         ]
+        named.update((child.name, column) for column in left)
         if left:
             yield Finding(
                 Level.WARNING,

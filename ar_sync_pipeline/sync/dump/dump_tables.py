@@ -32,7 +32,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
 from ar_sync_pipeline.sync.dump.format_limits import describing
 from ar_sync_pipeline.sync.dump.journal_of_tables import remember_digests, remember_loss
-from ar_sync_pipeline.sync.dump.known_rules import remember_ruled, ruled_before
+from ar_sync_pipeline.sync.dump.known_rules import FoundRuled, ruled_before
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
 from ar_sync_pipeline.sync.dump.sender_journal import begin_at
@@ -107,11 +107,12 @@ class SenderDatabase:
         ):
             stopwatch.lap("snapshot")
             now = RuledNow.read(session.connection, self.catalog, before.values)
-            remember_ruled(scratch, now.values(self.catalog, session.tables, before.values))
+            ruled = now.values(self.catalog, session.tables, before.values)
+            found = FoundRuled.begin(scratch, ruled)
             rules = rule_digests(self.catalog, session.tables, self.pseudonym_key)
             tables = session.tables
             untracked = [n for n in tables if not reads_watermark(self.catalog, tables[n])]
-            yield Reading.begin(session, scratch, rules, untracked, request.since, request.reported)
+            yield Reading.begin(session, found, rules, untracked, request.since, request.reported)
 
     def check_types(self, session: DumpSession, written: Sequence[TableManifest]) -> None:
         """Check that the rows were read as they were at the snapshot.

@@ -33,6 +33,7 @@ from ar_sync_pipeline.sync.dump.known_clocks import (
 )
 from ar_sync_pipeline.sync.dump.known_definitions import definitions_at, remember_definitions
 from ar_sync_pipeline.sync.dump.known_objects import databases_at, objects_of, remember_objects
+from ar_sync_pipeline.sync.dump.known_rules import FoundRuled
 from ar_sync_pipeline.sync.dump.sender_journal import own_points, read_sent
 from ar_sync_pipeline.sync.dump.sender_journal_file import UnreadTables
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, Reported
@@ -43,7 +44,7 @@ class Reading:
     """The point from which a dump knows the changes, and what it reads the tables by.
 
     Attributes:
-        scratch: Scratch folder, with the journals of earlier archives.
+        ruled: Values under a rule, as they are now.
         rules: Digests of the column rules, by replicated table.
         objects: Ids of the database, the schemas and the tables.
         untracked: Definitions of the tables that partials do not read.
@@ -54,7 +55,7 @@ class Reading:
     """
 
     session: DumpSession
-    scratch: Path
+    ruled: FoundRuled
     rules: Mapping[str, str]
     objects: ObjectIds
     untracked: Mapping[str, TableDefinition]
@@ -62,11 +63,16 @@ class Reading:
     new_history: bool
     reported: Reported
 
+    @property
+    def scratch(self) -> Path:
+        """Scratch folder, with the journals of earlier archives."""
+        return self.ruled.scratch
+
     @classmethod
     def begin(
         cls,
         session: DumpSession,
-        scratch: Path,
+        ruled: FoundRuled,
         rules: Mapping[str, str],
         untracked: Collection[str],
         since: Watermark | None,
@@ -79,7 +85,7 @@ class Reading:
         Args:
             untracked: Tables that partials do not read.
         """
-        now = session.snapshot.watermark
+        now, scratch = session.snapshot.watermark, ruled.scratch
         remember_clocks(scratch, now.snapshot_at, session.snapshot.clocks)
         objects = read_object_ids(session.connection, session.tables)
         history = _History(session, scratch, objects)
@@ -89,7 +95,7 @@ class Reading:
         is_foreign = since is not None and not history.has([since])
         return cls(
             session,
-            scratch,
+            ruled,
             rules,
             objects,
             read_definitions(session.connection, {n: session.tables[n] for n in untracked}),
@@ -210,6 +216,7 @@ class Reading:
         remember_rules(self.scratch, at, self.rules)
         remember_objects(self.scratch, at, self.objects)
         remember_definitions(self.scratch, at, self.untracked)
+        self.ruled.remember()
 
 
 def _rules_at(scratch: Path, snapshot_at: datetime) -> Mapping[str, str]:

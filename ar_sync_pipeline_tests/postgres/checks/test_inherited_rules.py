@@ -33,6 +33,21 @@ def test_columns_without_a_rule_of_their_own_are_named(
     )
 
 
+def test_rules_of_a_table_two_levels_up_are_named_once(scratch: Scratch) -> None:
+    scratch.run(
+        "CREATE TABLE person (id int PRIMARY KEY, email text, phone text)",
+        "CREATE TABLE driver (PRIMARY KEY (id)) INHERITS (person)",
+        "CREATE TABLE night_driver (PRIMARY KEY (id)) INHERITS (driver)",
+    )
+    catalog = scratch.catalog(table={"person": PARENT, "driver": {"exclude": ["email"]}})
+    found = list(inherited_rule_findings(scratch.connection, catalog, scratch.tables()))
+    assert [one.problem.partition(" and has")[0] for one in found] == [
+        "table night_driver inherits email from driver",
+        "table driver inherits phone from person",
+        "table night_driver inherits phone from person",
+    ]
+
+
 def test_partitions_are_their_table(scratch: Scratch) -> None:
     scratch.run(
         "CREATE TABLE person (id int PRIMARY KEY, email text) PARTITION BY RANGE (id)",

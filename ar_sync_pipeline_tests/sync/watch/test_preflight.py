@@ -36,7 +36,7 @@ from ar_sync_pipeline.settings.model import (
     load_receiver_settings,
     load_sender_settings,
 )
-from ar_sync_pipeline.sync.dump.known_rules import remember_ruled
+from ar_sync_pipeline.sync.dump.known_rules import FoundRuled
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline.sync.watch import database_access, folder_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
@@ -107,7 +107,7 @@ def test_value_that_lost_its_rule_since_the_last_dump_is_an_error(deployment: De
     with connect(deployment.sender_url, application="test") as connection:
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         now = RuledNow.read(connection, catalog, None)
-        remember_ruled(settings.tmp_bkp_fldr, now.values(catalog, tables, None))
+        FoundRuled.begin(settings.tmp_bkp_fldr, now.values(catalog, tables, None))
     assert not errors_of(at_sender(deployment))
     execute(
         deployment.sender_url,
