@@ -36,7 +36,7 @@ def test_checkpoint_names_many_parked_archives_with_the_longest_reasons(filled: 
     checkpoint = Checkpoint.read(filled.spool, signing_keys=())
     assert checkpoint is not None
     assert len(checkpoint.parked) == MOST_PARKED
-    assert checkpoint.parked[0].reason.startswith("\x01")
+    assert checkpoint.parked[0].reason.startswith(r"\x01")
 
 
 def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(

@@ -264,7 +264,7 @@ def test_ledger_of_another_role_that_lacks_a_new_column_is_an_error(
         return [one.problem for one in found if "of the ledger cannot be written" in one.problem]
 
     assert of_ledger() == []
-    execute(url, "ALTER TABLE ar_sync.applied_archive DROP COLUMN gone")
+    execute(url, "ALTER TABLE ar_sync.applied_archive DROP COLUMN schema_fingerprint")
     assert "table ar_sync.applied_archive of the ledger cannot be written by this role" in (
         of_ledger()
     )
