@@ -108,7 +108,8 @@ def test_pause_grows_with_failures_in_a_row_and_is_said(
     failed_at = datetime.fromtimestamp(last.end_time or 0, UTC)
     ticks.now = failed_at + minutes * MINUTE - timedelta(seconds=20)
     reason = ticks.waits_because()
-    assert reason.startswith(f"{failures} runs in a row have failed")
+    failed = "1 run has failed" if failures == 1 else f"{failures} runs in a row have failed"
+    assert reason.startswith(failed)
     assert f"{failed_at + minutes * MINUTE:%H:%M:}" in reason
     ticks.now = failed_at + minutes * MINUTE + timedelta(seconds=1)
     assert ticks.asks_for()[1] == ticks.window(timedelta())

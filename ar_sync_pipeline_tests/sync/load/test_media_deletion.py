@@ -97,7 +97,7 @@ def test_renamed_file_stays_where_only_a_subfolder_takes_both_names_for_one(
     monkeypatch.setattr("ar_sync_pipeline.media.folded_names.create_file", no_space)
     report = sites.load()
     assert report.media.removed == 1
-    assert "1 media files are not removed" in str(report.media.warning)
+    assert "1 media file is not removed" in str(report.media.warning)
     assert "such as '2017/c.jpeg'" in str(report.media.warning)
     assert "2017/c.jpeg" in present(sites)
     # It is receiver-only from now on: else such files would add up to what the guard suspects.
