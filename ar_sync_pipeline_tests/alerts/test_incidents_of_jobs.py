@@ -258,12 +258,12 @@ def test_d34_run_is_none_the_worse_for_a_mail_server_that_is_down(
     deployment.sftp.known_hosts.write_text("")
     outcome = watched.run("partial_dump")
     assert ["known" in failure for failure in outcome.failures] == [True]
-    assert "0 messages sent now, 1 wait" in watched.tick("sender")
+    assert "0 messages sent now, 1 waits" in watched.tick("sender")
     with smtp_server(box):
         watched.tick("sender")
         assert box.subjects == []  # the pause between attempts
         make_due(watched)
-        assert "1 messages sent now, 0 wait" in watched.tick("sender")
+        assert "1 message sent now, 0 wait" in watched.tick("sender")
     assert len(box.subjects) == 1
 
 

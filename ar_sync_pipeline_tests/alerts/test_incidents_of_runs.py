@@ -48,7 +48,7 @@ def test_killed_worker_until_its_step_works(bare: Watched) -> None:
 def test_run_that_never_started_until_one_ends_well(bare: Watched) -> None:
     for _ in range(2):
         bare.end_run("Run timed out due to taking longer than 180 seconds to start.")
-    assert "1 incidents are open" in bare.tick("sender")
+    assert "1 incident is open" in bare.tick("sender")
     (subject,) = bare.subjects
     assert "job partial_dump: the run never started (Run timed out" in subject
     bare.end_run(None)

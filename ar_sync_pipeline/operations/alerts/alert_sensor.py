@@ -15,6 +15,7 @@ from ar_sync_pipeline.operations.alerts.waiting_runs import waiting_runs
 from ar_sync_pipeline.operations.check_history import forget_planned
 from ar_sync_pipeline.operations.repository_id import repository_of_tick
 from ar_sync_pipeline.sync.watch.alerting import Alerts
+from ar_sync_pipeline.visible_text import counted
 
 # A failed step is reported at once, by a hook in its run.
 _INTERVAL_SECONDS = 60
@@ -88,6 +89,6 @@ def _new_findings(
 
 
 def _in_words(alerts: Alerts, sent: int) -> str:
-    still_open = len(alerts.store.open_incidents())
-    unsent = len(alerts.outbox.unsent())
-    return f"{still_open} incidents are open; {sent} messages sent now, {unsent} wait."
+    still_open = counted(len(alerts.store.open_incidents()), "incident is", "incidents are")
+    unsent = counted(len(alerts.outbox.unsent()), "waits", "wait")
+    return f"{still_open} open; {counted(sent, 'message')} sent now, {unsent}."
