@@ -451,6 +451,7 @@ def test_run_that_took_too_long_is_told_as_that(waiting: Watched) -> None:
     assert "that of a dump continues its upload" in waiting.text(0)
 
 
+@pytest.mark.long
 def test_run_that_is_canceled_before_its_first_step(bare: Watched) -> None:
     job = bare.definitions("sender").resolve_job_def("partial_dump")
     with bare.instance() as instance:

@@ -164,6 +164,7 @@ def test_progress_raises_nothing(
     assert (limit(instance, run_id) or 0) > 8 * HOUR
 
 
+@pytest.mark.long
 def test_run_that_is_terminated_while_the_storage_hangs_ends_soon(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

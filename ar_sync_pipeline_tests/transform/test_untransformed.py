@@ -42,6 +42,7 @@ def test_rows_wait_in_a_table_whose_name_has_signs_of_placeholders(empty_databas
         )
 
 
+@pytest.mark.long
 def test_table_that_is_counted_is_not_locked_while_another_one_is(empty_database: str) -> None:
     """An ALTER of the application on the first table would wait for the counts of all others."""
     rules = {"reset_on_change": {"done": False}}

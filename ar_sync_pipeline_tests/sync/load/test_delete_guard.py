@@ -343,6 +343,7 @@ class TestApprovedArchiveAndALaterOneInOneLoad:
         run(sites, "allow", complete.name.removeprefix("NEW_"))
         return since
 
+    @pytest.mark.long
     def test_its_deletions_are_not_those_of_the_later_one(self, guarded: TwoSites) -> None:
         since = self.approve(guarded)
         guarded.at_sender("UPDATE app_log SET v = -v", "DELETE FROM app_log WHERE v < -4900")

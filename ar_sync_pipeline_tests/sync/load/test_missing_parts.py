@@ -79,6 +79,7 @@ def test_table_that_both_sides_dropped_is_not_missing_where_the_sender_cannot_sa
     assert status(loaded).ok
 
 
+@pytest.mark.long
 def test_table_that_a_load_left_out_is_unverified_once_it_is_there(ignoring: TwoSites) -> None:
     ignoring.at_sender(NEW, "INSERT INTO app_new SELECT n, n FROM generate_series(1, 5) n")
     for send in (lambda: partial(ignoring), ignoring.complete):
@@ -98,6 +99,7 @@ def test_table_that_a_load_left_out_is_unverified_once_it_is_there(ignoring: Two
     assert status(ignoring).ok
 
 
+@pytest.mark.long
 def test_renamed_column_that_a_load_left_out_is_unverified_once_it_is_there(
     ignoring: TwoSites,
 ) -> None:
@@ -129,6 +131,7 @@ def test_renamed_table_is_named_by_both_names(ignoring: TwoSites) -> None:
         assert "the receiver lacks app_kid" in said
 
 
+@pytest.mark.long
 def test_what_the_sender_drops_again_is_not_missing(ignoring: TwoSites) -> None:
     ignoring.at_sender(NEW, "ALTER TABLE app_child ADD weight integer")
     ignoring.complete()

@@ -251,6 +251,7 @@ def too_large(sites: TwoSites, table: str) -> None:
         ("app_child", "SELECT"),
     ],
 )
+@pytest.mark.long
 def test_table_that_was_altered_at_both_sides_and_that_partials_do_not_read_is_unverified(
     filled: TwoSites, table: str, change: str
 ) -> None:

@@ -363,6 +363,7 @@ def test_journal_that_cannot_be_read_hides_nothing_of_the_receiver(deployment: D
     assert "AR_SYNC_TIME is 20 minutes here" in found.problem
 
 
+@pytest.mark.long
 def test_sender_that_is_another_one_is_said_at_the_receiver(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
