@@ -82,9 +82,7 @@ def _moved(catalog: Catalog, group: Sequence[MovedValues]) -> LostRule:
         SchemaError(
             f"the catalog had rules for {columns} of table {first.label}, and these values are now"
             f" in {names_in_words(first.names)} of {_tables(tables)}, {them}",
-            remedy=f"give {names_in_words(first.names)} of {_tables(tables)} {rules}"
-            f" ({_places(tables)}){_or_leave_out(catalog, first.label, tables)}"
-            f"{_or_approve(first.names, tables)}",
+            remedy=_give(rules, catalog, group),
         ),
     )
 
@@ -97,10 +95,17 @@ def _copied(catalog: Catalog, group: Sequence[MovedValues]) -> LostRule:
         SchemaError(
             f"{_tables(tables)} may be a copy of {first.label}, with its columns and its name, and"
             f" would be sent without the rules for {columns}",
-            remedy=f"give {names_in_words(first.names)} of {_tables(tables)} a rule"
-            f" ({_places(tables)}){_or_leave_out(catalog, first.label, tables)}"
-            f"{_or_approve(first.names, tables)}",
+            remedy=_give("a rule", catalog, group),
         ),
+    )
+
+
+def _give(rules: str, catalog: Catalog, group: Sequence[MovedValues]) -> str:
+    tables, first = tuple(one.table for one in group), group[0]
+    return (
+        f"give {names_in_words(first.names)} of {_tables(tables)} {rules}"
+        f" ({_places(tables)}){_or_leave_out(catalog, first.label, tables)}"
+        f"{_or_approve(first.names, tables)}"
     )
 
 

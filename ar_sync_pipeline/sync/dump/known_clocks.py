@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.export.server_clock import ClockReading, longest_set_back
 from ar_sync_pipeline.files import write_atomically
-from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_scratch_file
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_content
 
 CLOCKS_FILE = "ar_sync_server_clocks.json"
 # Of eight days with windows of five minutes; 600 KB.
@@ -94,7 +94,4 @@ def _write(scratch: Path, content: _Known) -> None:
 
 
 def _read(scratch: Path) -> _Known:
-    try:
-        return _Known.model_validate_json(read_scratch_file(scratch / CLOCKS_FILE))
-    except ValueError:
-        return _Known()
+    return read_content(scratch / CLOCKS_FILE, _Known) or _Known()

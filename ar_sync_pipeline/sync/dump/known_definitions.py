@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.postgres.table_definitions import TableDefinition
-from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_scratch_file
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_content
 
 DEFINITIONS_FILE = "ar_sync_definitions.json"
 _MOST_OF_A_TABLE = 20
@@ -74,7 +74,4 @@ def _changed(
 
 
 def _read(scratch: Path) -> _Known:
-    try:
-        return _Known.model_validate_json(read_scratch_file(scratch / DEFINITIONS_FILE))
-    except ValueError:
-        return _Known()
+    return read_content(scratch / DEFINITIONS_FILE, _Known) or _Known()

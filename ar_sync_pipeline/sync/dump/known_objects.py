@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.export.object_ids import ObjectIds
 from ar_sync_pipeline.files import write_atomically
-from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_scratch_file
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_content
 
 OBJECTS_FILE = "ar_sync_objects.json"
 _MOST = 1_000
@@ -66,7 +66,4 @@ def databases_at(scratch: Path, dates: Iterable[datetime]) -> frozenset[int]:
 
 
 def _read(scratch: Path) -> _Known:
-    try:
-        return _Known.model_validate_json(read_scratch_file(scratch / OBJECTS_FILE))
-    except ValueError:
-        return _Known()
+    return read_content(scratch / OBJECTS_FILE, _Known) or _Known()

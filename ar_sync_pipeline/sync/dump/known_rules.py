@@ -18,8 +18,8 @@ from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.sender_journal_file import (
     RulesFrom,
     locked,
+    read_content,
     read_journal,
-    read_scratch_file,
 )
 
 RULED_FILE = "ar_sync_ruled.json"
@@ -83,7 +83,4 @@ def _write(scratch: Path, values: RuledValues) -> None:
 
 
 def _read(scratch: Path) -> RuledValues | None:
-    try:
-        return RuledValues.model_validate_json(read_scratch_file(scratch / RULED_FILE))
-    except ValueError:
-        return None
+    return read_content(scratch / RULED_FILE, RuledValues)

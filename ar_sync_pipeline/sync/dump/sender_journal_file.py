@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -17,6 +18,8 @@ from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.errors import ScratchFileError
+
+Content = TypeVar("Content", bound=BaseModel)
 
 SENT_FILE = "ar_sync_sent.json"
 
@@ -148,12 +151,22 @@ def read_scratch_file(path: Path) -> bytes:
         raise disk_error(error) or ScratchFileError(path, error.strerror or error) from error
 
 
+def read_content(path: Path, content: type[Content]) -> Content | None:
+    """Return the content of a small file in the scratch folder; None if it is missing or damaged.
+
+    Raises:
+        ScratchFileError: The operating system refuses.
+        DiskFailedError: The disk fails.
+    """
+    try:
+        return content.model_validate_json(read_scratch_file(path))
+    except ValueError:
+        return None
+
+
 def read_journal(scratch: Path) -> JournalContent:
     """Read the journal of a scratch folder; one that is missing or damaged is empty."""
-    try:
-        return JournalContent.model_validate_json(read_scratch_file(scratch / SENT_FILE))
-    except ValueError:
-        return JournalContent()
+    return read_content(scratch / SENT_FILE, JournalContent) or JournalContent()
 
 
 def write_journal(scratch: Path, journal: JournalContent) -> None:
