@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
@@ -17,7 +17,7 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_scratch_file
+from ar_sync_pipeline.sync.dump.sender_journal_file import locked, read_content
 from ar_sync_pipeline.sync.errors import ScratchOfAnotherError
 
 OWNER_FILE = "ar_sync_receiver.json"
@@ -99,7 +99,4 @@ def claim_scratch(
 
 
 def _read(scratch: Path) -> ScratchOwner | None:
-    try:
-        return ScratchOwner.model_validate_json(read_scratch_file(scratch / OWNER_FILE))
-    except ValidationError:
-        return None
+    return read_content(scratch / OWNER_FILE, ScratchOwner)
