@@ -8,7 +8,7 @@ Snapshot Information Functions").
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,9 +43,20 @@ SELECT seen_at, snapshot::text FROM ar_sync.transform_mark
 WHERE seen_at <= %s ORDER BY seen_at DESC LIMIT 1
 """
 _FORGET_OLDER = "DELETE FROM ar_sync.transform_mark WHERE seen_at < %s"
+# The type to which a value is converted; a type of the application's own may be out of reach of the
+# role, and json has no equality, so their texts are compared.
 _PRESENT_COLUMNS = """
-SELECT a.attname FROM pg_attribute a
-WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND NOT a.attisdropped
+SELECT a.attname,
+  CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace
+       THEN format_type(t.oid, CASE WHEN d.typtype = 'd' THEN d.typtypmod ELSE a.atttypmod END)
+       ELSE 'text' END,
+  EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprleft = t.oid
+          AND o.oprright = t.oid AND o.oprnamespace = 'pg_catalog'::regnamespace)
+FROM pg_attribute a
+JOIN pg_type d ON d.oid = a.atttypid
+JOIN pg_type t ON t.oid = coalesce(nullif(d.typbasetype, 0), d.oid)
+WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND a.attnum > 0
+  AND NOT a.attisdropped
 """
 # xmin is the lower half of a 64-bit number; no xmin is older than one cycle of that half.
 _COUNT = """
@@ -174,18 +185,36 @@ def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str,
         if not rules.reset_on_change or not catalog.replicates(table):
             continue
         found = connection.execute(_PRESENT_COLUMNS, catalog.locate(table)).fetchall()
-        present = {row[0] for row in found}
+        columns = {name: type_and_equality for name, *type_and_equality in found}
         marks = [
-            sql.SQL("({0} IS NULL OR {0} OPERATOR(pg_catalog.=) {1})").format(
-                sql.Identifier(name), sql.Literal(value)
-            )
-            for name, value in rules.reset_on_change.items()
-            if name in present
+            _mark(name, value, columns[name][0], is_comparable=columns[name][1])
+            for name, value in _marking(rules.reset_on_change).items()
+            if name in columns
         ]
         if marks:
-            may_be_refused = any_rejected and "id" in present
+            may_be_refused = any_rejected and "id" in columns
             refused = _refused(table) if may_be_refused else sql.SQL("false")
-            yield table, _Marks(sql.SQL(" OR ").join(marks), refused)
+            yield table, _Marks(sql.SQL(" AND ").join(marks), refused)
+
+
+def _marking(values: Mapping[str, object]) -> Mapping[str, object]:
+    """Leave out what is reset beside a flag, such as a counter or the text of an error."""
+    flags = {name: value for name, value in values.items() if isinstance(value, bool)}
+    return flags or values
+
+
+def _mark(name: str, value: object, type_name: str, *, is_comparable: bool) -> sql.Composed:
+    """Return the condition that a column has its value after a load, or none."""
+    column = sql.Identifier(name)
+    reset = sql.SQL("CAST({} AS {})").format(sql.Literal(value), sql.SQL(type_name))
+    if not is_comparable:
+        column_text, reset = (sql.SQL("{}::text").format(one) for one in (column, reset))
+        return _is_or_null(column_text, reset)
+    return _is_or_null(column, reset)
+
+
+def _is_or_null(value: sql.Composable, reset: sql.Composable) -> sql.Composed:
+    return sql.SQL("({0} IS NULL OR {0} OPERATOR(pg_catalog.=) {1})").format(value, reset)
 
 
 def _refused(table: str) -> sql.Composed:

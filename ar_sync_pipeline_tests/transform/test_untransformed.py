@@ -42,6 +42,64 @@ def test_rows_wait_in_a_table_whose_name_has_signs_of_placeholders(empty_databas
         )
 
 
+@pytest.mark.parametrize(
+    ("type_name", "reset", "done"),
+    [
+        ("text", 0, "1"),
+        ("text", False, "true"),
+        ("json", "{}", "[1]"),
+        ("xml", "<a/>", "<b/>"),
+        ("point", "(0,0)", "(1,0)"),
+        ("varchar(3)", "new", "old"),
+        ("char(5)", "new", "old"),
+        ("numeric(5,2)", 0, "1"),
+        ("integer[]", "{}", "{1}"),
+        ("t_state", "new", "old"),
+        ("t_count", 0, "1"),
+    ],
+)
+def test_rows_wait_by_a_value_of_any_type(
+    empty_database: str, type_name: str, reset: object, done: str
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TYPE t_state AS ENUM ('new', 'old')",
+        "CREATE DOMAIN t_count AS numeric(5,2)",
+        f"CREATE TABLE t (state {type_name})",
+        f"INSERT INTO t VALUES ('{str(reset).lower()}'), (NULL), ('{done}')",
+    )
+    assert _waiting(empty_database, {"state": reset}) == 2
+
+
+def test_flag_alone_marks_a_row_that_is_reset_with_other_values(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE t (attempts int, done bool, error text)",
+        "INSERT INTO t VALUES (0, false, ''), (3, false, 'no zone'), (0, true, ''), (1, true, '')",
+    )
+    assert _waiting(empty_database, {"attempts": 0, "done": False, "error": ""}) == 2
+
+
+def test_row_without_a_flag_waits_while_all_its_values_are_reset(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE t (state text, error text)",
+        "INSERT INTO t VALUES ('new', ''), ('new', 'no zone'), ('old', ''), (NULL, '')",
+    )
+    assert _waiting(empty_database, {"state": "new", "error": ""}) == 2
+
+
+def _waiting(url: str, reset_on_change: dict[str, object]) -> int:
+    catalog = Catalog.model_validate(
+        {"name": "c", "tables": ["t"], "table": {"t": {"reset_on_change": reset_on_change}}}
+    )
+    with connect(url, application="test") as connection:
+        (found,) = count_waiting_rows(
+            connection, catalog, now=datetime.now(UTC), limit=timedelta(hours=1)
+        )
+    return found.rows
+
+
 @pytest.mark.long
 def test_table_that_is_counted_is_not_locked_while_another_one_is(empty_database: str) -> None:
     """An ALTER of the application on the first table would wait for the counts of all others."""
