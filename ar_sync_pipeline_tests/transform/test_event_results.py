@@ -123,11 +123,14 @@ def test_a_hole_is_no_part_of_a_zone(geometry_receiver: Receiver) -> None:
     assert geometry_receiver.row("eventforbusv2", inside)["zonification_id"] is None
 
 
-def test_an_unreadable_zone_is_rejected_and_the_others_count(receiver: Receiver) -> None:
+@pytest.mark.parametrize("wkb", ["0102", "010a00000000000000", None], ids=["cut", "curve", "none"])
+def test_an_unreadable_zone_is_rejected_and_the_others_count(
+    receiver: Receiver, wkb: str | None
+) -> None:
     receiver.zone(1, shapely.box(0, 0, 1, 1))
-    receiver.connection.execute(
-        r"""UPDATE "AndroidRequests_zonificationtransantiago" SET geom = '\x0102'"""
-    )
+    table = '"AndroidRequests_zonificationtransantiago"'
+    receiver.connection.execute(f"ALTER TABLE {table} ALTER geom DROP NOT NULL".encode())
+    receiver.connection.execute(f"UPDATE {table} SET geom = decode(%s, 'hex')".encode(), (wkb,))
     receiver.zone(2, shapely.box(0, 0, 1, 1))
     event = receiver.located_bus_event((0.5, 0.5))
     receiver.transform()

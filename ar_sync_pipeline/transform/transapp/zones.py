@@ -23,7 +23,7 @@ class Zones:
     Attributes:
         ids: Ids of the readable zones, ascending.
         shapes: Geometries of these zones, degrees WGS84, in the same order.
-        unreadable: Ids of the zones whose geometry is not valid WKB.
+        unreadable: Ids of the zones whose geometry is missing, not valid WKB, or has curves.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
@@ -40,15 +40,23 @@ def read_zones(connection: Connection) -> Zones:
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(query).fetchall()
     ids = np.array([row[0] for row in rows], dtype=np.int64)
-    shapes = shapely.from_wkb(
-        np.array([bytes(row[1]) for row in rows], dtype=object), on_invalid="ignore"
-    )
+    shapes = np.array([_shape(row[1]) for row in rows], dtype=object)
     is_readable = ~shapely.is_missing(shapes)
     return Zones(
         ids=ids[is_readable],
         shapes=shapes[is_readable],
         unreadable=tuple(int(one) for one in ids[~is_readable]),
     )
+
+
+def _shape(wkb: bytes | memoryview | None) -> shapely.Geometry | None:
+    """Return a geometry; None if there is none or it cannot be read."""
+    if wkb is None:
+        return None
+    try:
+        return shapely.from_wkb(bytes(wkb), on_invalid="ignore")
+    except (shapely.errors.ShapelyError, NotImplementedError):  # such as a curve
+        return None
 
 
 def zones_of(positions: pd.DataFrame, zones: Zones) -> pd.Series[Any]:
