@@ -18,6 +18,7 @@ from ar_sync_pipeline.postgres.errors import (
     DatabaseUnreachableError,
 )
 from ar_sync_pipeline.transform.errors import CommandFailedError, TransformRunningError
+from ar_sync_pipeline.transform.process_tree import kill_session
 from ar_sync_pipeline.transform.supervisor import GRACE_SECONDS, Order, Outcome
 
 _ERRORS: Final = {
@@ -73,8 +74,9 @@ def _outcome(order: Order, environment: Mapping[str, str]) -> Outcome:
         found = outcome.read()
     if found:
         return Outcome(**json.loads(found))
-    # The group outlives its leader.
+    # The session outlives its leader.
     _kill_group(supervisor)
+    kill_session(supervisor.pid)
     if supervisor.returncode >= 0:
         return Outcome(
             problem="the process that supervises the transform command failed (exit status"

@@ -2,7 +2,8 @@
 
 A step that the OOM killer ends can no longer end its command. This process does: it is the leader
 of the command's process group, and the step holds a pipe to it, which the kernel closes with the
-step. While the command runs, it holds the lock that excludes other transforms.
+step. Processes that leave the group, as by ``timeout`` or ``setsid``, are ended as descendants.
+While the command runs, it holds the lock that excludes other transforms.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.transform.process_tree import adopt_orphans, end_descendants
 from ar_sync_pipeline.transform.transform_lock import lock_out_other_transforms
 
 GRACE_SECONDS: Final = 10
 """Seconds between SIGTERM and SIGKILL."""
 _STEP: Final = 0
 _POLL_SECONDS: Final = 0.1
+_KILL_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,16 @@ def main() -> None:
     if not line:
         return  # the step has ended
     order = Order(**json.loads(line))
+    adopt_orphans()
     try:
         with connect(order.url, application="transform command") as connection:
             lock_out_other_transforms(connection)
             outcome = _run(order)
+            if outcome.status is None:
+                # While the lock is held: whatever is left of the command, then this process.
+                outcome = _kill(outcome)
             _report(outcome)
             if outcome.status is None:
-                # While the lock is held: this process and whatever is left of the command.
                 os.killpg(0, signal.SIGKILL)
     except ArSyncError as error:
         _report(Outcome(None, error.problem, error.remedy, error.code))
@@ -93,10 +99,10 @@ def _run(order: Order) -> Outcome:
     deadline = time.monotonic() + order.timeout_seconds
     while (status := command.poll()) is None:
         if _step_has_ended(within_seconds=_POLL_SECONDS):
-            _terminate(command)
+            _terminate()
             return ended
         if time.monotonic() > deadline:
-            _terminate(command)
+            _terminate()
             return Outcome(
                 problem="the transform command ran longer than"
                 f" {order.timeout_seconds / 60:.0f} minutes and was ended",
@@ -110,10 +116,22 @@ def _step_has_ended(*, within_seconds: float) -> bool:
     return bool(select.select([_STEP], [], [], within_seconds)[0])
 
 
-def _terminate(command: subprocess.Popen[bytes]) -> None:
+def _terminate() -> None:
     os.killpg(0, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        command.wait(timeout=GRACE_SECONDS)
+    end_descendants(signal.SIGTERM, within_seconds=GRACE_SECONDS)
+
+
+def _kill(outcome: Outcome) -> Outcome:
+    """Kill all descendants; name those that go on, as programs of another account do."""
+    left = end_descendants(signal.SIGKILL, within_seconds=_KILL_SECONDS)
+    if not left:
+        return outcome
+    processes = ", ".join(map(str, left))
+    return replace(
+        outcome,
+        problem=f"{outcome.problem}, but processes that it started still run ({processes})",
+        remedy=f"end them as root: `kill -9 {processes.replace(',', '')}`; {outcome.remedy}",
+    )
 
 
 def _report(outcome: Outcome) -> None:

@@ -94,6 +94,36 @@ def test_a_command_ends_at_its_time_limit_with_all_that_it_started(
     assert not any(map(is_running, processes(told)))
 
 
+@pytest.mark.parametrize(
+    "prefix", [["timeout", "100"], ["setsid", "-w"]], ids=["timeout", "setsid"]
+)
+def test_a_command_with_a_process_group_of_its_own_is_ended_too(
+    receiver: Receiver, tmp_path: Path, prefix: list[str]
+) -> None:
+    told, again = tmp_path / "told", tmp_path / "again"
+    with pytest.raises(CommandFailedError, match="ran longer than"):
+        run([*prefix, *work(told)], receiver, timeout_seconds=2)
+    assert not any(map(is_running, processes(told)))
+    words = [*prefix, *work(again)]
+    with subprocess.Popen([sys.executable, "-c", STEP, receiver.url, *words]) as step:
+        everything = processes(again)
+        step.send_signal(signal.SIGKILL)
+    until(lambda: not any(map(is_running, everything)), "the command is ended", 10)
+
+
+@pytest.mark.long
+def test_a_program_that_ignores_sigterm_is_killed_with_its_orphans(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    script = (
+        f"setsid sh -c 'trap \"\" TERM; echo $$ > {told}; while :; do sleep 1; done' & sleep 60"
+    )
+    with pytest.raises(CommandFailedError, match="ran longer than"):
+        run(["sh", "-c", script], receiver, timeout_seconds=2)
+    assert not is_running(int(told.read_text()))
+
+
 def test_a_command_that_loses_its_supervisor_is_ended_by_the_step(
     receiver: Receiver, tmp_path: Path
 ) -> None:
