@@ -46,6 +46,9 @@ _SESSION: Final = {
     # A wait for a load that locks the rows is limited, too.
     "lock_timeout": "5min",
 }
+_SCHEMA_FIRST: Final = """
+SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), false)
+"""
 _LONGEST_SECONDS: Final = 7 * 24 * 3600
 
 
@@ -53,6 +56,7 @@ def run_transapp(
     connection_url: str,
     *,
     clock: Clock,
+    schema: str = "public",
     batch_rows: int = DEFAULT_BATCH_ROWS,
     timeout_seconds: float = math.inf,
     stopwatch: Callable[[], float] = time.perf_counter,
@@ -65,6 +69,7 @@ def run_transapp(
     Args:
         connection_url: Libpq URL or keyword string of the receiver.
         clock: Clock that returns the current time, aware; for rejected rows.
+        schema: Schema of the tables; one that is not there is looked for by the search path.
         batch_rows: Upper limit of a batch, which limits memory.
         timeout_seconds: Time after which no batch begins and no report is read; also the limit of
             each statement.
@@ -82,7 +87,7 @@ def run_transapp(
         TransformTooSlowError: The time limit was reached; finished batches are kept.
     """
     progress = Progress(clock, StepTimer(stopwatch, deadline=stopwatch() + timeout_seconds))
-    with _receiver(connection_url, timeout_seconds, progress.timer) as connection:
+    with _receiver(connection_url, schema, timeout_seconds, progress.timer) as connection:
         tables.require_tables(connection)
         lock_out_other_transforms(connection)
         prepare_rejected_rows(connection)
@@ -125,7 +130,9 @@ def _run_stages(connection: Connection, zones: Zones, progress: Progress, batch_
 
 
 @contextmanager
-def _receiver(url: str, timeout_seconds: float, timer: StepTimer) -> Iterator[Connection]:
+def _receiver(
+    url: str, schema: str, timeout_seconds: float, timer: StepTimer
+) -> Iterator[Connection]:
     """Open a connection for the rules, whose statements are limited to the rest of the time."""
     limit = {"statement_timeout": str(math.ceil(min(timeout_seconds, _LONGEST_SECONDS) * 1000))}
     with (
@@ -134,6 +141,7 @@ def _receiver(url: str, timeout_seconds: float, timer: StepTimer) -> Iterator[Co
         # The rules name the tables as the application does, without a schema.
         default_search_path(connection),
     ):
+        connection.execute(_SCHEMA_FIRST, (schema,))
         for name, value in (_SESSION | limit).items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         yield connection
