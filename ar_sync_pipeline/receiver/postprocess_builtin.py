@@ -29,8 +29,9 @@ class BuiltinPostprocessor:
     def run(self, context: dg.AssetExecutionContext) -> Mapping[str, Any]:
         """Compute the seven results of all untransformed rows, batch by batch."""
         started = time.monotonic()
+        site = self.site
         report = run_builtin(
-            self.site.settings, self.site.clock, timeout_seconds=self.timeout_seconds
+            site.settings, site.catalog, site.clock, timeout_seconds=self.timeout_seconds
         )
         handled = sum(report.handled.values())
         context.log.info("%s rows handled in %s batches", handled, report.batches)

@@ -102,7 +102,12 @@ class _Marks:
 
 
 def count_waiting_rows(
-    connection: Connection, catalog: Catalog, *, now: datetime, limit: timedelta
+    connection: Connection,
+    catalog: Catalog,
+    *,
+    now: datetime,
+    limit: timedelta,
+    excuse_refused: bool = True,
 ) -> tuple[WaitingRows, ...]:
     """Count the rows that the catalog marks for the transform.
 
@@ -115,13 +120,15 @@ def count_waiting_rows(
             are ignored.
         now: Current time, aware.
         limit: Longest wait of a row.
+        excuse_refused: Whether few rows that the transform has recorded as refused may wait longer.
 
     Raises:
         LockWaitError: Another session locks one of the tables.
     """
     with connection.transaction():
         old_snapshot = _move_marks(connection, now, limit)
-    conditions = tuple(_conditions(connection, catalog))
+    may_be_refused = excuse_refused and has_rejected_rows(connection)
+    conditions = tuple(_conditions(connection, catalog, may_be_refused=may_be_refused))
     return tuple(
         _count(connection, table, catalog.locate(table), marks, old_snapshot)
         for table, marks in conditions
@@ -179,8 +186,9 @@ def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str 
     return str(snapshot)
 
 
-def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str, _Marks]]:
-    any_rejected = has_rejected_rows(connection)
+def _conditions(
+    connection: Connection, catalog: Catalog, *, may_be_refused: bool
+) -> Iterator[tuple[str, _Marks]]:
     for table, rules in sorted(catalog.table.items()):
         if not rules.reset_on_change or not catalog.replicates(table):
             continue
@@ -192,8 +200,8 @@ def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str,
             if name in columns
         ]
         if marks:
-            may_be_refused = any_rejected and "id" in columns
-            refused = _refused(table) if may_be_refused else sql.SQL("false")
+            has_id = "id" in columns
+            refused = _refused(table) if may_be_refused and has_id else sql.SQL("false")
             yield table, _Marks(sql.SQL(" AND ").join(marks), refused)
 
 

@@ -10,6 +10,13 @@ import pytest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import LockWaitError
+from ar_sync_pipeline.transform.rejected_rows import (
+    Rejection,
+    Severity,
+    prepare_rejected_rows,
+    record_rejections,
+)
+from ar_sync_pipeline.transform.transapp.report import WRITE
 from ar_sync_pipeline.transform.untransformed import WaitingRows, count_waiting_rows
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.open_sessions import session
@@ -87,6 +94,28 @@ def test_row_without_a_flag_waits_while_all_its_values_are_reset(empty_database:
         "INSERT INTO t VALUES ('new', ''), ('new', 'no zone'), ('old', ''), (NULL, '')",
     )
     assert _waiting(empty_database, {"state": "new", "error": ""}) == 2
+
+
+def test_rows_that_the_built_in_rules_refused_excuse_no_command(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE t (id int, done bool)",
+        "INSERT INTO t VALUES (1, false)",
+    )
+    catalog = Catalog.model_validate(
+        {"name": "c", "tables": ["t"], "table": {"t": {"reset_on_change": {"done": False}}}}
+    )
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    refused = Rejection("1", WRITE, Severity.ERROR, "it is refused")
+    with connect(empty_database, application="test") as connection:
+        prepare_rejected_rows(connection)
+        record_rejections(connection, "t", [1], [refused], now=now)
+        count_waiting_rows(connection, catalog, now=now, limit=hour)
+        (by_rules,) = count_waiting_rows(connection, catalog, now=now + 2 * hour, limit=hour)
+        (by_command,) = count_waiting_rows(
+            connection, catalog, now=now + 2 * hour, limit=hour, excuse_refused=False
+        )
+    assert (by_rules.too_old, by_command.too_old) == (0, 1)
 
 
 def _waiting(url: str, reset_on_change: dict[str, object]) -> int:

@@ -32,7 +32,8 @@ class PostprocessState:
 
     Attributes:
         waiting: Untransformed rows by table.
-        rejected: Rows for which a value could not be computed.
+        rejected: Rows for which the built-in rules could not compute a value; none if another
+            transform works.
     """
 
     waiting: tuple[WaitingRows, ...]
@@ -90,7 +91,7 @@ def command_words(settings: ReceiverSettings, transform: CommandTransform) -> li
 
 
 def run_builtin(
-    settings: ReceiverSettings, clock: Clock, *, timeout_seconds: float
+    settings: ReceiverSettings, catalog: Catalog, clock: Clock, *, timeout_seconds: float
 ) -> TransformReport:
     """Run the built-in rules over every untransformed row."""
     # They need pandas, which is slow to import and which most processes never use.
@@ -99,6 +100,7 @@ def run_builtin(
     return run_transapp(
         settings.database_url,
         clock=clock,
+        schema=catalog.schema_name,
         timeout_seconds=timeout_seconds,
     )
 
@@ -119,9 +121,13 @@ def postprocess_state(
     with connect(url, application="postprocess state") as connection:
         if lock_timeout is not None:
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
+        # No other transform removes what the built-in rules have recorded.
+        by_rules = isinstance(parse_transform(settings.transform), BuiltinTransform)
         return PostprocessState(
-            count_waiting_rows(connection, catalog, now=clock(), limit=limit),
-            count_rejected_rows(connection),
+            count_waiting_rows(
+                connection, catalog, now=clock(), limit=limit, excuse_refused=by_rules
+            ),
+            count_rejected_rows(connection) if by_rules else (),
         )
 
 
