@@ -17,16 +17,16 @@ from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 
 def test_what_the_built_in_rules_recorded_says_nothing_of_another_transform(
-    sites: TwoSites,
+    filled: TwoSites,
 ) -> None:
     """Nothing but the built-in rules removes their entries."""
     refused = Rejection("1", WRITE, Severity.ERROR, "it is refused")
-    with connect(sites.receiver, application="test") as connection:
+    with connect(filled.receiver, application="test") as connection:
         prepare_rejected_rows(connection)
         record_rejections(connection, "app_parent", [1], [refused], now=datetime.now(UTC))
-    assert [one.rows for one in _state(sites, "builtin:transapp").rejected] == [1]
-    assert _state(sites, "command:true").rejected == ()
-    assert _state(sites, "none").rejected == ()
+    assert [one.rows for one in _state(filled, "builtin:transapp").rejected] == [1]
+    assert _state(filled, "command:true").rejected == ()
+    assert _state(filled, "none").rejected == ()
 
 
 def _state(sites: TwoSites, transform: str) -> PostprocessState:
