@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
-from ar_sync_pipeline.merge.lost_values import LostValues
+from ar_sync_pipeline.merge.errors import or_disable, remedy_of_own_reference
+from ar_sync_pipeline.merge.lost_values import LostValues, may_have_changed
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sql_parts import any_null, column_list, is_null
@@ -113,11 +114,10 @@ class OrphanChecks:
             )
 
     def _remedy(self, key: ForeignKey) -> str:
+        child = self.lost.references.tables[key.table]
         if self.lost.references.receiver_only_columns(key):
-            return (
-                f"let {key.name} cascade, or change or delete these rows at the receiver; the"
-                " archive is tried again by itself"
-            )
+            changes = may_have_changed(key, self.lost.differences, self.lost.to_delete)
+            return remedy_of_own_reference(key, child, changes=changes)
         if key.referenced_table not in self.lost.references.targets:
             return (
                 f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
@@ -125,5 +125,5 @@ class OrphanChecks:
             )
         return (
             f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
-            " drop it or let it cascade"
+            f" drop it{or_disable(child)}"
         )
