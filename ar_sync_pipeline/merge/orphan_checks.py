@@ -45,8 +45,27 @@ class OrphanChecks:
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for key, lost in self.lost.referenced():
-            if not self.lost.references.may_have_orphans(key):
-                self._refuse_if(self._lost_orphans(key, lost), key)
+            self._refuse_lost_orphans(key, lost)
+
+    def verify_actions(self) -> None:
+        """Check the foreign keys whose actions the server has performed.
+
+        A trigger or rule of the child may have kept the row as it was, and PostgreSQL does not look
+        again.
+
+        Raises:
+            LoadRefusedError: A referenced row is missing; the caller's transaction must not commit.
+        """
+        for key, lost in self.lost.referenced():
+            child = self.lost.references.tables[key.table]
+            acts = key.on_delete.writes or key.on_update.writes
+            # The facts of a partitioned table do not say which triggers its partitions have.
+            if acts and (child.triggers or child.partitioned):
+                self._refuse_lost_orphans(key, lost)
+
+    def _refuse_lost_orphans(self, key: ForeignKey, lost: sql.Identifier) -> None:
+        if not self.lost.references.may_have_orphans(key):
+            self._refuse_if(self._lost_orphans(key, lost), key)
 
     def _mixed_keys(self) -> list[ForeignKey]:
         """Return foreign keys to receiver-only columns of tables that the merge may write."""
