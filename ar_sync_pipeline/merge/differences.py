@@ -14,7 +14,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.chunk_changes import absent_rows_of_changes
 from ar_sync_pipeline.merge.keyless import keyless_absent_rows, keyless_new_rows
-from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
+from ar_sync_pipeline.merge.row_identity import RowIdentity
 from ar_sync_pipeline.merge.source_values import sent_values, stored_value
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable, record_of, row_of
@@ -259,7 +259,7 @@ def absent_rows(staged: StagedTable) -> sql.Composed:
 def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
     """Return the condition that the stored identity ``alias`` is that of a staged row."""
     identity = staged.target.identity
-    if identity is PLACE:
+    if identity.by_place:
         return FALSE
     return sql.SQL("EXISTS (SELECT FROM {} AS o WHERE {})").format(
         staged.relation, identity.matches("o", alias)

@@ -12,6 +12,7 @@ from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.connect import SET_THE_PATH, lacks_name, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.server_message import shown, shown_place
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 _MOST_NAMES = 5
 _OF_ENCODINGS = (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire)
@@ -65,6 +66,32 @@ class UnprovenDeletionError(LoadRefusedError):
         """Return the error of the archive after which the partial is applied again."""
         problem = f"after it, {partial} is applied again: {self._what}"
         return type(self)(problem, None, after_gap=self.after_gap)
+
+
+def remedy_of_own_reference(key: ForeignKey, child: TableFacts, *, changes: bool) -> str:
+    """Return the remedy for receiver-only references to rows that the sender changed or deleted.
+
+    A load deletes rows or clears their references where the sender deleted a row, whatever the
+    key's ``ON DELETE`` says.
+
+    Args:
+        child: Table of the key.
+        changes: Whether the sender may have changed the values to which they refer.
+    """
+    follow = changes and not key.on_update.writes
+    cascade = f"let {key.name} cascade ON UPDATE, or " if follow else ""
+    return (
+        f"{cascade}change or delete these rows at the receiver{or_disable(child)}; the archive is"
+        " tried again by itself"
+    )
+
+
+def or_disable(table: TableFacts) -> str:
+    """Return the further remedy for rows that triggers or rules of their table may keep."""
+    if not table.triggers:
+        return ""
+    names = ", ".join(table.triggers[:_MOST_NAMES])
+    return f", or disable the trigger or rule that keeps them as they are ({names})"
 
 
 def refusal(

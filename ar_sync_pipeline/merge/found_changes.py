@@ -15,7 +15,12 @@ from ar_sync_pipeline.merge.differences import (
     find_differences,
     is_staged,
 )
-from ar_sync_pipeline.merge.errors import GRANT, UnprovenDeletionError
+from ar_sync_pipeline.merge.errors import (
+    GRANT,
+    UnprovenDeletionError,
+    remedy_of_own_reference,
+)
+from ar_sync_pipeline.merge.lost_values import may_have_changed
 from ar_sync_pipeline.merge.parent_resets import ParentResets, find_parents_to_reset
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
@@ -73,11 +78,11 @@ class FoundChanges:
         for facts in violated:
             for key in facts.foreign_keys:
                 if key.name == name and self.references.receiver_only_columns(key):
+                    changes = may_have_changed(key, self.differences, self.to_delete)
                     raise LoadRefusedError(
                         f"rows of {key.table} refer by {key.name}, which only the receiver has, to"
                         f" rows of {key.referenced_table} that the sender changed or deleted",
-                        remedy=f"let {key.name} cascade, or change or delete these rows at the"
-                        " receiver; the archive is tried again by itself",
+                        remedy=remedy_of_own_reference(key, facts, changes=changes),
                     ) from error
                 if key.name == name and not key.validated:
                     raise LoadRefusedError(

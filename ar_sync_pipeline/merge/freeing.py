@@ -17,7 +17,6 @@ from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, TableDifference
 from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.placeholders import Placeholder, placeholders
-from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.unique_values import holders, still_held
@@ -99,7 +98,7 @@ class UniqueValueFreer:
             LoadRefusedError: A foreign key that is checked at once prevents the change of the
                 values.
         """
-        if difference.identity is PLACE:
+        if difference.identity.by_place:
             return False  # an update would move the row to another place
         held_by: psycopg.Error | None = None
         for placeholder in placeholders(

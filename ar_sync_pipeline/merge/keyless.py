@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.row_image import row_image
 from ar_sync_pipeline.postgres.sql_parts import column_list
@@ -20,7 +19,7 @@ def keyless_new_rows(staged: StagedTable) -> sql.Composed:
     return sql.SQL(
         "SELECT {}, 'a'::text AS action FROM {} WHERE NOT EXISTS (SELECT FROM {} WHERE {})"
     ).format(
-        PLACE.stored_list("n"),
+        staged.target.identity.stored_list("n"),
         _numbered(staged, staged.relation, "n"),
         _numbered(staged, staged.target.rows, "t"),
         _SAME,
@@ -30,7 +29,7 @@ def keyless_new_rows(staged: StagedTable) -> sql.Composed:
 def keyless_absent_rows(staged: StagedTable) -> sql.Composed:
     """Return places of the target's rows that were not staged."""
     return sql.SQL("SELECT {} FROM {} WHERE NOT EXISTS (SELECT FROM {} WHERE {})").format(
-        PLACE.stored_list("t"),
+        staged.target.identity.stored_list("t"),
         _numbered(staged, staged.target.rows, "t"),
         _numbered(staged, staged.relation, "n"),
         _SAME,
@@ -47,7 +46,7 @@ def _numbered(staged: StagedTable, rows: sql.Composable, alias: str) -> sql.Comp
         " (PARTITION BY {image} ORDER BY x.tableoid, x.ctid) AS copy"
         " FROM {rows} AS x) AS {alias}"
     ).format(
-        place=PLACE.values("x"),
+        place=staged.target.identity.values("x"),
         image=row_image(sql.SQL("ROW({})").format(column_list(staged.target.shared, "x"))),
         rows=rows,
         alias=sql.Identifier(alias),

@@ -70,8 +70,8 @@ class LostValues:
         parent = self.references.tables[table]
         old = named("t", columns, "o")
         queries = []
-        difference = self.differences.get(table)
-        if difference is not None and difference.changed and self._may_change(key, difference):
+        difference = changing_difference(key, self.differences)
+        if difference is not None:
             queries.append(
                 sql.SQL(
                     "SELECT {}, {}, true AS kept FROM {} JOIN {} AS t ON {} WHERE {} *<> {}"
@@ -97,15 +97,6 @@ class LostValues:
             )
         return queries
 
-    def _may_change(self, key: ForeignKey, difference: TableDifference) -> bool:
-        target = difference.target
-        if not set(key.referenced_columns) <= set(target.shared):
-            return False
-        types = {column.name: column.type for column in target.columns}
-        is_key = set(key.referenced_columns) <= set(target.key)
-        exact = all(_SAME_IF_EQUAL.fullmatch(types[c]) for c in key.referenced_columns)
-        return not (is_key and exact)
-
     def _create(self, number: int, queries: Sequence[sql.Composed]) -> sql.Identifier:
         relation = sql.Identifier("pg_temp", f"{self.prefix}_lost_{number}")
         self.connection.execute(
@@ -125,6 +116,31 @@ class LostValues:
     def refers(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the child ``c`` refers to the old value of ``l``."""
         return key.compared("c", [("l", f"o{number}") for number, _ in enumerate(key.columns, 1)])
+
+
+def changing_difference(
+    key: ForeignKey, differences: Mapping[str, TableDifference]
+) -> TableDifference | None:
+    """Return the difference that may change the values to which a foreign key refers, if any."""
+    difference = differences.get(key.referenced_table)
+    if difference is None or not difference.changed:
+        return None
+    target, referenced = difference.target, set(key.referenced_columns)
+    if not referenced <= set(target.shared):
+        return None
+    types = {column.name: column.type for column in target.columns}
+    exact = all(_SAME_IF_EQUAL.fullmatch(types[name]) for name in referenced)
+    return None if exact and referenced <= set(target.key) else difference
+
+
+def may_have_changed(
+    key: ForeignKey, differences: Mapping[str, TableDifference], to_delete: RowsToDelete
+) -> bool:
+    """Return whether values to which a foreign key refers may have changed, not only gone."""
+    if key.referenced_table in differences:
+        return changing_difference(key, differences) is not None
+    # Values of a receiver-only table may follow those of others.
+    return not to_delete.counts.get(key.referenced_table)
 
 
 def named(alias: str, columns: Sequence[str], prefix: str) -> sql.Composed:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
-from ar_sync_pipeline.merge.lost_values import LostValues
+from ar_sync_pipeline.merge.errors import or_disable, remedy_of_own_reference
+from ar_sync_pipeline.merge.lost_values import LostValues, may_have_changed
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sql_parts import any_null, column_list, is_null
@@ -44,8 +45,27 @@ class OrphanChecks:
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for key, lost in self.lost.referenced():
-            if not self.lost.references.may_have_orphans(key):
-                self._refuse_if(self._lost_orphans(key, lost), key)
+            self._refuse_lost_orphans(key, lost)
+
+    def verify_actions(self) -> None:
+        """Check the foreign keys whose actions the server has performed.
+
+        A trigger or rule of the child may have kept the row as it was, and PostgreSQL does not look
+        again.
+
+        Raises:
+            LoadRefusedError: A referenced row is missing; the caller's transaction must not commit.
+        """
+        for key, lost in self.lost.referenced():
+            child = self.lost.references.tables[key.table]
+            acts = key.on_delete.writes or key.on_update.writes
+            # The facts of a partitioned table do not say which triggers its partitions have.
+            if acts and (child.triggers or child.partitioned):
+                self._refuse_lost_orphans(key, lost)
+
+    def _refuse_lost_orphans(self, key: ForeignKey, lost: sql.Identifier) -> None:
+        if not self.lost.references.may_have_orphans(key):
+            self._refuse_if(self._lost_orphans(key, lost), key)
 
     def _mixed_keys(self) -> list[ForeignKey]:
         """Return foreign keys to receiver-only columns of tables that the merge may write."""
@@ -113,11 +133,10 @@ class OrphanChecks:
             )
 
     def _remedy(self, key: ForeignKey) -> str:
+        child = self.lost.references.tables[key.table]
         if self.lost.references.receiver_only_columns(key):
-            return (
-                f"let {key.name} cascade, or change or delete these rows at the receiver; the"
-                " archive is tried again by itself"
-            )
+            changes = may_have_changed(key, self.lost.differences, self.lost.to_delete)
+            return remedy_of_own_reference(key, child, changes=changes)
         if key.referenced_table not in self.lost.references.targets:
             return (
                 f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
@@ -125,5 +144,5 @@ class OrphanChecks:
             )
         return (
             f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
-            " drop it or let it cascade"
+            f" drop it{or_disable(child)}"
         )

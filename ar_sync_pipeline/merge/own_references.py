@@ -14,14 +14,11 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.lost_values import LostValues, named
 from ar_sync_pipeline.merge.receiver_references import References
-from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.sql_parts import TRUE, assignments, column_list, exists
-from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey, TableFacts
-
-_PARENT = "ar_sync parent "
+from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
 
 
 class OwnReferences:
@@ -37,7 +34,7 @@ class OwnReferences:
         """Store the references that a merge is about to move; call it before any write."""
         self._unkeyed.append({})
         for key in self._following(to_delete):
-            if to_delete.identity(key.table) is PLACE:
+            if to_delete.identity(key.table).by_place:
                 self._store_parents(key, to_delete.with_staged_parents(key))
             else:
                 parents = to_delete.relation(key.referenced_table)
@@ -62,7 +59,7 @@ class OwnReferences:
         kept = {*self._references.receiver_only_columns(key)} - {*child.key}
         if target is not None:
             kept -= {*target.rules.reset_on_change, *target.rules.clear_on_change}
-        has_key = self._references.identity(key.referenced_table) is not PLACE
+        has_key = not self._references.identity(key.referenced_table).by_place
         return has_key and kept.issuperset(key.columns)
 
     def _changed(self, key: ForeignKey, referring: sql.Composed) -> sql.Composed:
@@ -75,7 +72,7 @@ class OwnReferences:
     def _store(self, key: ForeignKey, rows: sql.Composed) -> None:
         """Store the child rows ``c`` of some parents ``p``; what is stored already stays."""
         child = self._references.identity(key.table)
-        if child is PLACE:
+        if child.by_place:
             return
         query = sql.SQL("SELECT {}, {}, {} FROM {}").format(
             child.values("c"), self._parents(key), column_list(key.columns, "c"), rows
@@ -103,7 +100,24 @@ class OwnReferences:
         )
 
     def _parents(self, key: ForeignKey) -> sql.Composed:
-        return named("p", self._references.tables[key.referenced_table].key, _PARENT)
+        parent = self._references.tables[key.referenced_table]
+        return named("p", parent.key, self._prefix_of_parents(key))
+
+    def _prefix_of_parents(self, key: ForeignKey) -> str:
+        """Return the prefix of the names of parents' keys, which no column of the child has."""
+        return f"{self._references.identity(key.table).prefix}of parent "
+
+    def _same_parent(self, key: ForeignKey) -> sql.Composed:
+        """Return the condition that ``p`` is the parent of the stored reference ``k``."""
+        parent, prefix = self._references.tables[key.referenced_table], self._prefix_of_parents(key)
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} {} {}").format(
+                sql.Identifier("p", name), sql.SQL(operator), sql.Identifier("k", f"{prefix}{n}")
+            )
+            for n, (name, operator) in enumerate(
+                zip(parent.key, parent.key_operators, strict=True), 1
+            )
+        )
 
     def restore(self, effects: SideEffects) -> None:
         """Let the stored references follow the rows that they referred to, if these exist."""
@@ -120,7 +134,7 @@ class OwnReferences:
         for key, relation in self._unkeyed[number].items():
             parent = self._references.tables[key.referenced_table]
             rows = sql.SQL("{} AS k JOIN {} AS p ON {}").format(
-                relation, parent.rows, _same_parent(parent)
+                relation, parent.rows, self._same_parent(key)
             )
             if exists(self._connection, rows):
                 return key.table
@@ -146,18 +160,8 @@ class OwnReferences:
             assignments(values),
             relation,
             parent.rows,
-            _same_parent(parent),
+            self._same_parent(key),
             self._references.identity(key.table).matches("c", "k"),
             TRUE if key.on_update is Action.CASCADE else unchanged,
             differs,
         )
-
-
-def _same_parent(parent: TableFacts) -> sql.Composed:
-    """Return the condition that ``p`` is the parent of the stored reference ``k``."""
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} {} {}").format(
-            sql.Identifier("p", name), sql.SQL(operator), sql.Identifier("k", f"{_PARENT}{n}")
-        )
-        for n, (name, operator) in enumerate(zip(parent.key, parent.key_operators, strict=True), 1)
-    )

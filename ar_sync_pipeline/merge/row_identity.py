@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.sql_parts import add_primary_key, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+_PREFIX = "ar_sync key "
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,22 @@ class RowIdentity:
     Attributes:
         columns: Columns of the table.
         operators: Equality operator of each column, as SQL.
+        prefix: Prefix of the names in temporary tables, which no column of the table has.
     """
 
     columns: tuple[str, ...]
     operators: tuple[str, ...]
+    prefix: str = _PREFIX
+
+    @property
+    def by_place(self) -> bool:
+        """Whether rows are identified by their place."""
+        return self.columns == PLACE.columns
 
     @property
     def stored(self) -> tuple[str, ...]:
         """Column names in a temporary table."""
-        return tuple(f"ar_sync key {number}" for number in range(1, len(self.columns) + 1))
+        return tuple(f"{self.prefix}{number}" for number in range(1, len(self.columns) + 1))
 
     def values(self, alias: str) -> sql.Composed:
         """Return the identity of the table's row ``alias``, selected under the stored names."""
@@ -105,4 +114,8 @@ PLACE = RowIdentity(("tableoid", "ctid"), ("OPERATOR(pg_catalog.=)", "OPERATOR(p
 
 def identity_of(facts: TableFacts) -> RowIdentity:
     """Return the identity of a table's rows, by its key or by place."""
-    return RowIdentity(facts.key, facts.key_operators) if facts.key else PLACE
+    identity = RowIdentity(facts.key, facts.key_operators) if facts.key else PLACE
+    prefix = identity.prefix
+    while any(column.name.startswith(prefix) for column in facts.columns):
+        prefix = f"_{prefix}"
+    return replace(identity, prefix=prefix)

@@ -19,7 +19,7 @@ from ar_sync_pipeline.merge.archive_rows import ArchiveRows
 from ar_sync_pipeline.merge.differences import is_staged
 from ar_sync_pipeline.merge.errors import UnprovenDeletionError
 from ar_sync_pipeline.merge.receiver_references import References
-from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
+from ar_sync_pipeline.merge.row_identity import RowIdentity
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.source_values import same_source
 from ar_sync_pipeline.merge.staging import StagedTable
@@ -224,7 +224,7 @@ class RowsToDelete:
             self.references.joined(key, self.relation(key.referenced_table)),
             self.has_staged_parent(key),
         )
-        if self.identity(key.table) is not PLACE or key.table not in self.tables():
+        if not self.identity(key.table).by_place or key.table not in self.tables():
             return query
         return sql.SQL("{} AND NOT {}").format(query, self.is_deleted(key.table, "c"))
 
@@ -258,7 +258,7 @@ class RowsToDelete:
 
     def movable(self) -> set[str]:
         """Return the tables whose rows to delete are lost if they are updated before."""
-        return {table for table in self.tables() if self.identity(table) is PLACE}
+        return {table for table in self.tables() if self.identity(table).by_place}
 
     def has_staged_parent(self, key: ForeignKey) -> sql.Composed:
         """Return the condition that the child ``c`` refers to values of a row of this archive.

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import TableDifference
-from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.unique_values import holders
@@ -54,7 +53,9 @@ class SparedRows:
             and key.referenced_table in self.later
             and not references.receiver_only_columns(key)
             and not references.may_have_orphans(key)
-            and PLACE not in (self.to_delete.identity(t) for t in (key.table, key.referenced_table))
+            and not any(
+                self.to_delete.identity(t).by_place for t in (key.table, key.referenced_table)
+            )
         )
 
     def _spare(self, key: ForeignKey, differences: Mapping[str, TableDifference]) -> int:

@@ -15,7 +15,6 @@ from itertools import permutations
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
-from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.sql_parts import column_list, is_null
@@ -23,6 +22,8 @@ from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 ROWS = "ar_sync rows"
 """Alias of the rows in `indexed`, which no table of the application has."""
+# The name of a system column, which no column of a table has.
+_WHOLE_ROW = "cmax"
 _MOST_COLUMNS = 4
 
 
@@ -63,7 +64,7 @@ def repeated_values(difference: TableDifference, unique: UniqueKey) -> sql.Compo
     It is for deferrable constraints, which a session in replica mode does not check.
     """
     # The place of a staged row is another than that of the row that was written from it.
-    values = _present_values if difference.identity is PLACE else _incoming_values
+    values = _present_values if difference.identity.by_place else _incoming_values
     repeated = _conflicts(difference, unique, values(difference, unique))
     return sql.SQL("SELECT EXISTS ({})").format(repeated)
 
@@ -123,15 +124,16 @@ def indexed(unique: UniqueKey, kept: sql.Composable, rows: sql.Composable) -> sq
     source = sql.SQL("{} AS {}").format(rows, alias)
     if row is not None:
         source = sql.SQL(
-            '(SELECT {}, ROW({})::{} AS "ar_sync row" FROM {}) AS {}'
+            "(SELECT {}, ROW({})::{} AS {} FROM {}) AS {}"
             " CROSS JOIN pg_catalog.unnest(ARRAY[{}]) AS {}"
         ).format(
             kept,
             column_list(row.columns, ROWS),
             sql.Identifier(row.schema, row.relname),
+            sql.Identifier(_WHOLE_ROW),
             source,
             alias,
-            sql.Identifier(ROWS, "ar_sync row"),
+            sql.Identifier(ROWS, _WHOLE_ROW),
             sql.Identifier(row.relname),
         )
     return sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(

@@ -71,10 +71,13 @@ class WrittenMerge:
             DigestMismatchError: The result differs from the sender's rows.
         """
         found = self.planned.found
+        checks = OrphanChecks(self.planned.actions.lost, self.checked_by_server)
         if found.effects.suppressed:
-            OrphanChecks(self.planned.actions.lost, self.checked_by_server).verify()
+            checks.verify()
             for difference in found.differences.values():
                 _verify_deferrable(found.connection, difference)
+        else:
+            checks.verify_actions()
         comparable = found.archive.comparable
         for difference in found.differences.values():
             spared = found.spared.get(difference.target.name)

@@ -28,6 +28,12 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+TEMPORARY = (
+    *("image", "ar_sync_image", "action", "copy", "kept", "value", "number", "chunk", "place"),
+    *("digest", "index", "period", "rows", "first_key", "before", "v1", "o1", "n1", "h", "x"),
+    *("ar_sync key 1", "_ar_sync key 2", "ar_sync parent 1", "ar_sync row"),
+)
+"""Columns that the temporary tables and queries of a dump or load have, or had."""
 ALL_COLUMNS = ", ".join(quoted(word) + " int" for word in WORDS)
 TABLE_NAMES = ("t_a/b", "t_a b", "t_a.b", 't_a"b', "t_A", "t_a%s", "t_{}", "t_ñ", "t_" + "x" * 61,
                "t_../x", "t_\\")  # fmt: skip
@@ -36,6 +42,17 @@ TABLE_NAMES = ("t_a/b", "t_a b", "t_a.b", 't_a"b', "t_A", "t_a%s", "t_{}", "t_ñ
 def each_table(template: str) -> str:
     return "".join(template.replace("<T>", quoted(table)) for table in TABLE_NAMES)
 
+
+def each_word(template: str) -> str:
+    return "".join(
+        template.replace("<T>", f"t_{number}")
+        .replace("<OWN>", f"own_{number}")
+        .replace("<W>", quoted(word))
+        for number, word in enumerate(TEMPORARY)
+    )
+
+
+KEY_OF_ALL = ", ".join(map(quoted, TEMPORARY))
 
 NAMES = (
     Situation(
@@ -55,6 +72,48 @@ NAMES = (
             complete(
                 "UPDATE t_a SET action = 'y'; DELETE FROM t_b WHERE id = 1; INSERT INTO t_b (id)"
                 ' VALUES (1); UPDATE t_c SET "select" = 7, "per%cent" = 9'
+            ),
+        ),
+        modes=TWO,
+    ),
+    Situation(
+        "columns_named_like_those_of_temporary_tables",
+        each_word(
+            "CREATE TABLE <T> (<W> int PRIMARY KEY, u int NOT NULL UNIQUE, parent int REFERENCES"
+            " <T>, made timestamptz DEFAULT now());"
+        )
+        + f"CREATE TABLE t_all (v int, {each_word('<W> int, ')} PRIMARY KEY ({KEY_OF_ALL}));"
+        f"CREATE TABLE t_bag (id int, {each_word('<W> int, ')} UNIQUE ({KEY_OF_ALL}));"
+        'CREATE TABLE t_row (id int PRIMARY KEY, "ar_sync row" int);'
+        "CREATE FUNCTION printed(t_row) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1::text';"
+        'CREATE UNIQUE INDEX ON t_row (printed(t_row), "ar_sync row")',
+        rows=each_word("INSERT INTO <T> VALUES (1, 1), (2, 2), (3, 3), (4, 4);")
+        + f"INSERT INTO t_all SELECT n, {each_word('n, ')[:-2]} FROM generate_series(1, 4) n;"
+        f"INSERT INTO t_bag SELECT n, {each_word('n, ')[:-2]} FROM generate_series(1, 4) n;"
+        "INSERT INTO t_row VALUES (1, 1), (2, 2)",
+        receiver=each_word(
+            "CREATE TABLE <OWN> (id int PRIMARY KEY, <W> int REFERENCES <T> (u) ON UPDATE CASCADE"
+            " ON DELETE CASCADE, u int REFERENCES <T> ON DELETE SET NULL);"
+        ),
+        own=each_word("INSERT INTO <OWN> VALUES (1, 1, 1), (3, 3, 4);"),
+        steps=(
+            partial(
+                each_word(
+                    "UPDATE <T> SET u = 9 WHERE u = 1; UPDATE <T> SET u = 1 WHERE u = 2;"
+                    "UPDATE <T> SET u = 2, parent = 3 WHERE u = 9;"
+                )
+                + 'UPDATE t_row SET "ar_sync row" = id + 1;'
+                "UPDATE t_all SET v = 7 WHERE image = 2; UPDATE t_bag SET copy = 9 WHERE id = 1",
+                deletes={"t_bag": 1},
+            ),
+            complete(
+                each_word("DELETE FROM <T> WHERE <W> = 4;")
+                + "UPDATE t_all SET v = 8 WHERE image = 2; DELETE FROM t_all WHERE image = 1;"
+                "DELETE FROM t_bag WHERE id = 2",
+                finds=[
+                    ask(f"SELECT {quoted(word)}, u FROM own_{number} ORDER BY 1", (2, 1), (3, None))
+                    for number, word in enumerate(TEMPORARY)
+                ],
             ),
         ),
         modes=TWO,

@@ -89,29 +89,30 @@ class RowsBefore:
             for one in staged
         )
         source, row = current_values(last)
+        identity = last.target.identity
         query = sql.SQL(
-            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {}, h.image AS ar_sync_image"
+            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {}, h.image"
             " FROM ({}) AS n LEFT JOIN (SELECT {}, {} AS image FROM {}) AS h ON {}"
         )
         self._connection.execute(
             query.format(
                 relation,
-                column_list(key, "n"),
+                identity.values("n"),
                 keys,
-                column_list(key, "t"),
+                identity.values("t"),
                 row_image(row),
                 source,
-                last.target.same_row("h", "n"),
+                identity.matches("n", "h"),
             )
         )
 
     def _compare(self, last: StagedTable, relation: sql.Identifier) -> tuple[int, int]:
         source, row = current_values(last)
         query = sql.SQL(
-            "SELECT count(*) FILTER (WHERE n.ar_sync_image IS NULL),"
-            " count(*) FILTER (WHERE n.ar_sync_image <> {}) FROM {} JOIN {} AS n ON {}"
+            "SELECT count(*) FILTER (WHERE n.image IS NULL),"
+            " count(*) FILTER (WHERE n.image <> {}) FROM {} JOIN {} AS n ON {}"
         )
         ((added, changed),) = self._connection.execute(
-            query.format(row_image(row), source, relation, last.target.same_row("t", "n"))
+            query.format(row_image(row), source, relation, last.target.identity.matches("t", "n"))
         ).fetchall()
         return added, changed
