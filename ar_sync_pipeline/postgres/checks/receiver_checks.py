@@ -24,6 +24,7 @@ from ar_sync_pipeline.visible_text import visible, visible_name
 
 _PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_IN_REPLICA_MODE = "SELECT current_setting('session_replication_role') = 'replica'"
 _MAY_SUPPRESS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
 _MAY_SUPPRESS_BEFORE_15 = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 # tgenabled: O fires in ordinary sessions, R in replica mode, A in both.
@@ -104,6 +105,7 @@ def check_receiver_tables(
         for name, table in tables.items()
     }
     findings += check_functions(connection, tables.values(), given, role_script("receiver"))
+    findings += _replica_mode(connection)
     may_suppress = _may_suppress(connection)
     findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():
@@ -270,7 +272,27 @@ def _may_suppress(connection: Connection) -> bool:
     """Return whether loads write with ``session_replication_role = replica``."""
     newer = connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED
     query = _MAY_SUPPRESS if newer else _MAY_SUPPRESS_BEFORE_15
-    return bool(scalar(connection, query.encode()))
+    return bool(scalar(connection, query.encode()) or scalar(connection, _IN_REPLICA_MODE))
+
+
+def _replica_mode(connection: Connection) -> Iterator[Finding]:
+    """Yield a finding if this role has replica mode by a default that it may not change."""
+    if not scalar(connection, _IN_REPLICA_MODE):
+        return
+    statement = sql.SQL("ALTER ROLE {} IN DATABASE {} SET session_replication_role = origin")
+    names = map(sql.Identifier, (connection.info.user, connection.info.dbname))
+    remedy = statement.format(*names).as_string(connection)
+    if connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED:
+        remedy = _suppressing(connection)
+    yield Finding(
+        Level.WARNING,
+        "this role has session_replication_role = replica and may not change it, so loads in which"
+        " triggers or foreign keys have to act are refused, and the foreign keys of what a built-in"
+        " transform writes are not checked",
+        remedy,
+        sql=f"{remedy};",
+        of_role=True,
+    )
 
 
 def _triggers(
