@@ -11,6 +11,11 @@ from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.firing_triggers import (
+    replica_mode_findings,
+    suppresses_side_effects,
+    trigger_findings,
+)
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.checks.rights import check_functions, check_rights, role_script
@@ -22,20 +27,7 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import visible, visible_name
 
-_PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_IN_REPLICA_MODE = "SELECT current_setting('session_replication_role') = 'replica'"
-_MAY_SUPPRESS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
-_MAY_SUPPRESS_BEFORE_15 = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-# tgenabled: O fires in ordinary sessions, R in replica mode, A in both.
-_TRIGGERS = """
-SELECT t.tgname, t.tgenabled::text
-  FROM pg_trigger t
-  JOIN pg_class c ON c.oid = t.tgrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE (n.nspname, c.relname) = (%s, %s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
- ORDER BY t.tgname
-"""
 # By the system catalogs: a cast to regclass fails if the role may not use the schema.
 _UNLOGGED = """
 WITH replicated AS (
@@ -105,11 +97,11 @@ def check_receiver_tables(
         for name, table in tables.items()
     }
     findings += check_functions(connection, tables.values(), given, role_script("receiver"))
-    findings += _replica_mode(connection)
-    may_suppress = _may_suppress(connection)
+    findings += replica_mode_findings(connection)
+    may_suppress = suppresses_side_effects(connection)
     findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():
-        findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
+        findings += trigger_findings(connection, catalog, table, may_suppress=may_suppress)
         findings += _unlogged(connection, table)
         findings += column_findings(connection, catalog, table)
         findings += _key(connection, catalog, table, keys.get(table.name))
@@ -266,74 +258,6 @@ def _unlogged(connection: Connection, table: TableFacts) -> Iterator[Finding]:
         f"{statements[0]}{'; the same for its other partitions' if statements[1:] else ''}",
         sql="".join(f"{statement};" for statement in statements),
     )
-
-
-def _may_suppress(connection: Connection) -> bool:
-    """Return whether loads write with ``session_replication_role = replica``."""
-    newer = connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED
-    query = _MAY_SUPPRESS if newer else _MAY_SUPPRESS_BEFORE_15
-    return bool(scalar(connection, query.encode()) or scalar(connection, _IN_REPLICA_MODE))
-
-
-def _replica_mode(connection: Connection) -> Iterator[Finding]:
-    """Yield a finding if this role has replica mode by a default that it may not change."""
-    if not scalar(connection, _IN_REPLICA_MODE):
-        return
-    statement = sql.SQL("ALTER ROLE {} IN DATABASE {} SET session_replication_role = origin")
-    names = map(sql.Identifier, (connection.info.user, connection.info.dbname))
-    remedy = statement.format(*names).as_string(connection)
-    if connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED:
-        remedy = _suppressing(connection)
-    yield Finding(
-        Level.WARNING,
-        "this role has session_replication_role = replica and may not change it, so loads in which"
-        " triggers or foreign keys have to act are refused, and the foreign keys of what a built-in"
-        " transform writes are not checked",
-        remedy,
-        sql=f"{remedy};",
-        of_role=True,
-    )
-
-
-def _triggers(
-    connection: Connection, catalog: Catalog, table: TableFacts, *, may_suppress: bool
-) -> Iterator[Finding]:
-    """Yield findings on triggers that loads fire without a rule of the catalog."""
-    if catalog.rules(table.name).triggers == "fire":
-        return
-    fire_in = {"R", "A"} if may_suppress else {"O", "A"}
-    found = connection.execute(_TRIGGERS, catalog.locate(table.name)).fetchall()
-    firing = [name for name, enabled in found if enabled in fire_in]
-    if not firing:
-        return
-    problem, remedy = "fires its triggers for replicated rows", _suppressing(connection)
-    if may_suppress:
-        problem = "fires triggers that are ENABLE ALWAYS or REPLICA for replicated rows"
-        remedy = "; ".join(
-            sql.SQL("ALTER TABLE {} ENABLE TRIGGER {}")
-            .format(table.relation, sql.Identifier(name))
-            .as_string(connection)
-            for name in firing
-        )
-    problem = f"{problem} ({', '.join(firing)})"
-    yield Finding(
-        Level.WARNING,
-        f"table {table.name} {problem}",
-        remedy,
-        sql=f"{remedy};" if remedy.startswith(("ALTER", "GRANT")) else "",
-        of_role=not may_suppress,
-    )
-
-
-def _suppressing(connection: Connection) -> str:
-    """Return how the role can write rows without firing triggers."""
-    if connection.info.server_version < _PARAMETERS_CAN_BE_GRANTED:
-        return (
-            "disable them, or set `triggers` in the catalog if they are wanted; before PostgreSQL"
-            " 15 only a superuser's loads fire none"
-        )
-    role = sql.Identifier(connection.info.user).as_string(connection)
-    return f"GRANT SET ON PARAMETER session_replication_role TO {role}"
 
 
 def _has_complete_ledger(connection: Connection) -> bool:
