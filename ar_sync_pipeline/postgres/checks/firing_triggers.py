@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.acting_role import acting_role
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -110,5 +111,5 @@ def _suppressing(connection: Connection) -> str:
             "disable them, or set `triggers` in the catalog if they are wanted; before PostgreSQL"
             " 15 only a superuser's loads fire none"
         )
-    role = sql.Identifier(connection.info.user).as_string(connection)
+    role = acting_role(connection).as_string(connection)
     return f"GRANT SET ON PARAMETER session_replication_role TO {role}"

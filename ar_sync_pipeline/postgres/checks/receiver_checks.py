@@ -9,6 +9,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.acting_role import acting_role
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.firing_triggers import (
@@ -18,7 +19,12 @@ from ar_sync_pipeline.postgres.checks.firing_triggers import (
 )
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
-from ar_sync_pipeline.postgres.checks.rights import check_functions, check_rights, role_script
+from ar_sync_pipeline.postgres.checks.rights import (
+    check_functions,
+    check_rights,
+    or_script,
+    role_script,
+)
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_IS_COMPLETE
@@ -110,7 +116,7 @@ def check_receiver_tables(
     findings += _unused_receiver_tables(connection, catalog)
     is_complete = _has_complete_ledger(connection)
     if not scalar(connection, _MAY_WRITE_LEDGER, [is_complete]):
-        role = sql.Identifier(connection.info.user).as_string(connection)
+        role = acting_role(connection).as_string(connection)
         make = (
             f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
             # An owner may have lost them by REVOKE.
@@ -120,7 +126,7 @@ def check_receiver_tables(
             Finding(
                 Level.ERROR,
                 "the ledger in schema ar_sync cannot be written by this role",
-                f"{make} or run {role_script('receiver')}",
+                or_script(connection, make.rstrip(";"), role_script("receiver")),
                 sql=make,
                 of_role=True,
             )
@@ -269,7 +275,7 @@ def _has_complete_ledger(connection: Connection) -> bool:
 def _ledger_rights(connection: Connection, script: str, *, is_complete: bool) -> Iterator[Finding]:
     """Yield findings on tables of the ledger that another role owns: only it can alter them."""
     rows = connection.execute(_FOREIGN_LEDGER_TABLES, [is_complete]).fetchall()
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     for (name,) in rows:
         statement = sql.SQL("ALTER TABLE {} OWNER TO {}").format(
             sql.Identifier("ar_sync", name), role
@@ -278,7 +284,7 @@ def _ledger_rights(connection: Connection, script: str, *, is_complete: bool) ->
         yield Finding(
             Level.ERROR,
             f"table ar_sync.{name} of the ledger cannot be written by this role",
-            f"{text}, or run {script}",
+            or_script(connection, text, script),
             sql=f"{text};",
             of_role=True,
         )

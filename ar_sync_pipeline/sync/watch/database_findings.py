@@ -17,7 +17,11 @@ from ar_sync_pipeline.postgres.checks.hidden_starts import hidden_start_findings
 from ar_sync_pipeline.postgres.checks.named_schemas import compared_schemas
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
-from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
+from ar_sync_pipeline.postgres.checks.rights import (
+    acting_role_findings,
+    check_rights,
+    role_script,
+)
 from ar_sync_pipeline.postgres.checks.search_path import search_path_findings
 from ar_sync_pipeline.postgres.checks.sender_checks import check_sender_tables
 from ar_sync_pipeline.postgres.connect import Connection, connect, database_label
@@ -62,6 +66,7 @@ def check_sender(
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
+        findings += acting_role_findings(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         lost = list(lost_rules(connection, catalog, tables, before)) if before is not None else []
         findings += (as_error(one.error) for one in lost)
@@ -133,6 +138,7 @@ def check_receiver(
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
+        findings += acting_role_findings(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest, complete)
         findings += migration_findings(connection, catalog)
