@@ -64,7 +64,7 @@ def test_trigger_of_a_partition_is_named_until_the_role_may_suppress_it(
     assert finding.problem == f"table {what}"
     assert triggers_of(owner) == (f"{partition}.stamp",)
     execute(owner, f"ALTER TABLE {partition} DISABLE TRIGGER stamp")
-    assert triggers_of(owner) == check_receiver(loader, CATALOG) == ()
+    assert not triggers_of(owner) + check_receiver(loader, CATALOG)
 
 
 def test_trigger_of_the_partitioned_table_is_named_once(owner: str, loader: str) -> None:
@@ -89,7 +89,7 @@ def test_statement_trigger_of_a_partition_does_not_fire_by_the_partitioned_table
     owner: str, loader: str
 ) -> None:
     execute(owner, trigger("stamp", "part_2", "STATEMENT"))
-    assert check_receiver(loader, CATALOG) == triggers_of(owner) == ()
+    assert not triggers_of(owner) + check_receiver(loader, CATALOG)
 
 
 def test_rules_are_named_as_triggers_are(owner: str, loader: str) -> None:
