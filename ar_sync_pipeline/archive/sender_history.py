@@ -53,7 +53,8 @@ class Watermark(Strict):
         timeline: Timeline of the cluster, which changes with a failover.
         oldest_write_at: Start of the oldest transaction that the snapshot could not see, or
             earlier, by the clock of the database. None: the role of the sender may not see other
-            transactions (it is not a member of ``pg_read_all_stats``).
+            transactions (it is not a member of ``pg_read_all_stats``), or one of them did not show
+            when it began (``track_activities = off``).
         lsn: Flush position of the write-ahead log in bytes; it only grows within one history.
         traces: Transaction ids that the dump consumed just before, each with its outcome:
             committed (``c``) or aborted (``a``). They show another history of the same cluster.

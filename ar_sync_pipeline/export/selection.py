@@ -188,7 +188,7 @@ def untracked_tables(
     """Return the tables whose changes a partial may miss until the next complete.
 
     They are too large to be read for the watermark. In addition, they have no timestamp column, or
-    the role may not see when the oldest writing transaction began, or their definition changed, or
+    it is not known when the oldest writing transaction began, or their definition changed, or
     the clock of their timestamps may have been set back.
     """
     since, read = selection.since, reread_tables(catalog, tables, selection)

@@ -135,16 +135,25 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text,
 # Sessions that have not written yet count too: their first statement may still set timestamps to
 # the time at which their transaction began. Background workers write as well, such as those that
 # apply logical replication. Other dumps write nothing, and may take hours. Other roles' sessions
-# are shown to members of pg_read_all_stats only (manual, 27.2.3 "pg_stat_activity"). Of a prepared
-# transaction only the time of PREPARE is known; transaction managers give up one that has not got
-# there after some minutes.
+# are shown to members of pg_read_all_stats only (manual, 27.2.3 "pg_stat_activity"), and with
+# `track_activities = off` a session does not show when its transaction began, but that it has one:
+# each transaction locks its own virtual id. Of a prepared transaction only the time of PREPARE is
+# known; transaction managers give up one that has not got there after some minutes.
+# The clock is read first: what begins later is not among the sessions.
 _OLDEST_WRITE = """
-SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN least(
-         clock_timestamp(),
-         (SELECT min(xact_start) FROM pg_stat_activity
-           WHERE datname = current_database() AND pid <> pg_backend_pid()
-             AND backend_type NOT IN ('autovacuum worker', 'walsender')
-             AND NOT (usename = current_user AND starts_with(application_name, 'ar_sync dump'))),
+WITH writers AS (
+  SELECT pid, xact_start, coalesce(state, 'disabled') AS state FROM pg_stat_activity
+   WHERE datname = current_database() AND pid <> pg_backend_pid()
+     AND backend_type NOT IN ('autovacuum worker', 'walsender')
+     AND NOT (usename = current_user AND starts_with(application_name, 'ar_sync dump')))
+SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') AND NOT EXISTS (
+         SELECT FROM writers
+          WHERE xact_start IS NULL AND (state = 'disabled' OR starts_with(state, 'idle in'))
+            AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'virtualxid'))
+       THEN least(
+         before.now,
+         (SELECT min(xact_start) FROM writers),
          (SELECT min(prepared) - interval '10 minutes' FROM pg_prepared_xacts
            WHERE database = current_database())) END
+  FROM (SELECT clock_timestamp()) AS before (now)
 """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from psycopg import sql
-
 from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
@@ -15,6 +13,7 @@ from ar_sync_pipeline.export.lock_budget import lock_problems
 from ar_sync_pipeline.export.lost_rules import lost_rules
 from ar_sync_pipeline.export.masking import costly_masks, masked_values
 from ar_sync_pipeline.export.ruled_values import RuledBefore
+from ar_sync_pipeline.postgres.acting_role import acting_role
 from ar_sync_pipeline.postgres.checks.findings import errors_of
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.rights import (
@@ -120,7 +119,7 @@ def _unreadable(
         elif lacking or not rules.exclude:
             partly[name] = lacking
     remedy = f"run at the sender's database {role_script('sender')}"
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     if wholly:
         yield DatabaseRefusedError(
             f"the sender's role may not read {', '.join(wholly)}", remedy=remedy

@@ -20,8 +20,11 @@ from dataclasses import dataclass
 
 import psycopg
 
+from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,27 @@ class SideEffects:
 
         Args:
             only_if: Whether to do so; otherwise nothing changes.
+
+        Raises:
+            LoadRefusedError: The session is in replica mode and may not leave it.
         """
         changes = self.suppressed and only_if
         if changes:
-            self.connection.execute("SET LOCAL session_replication_role = origin")
+            self._leave_replica_mode()
         yield
         if changes:
             self.connection.execute("SET LOCAL session_replication_role = replica")
+
+    def _leave_replica_mode(self) -> None:
+        try:
+            self.connection.execute("SET LOCAL session_replication_role = origin")
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise LoadRefusedError(
+                "the receiver's role has session_replication_role = replica and may not change it,"
+                " but triggers and foreign keys have to act in this load",
+                remedy=f"{GRANT}, or ALTER ROLE ... SET session_replication_role = origin; the"
+                " archive is tried again by itself",
+            ) from error
 
     def fires(self, target: TargetTable) -> bool:
         """Return whether the triggers of a table fire for its replicated rows."""
@@ -70,7 +87,9 @@ def suppress_side_effects(connection: Connection) -> SideEffects:
         with connection.transaction():
             connection.execute("SET LOCAL session_replication_role = replica")
     except psycopg.errors.InsufficientPrivilege:
-        return SideEffects(connection, suppressed=False)
+        # ALTER ROLE or ALTER DATABASE may have set it; the server then checks no foreign key.
+        mode = scalar(connection, "SHOW session_replication_role")
+        return SideEffects(connection, suppressed=mode == "replica")
     return SideEffects(connection, suppressed=True)
 
 
@@ -90,4 +109,4 @@ def without_event_triggers(connection: Connection) -> Iterator[None]:
         yield
     finally:
         if suppressed and not connection.closed:
-            connection.execute("RESET session_replication_role")
+            connection.execute("SET session_replication_role = origin")

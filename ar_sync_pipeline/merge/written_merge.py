@@ -17,6 +17,7 @@ from ar_sync_pipeline.merge.differences import REPLACE, TableDifference
 from ar_sync_pipeline.merge.filling import fill_from_staging
 from ar_sync_pipeline.merge.found_changes import FoundChanges
 from ar_sync_pipeline.merge.freeing import UniqueValueFreer
+from ar_sync_pipeline.merge.leaf_references import refuse_actions_on_leaf_references
 from ar_sync_pipeline.merge.orphan_checks import OrphanChecks
 from ar_sync_pipeline.merge.planned_merge import PlannedMerge
 from ar_sync_pipeline.merge.row_writing import (
@@ -96,6 +97,7 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
     found, actions = planned.found, planned.actions
     connection, to_delete, effects = found.connection, found.to_delete, found.effects
     actions.refuse_actions_on_kept_references(effects)
+    refuse_actions_on_leaf_references(found)
     connection.execute("SET CONSTRAINTS ALL DEFERRED")
     differences = list(found.differences.values())
     filling = found.archive.filling or fill_from_staging(

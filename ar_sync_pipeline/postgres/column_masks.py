@@ -135,7 +135,7 @@ def _obstacles(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[t
     elif mask.function is MaskFunction.NULL and not column.nullable:
         yield "is NOT NULL, and `mask` makes it NULL", ""
     else:
-        uniques = (unique for unique in facts.unique_keys if column.name in unique.uses)
+        uniques = keys_that_may_collide(column, facts)
         yield from (found for u in uniques if (found := _not_unique(mask, column, u)) is not None)
         for computed in facts.columns:
             if column.name in computed.computed_from:
@@ -169,10 +169,12 @@ def _takes(mask: Mask, column: ColumnFacts) -> str:
 
 
 def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> tuple[str, str] | None:
-    if mask.function is MaskFunction.NULL and null_is_distinct(column, unique):
-        return None
+    decides = f"decides which rows are unique ({unique.name}), and cannot be masked"
     if mask.function is not MaskFunction.PSEUDONYM:
-        return f"is unique ({unique.name}), which `mask` {mask.function} does not keep", ""
+        if mask.function is MaskFunction.NULL and null_is_distinct(column, unique):
+            return None
+        kept = f"is unique ({unique.name}), which `mask` {mask.function} does not keep"
+        return decides if only_decides(column, unique) else kept, ""
     length = type_length(column.type)
     if length is not None and length < _LEAST_UNIQUE_DIGITS:
         problem = f"two of its pseudonyms of {length} characters could be equal"
@@ -180,7 +182,7 @@ def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> tuple[str
     if unique.exclusion or not all(_survives(e, column.name) for e in unique.elements):
         return f"is unique by an expression ({unique.name}), which a pseudonym does not keep", ""
     if not _survives(unique.predicate or "", column.name, predicate=True):
-        return f"decides which rows are unique ({unique.name}), and cannot be masked", ""
+        return decides, ""
     return None
 
 
@@ -191,10 +193,40 @@ def _not_unique_when_computed(
     keeps = mask.function in (MaskFunction.PSEUDONYM, MaskFunction.NULL)
     if keeps and _survives(computed.expression, column.name):
         return
-    for unique in facts.unique_keys:
-        if computed.name in unique.uses:
-            problem = f"computes {computed.name}, which is unique ({unique.name})"
-            yield f"{problem}, and `mask` {mask.function} does not keep that", ""
+    for unique in keys_that_may_collide(computed, facts):
+        problem = f"computes {computed.name}, which is unique ({unique.name})"
+        yield f"{problem}, and `mask` {mask.function} does not keep that", ""
+
+
+def keys_that_may_collide(column: ColumnFacts, facts: TableFacts) -> list[UniqueKey]:
+    """Return the unique keys that other values of a column may violate.
+
+    One that contains the key by which rows are identified holds whatever the column has.
+    """
+    keys = [
+        set(_parts(key))
+        for key in facts.unique_keys
+        if key.identifies and set(key.plain) in (set(facts.primary_key), set(facts.key))
+        if column.name not in key.plain
+    ]
+    return [
+        unique
+        for unique in facts.unique_keys
+        if column.name in unique.uses and not any(key <= set(_parts(unique)) for key in keys)
+    ]
+
+
+def _parts(unique: UniqueKey) -> Iterator[tuple[str, ...]]:
+    """Yield each element with all that decides which of its values are equal."""
+    none = ("",) * len(unique.elements)
+    collations, collates = unique.collations or none, unique.collates or none
+    yield from zip(unique.elements, unique.operators, collations, collates, strict=True)
+
+
+def only_decides(column: ColumnFacts, unique: UniqueKey) -> bool:
+    """Return whether a column is in the predicate of a unique index alone."""
+    in_elements = any(_mentions(element, column.name) for element in unique.elements)
+    return unique.whole_row is None and not in_elements
 
 
 def null_is_distinct(column: ColumnFacts, unique: UniqueKey) -> bool:

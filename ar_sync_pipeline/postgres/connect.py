@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
@@ -125,6 +126,8 @@ OLDEST_SERVER = 140000
 """The first version with ``hash_record_extended``."""
 HIDDEN_ROWS = "row-level security"
 """Part of the only error that ``row_security = off`` raises; it has no code of its own."""
+_TEMPORARY_FILES = "temp_file_limit"
+"""Parameter that the server's message names, in every language."""
 NAME_THE_PRIMARY = (
     "let the URL name the primary, not a standby; one with several hosts finds it by"
     " target_session_attrs=read-write"
@@ -281,10 +284,15 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
             f"the database {label} takes no writes ({message})", remedy=NAME_THE_PRIMARY
         )
     hint = error.diag.message_hint
+    remedy = "it is tried again; look at the server's log if it repeats"
+    if _TEMPORARY_FILES in message:
+        role = sql.Identifier(connection.info.user).as_string(connection)
+        remedy = (
+            f"let an administrator raise it, such as ALTER ROLE {role} SET {_TEMPORARY_FILES} = -1"
+        )
     return DatabaseFailedError(
         f"the database {label} gave up a statement ({message})",
-        remedy="it is tried again; look at the server's log if it repeats"
-        + (f" (its hint: {shown(error, hint.rstrip('.'))})" if hint else ""),
+        remedy=remedy + (f" (its hint: {shown(error, hint.rstrip('.'))})" if hint else ""),
     )
 
 

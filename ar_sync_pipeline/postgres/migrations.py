@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.acting_role import acting_role
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
@@ -95,7 +96,7 @@ def _problem(schema: str) -> str:
 
 def _grants(connection: Connection, schema: str) -> list[str]:
     """Return the missing rights of the role as statements; the right on the schema comes first."""
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     rights = connection.execute(_MAY_READ, [schema]).fetchone() or (True, True)
     statements = (
         sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role),

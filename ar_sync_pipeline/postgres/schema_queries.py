@@ -21,6 +21,9 @@ _PARTITIONS_BY = """(
                      AND d.refobjsubid = 0)))"""
 """The columns ``a`` that decide the partition of a row of the partitioned table ``p``."""
 
+FIRES_IN_PARTITION = "(l.relispartition AND t.tgtype & 1 = 1)"
+"""Whether the trigger ``t`` of a partition ``l`` fires for writes to the partitioned table."""
+
 TABLES = f"""
 SELECT c.oid::bigint AS oid,
        {_NAME.format(n="n", c="c")} AS name,
@@ -35,6 +38,11 @@ SELECT c.oid::bigint AS oid,
        (SELECT json_agg(x.name ORDER BY x.name)
           FROM (SELECT t.tgname AS name FROM pg_trigger t
                  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                UNION
+                SELECT CASE WHEN t.tgparentid = 0 THEN l.relname || '.' ELSE '' END || t.tgname
+                  FROM pg_trigger t JOIN pg_class l ON l.oid = t.tgrelid
+                 WHERE c.relkind = 'p' AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                   AND {FIRES_IN_PARTITION} AND pg_partition_root(l.oid) = c.oid
                 UNION
                 SELECT r.rulename FROM pg_rewrite r
                  WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D') x)

@@ -58,6 +58,12 @@ _REFUSALS = (
     psycopg.ProgrammingError,
     psycopg.errors.lookup("55P02"),  # a parameter that cannot be changed now
 )
+# A session in replica mode checks no foreign key. A load sets the mode by itself, and only a role
+# that may do that may leave it.
+_LEAVE_REPLICA_MODE = (
+    "SELECT set_config('session_replication_role', 'origin', false)"
+    " WHERE current_setting('session_replication_role') <> 'origin'"
+)
 # As long as the client waits for the server.
 _UNANSWERED = "60s"
 # The end of every wait for a lock. The `options` of the URL may set another value.
@@ -115,6 +121,8 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
     for name, value in _OF_THE_CLIENT.items():
         with suppress(*_REFUSALS):
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        connection.execute(_LEAVE_REPLICA_MODE)
     if "lock_timeout" not in connection.info.options:
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'".encode())
 

@@ -278,7 +278,8 @@ class TableFacts:
         partitioned: Whether it is a partitioned table, whose rows are in its partitions.
         policies: Names of row level security policies that apply to this connection's role.
         partition_key: Columns that decide the partition of a row, in a partitioned table.
-        triggers: Names of the users' triggers and rules that a write would fire.
+        triggers: Names of the users' triggers and rules that a write would fire; one that only a
+            partition has as ``partition.trigger``.
     """
 
     name: str

@@ -187,9 +187,10 @@ def _dump(
     if dump.untracked_tables:
         context.log.warning(
             "Changes in these large tables may wait for the next complete: %s. Grant"
-            " pg_read_all_stats to the sender's role, name a changed_at column, or set watermark ="
-            " true in the catalog; after a migration of such a table start a complete_dump, and if"
-            " the database's clock was set back while it or this machine was started.",
+            " pg_read_all_stats to the sender's role, let track_activities be on for the"
+            " application's sessions, name a changed_at column, or set watermark = true in the"
+            " catalog; after a migration of such a table start a complete_dump, and if the"
+            " database's clock was set back while it or this machine was started.",
             ", ".join(dump.untracked_tables),
         )
     if dump.reread_tables:

@@ -77,6 +77,35 @@ def test_start_of_the_oldest_transaction_is_known_to_roles_that_may_see_it(
     assert seen > began[0]
 
 
+def test_start_is_unknown_while_a_session_that_shows_none_has_a_transaction(
+    filled: TwoSites,
+) -> None:
+    """It may not have written yet, and its first statement may set the time at which it began."""
+    with psycopg.connect(filled.sender, options="-c track_activities=off") as writer:
+        assert take(filled.sender).oldest_write_at is not None
+        writer.execute("SELECT")
+        assert take(filled.sender).oldest_write_at is None
+        writer.commit()
+        assert take(filled.sender).oldest_write_at is not None
+
+
+def test_start_is_unknown_if_the_session_showed_its_transactions_too_late(
+    filled: TwoSites,
+) -> None:
+    with psycopg.connect(filled.sender, options="-c track_activities=off") as writer:
+        writer.execute("SET track_activities = on")
+        assert take(filled.sender).oldest_write_at is None
+
+
+def test_other_dump_without_shown_activities_writes_nothing(filled: TwoSites) -> None:
+    hidden = make_conninfo(filled.sender, options="-c track_activities=off")
+    with (
+        connect(hidden, application="dump") as connection,
+        take_snapshot(connection, lambda: NOON),
+    ):
+        assert take(filled.sender).oldest_write_at is not None
+
+
 def test_other_dump_writes_nothing(filled: TwoSites) -> None:
     """Else the partials during a complete would carry all rows of large tables since its start."""
     with (

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.merge.leaf_references import check_leaf_references
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, rows
 
 TABLES = """
 CREATE TABLE t_a (id int PRIMARY KEY) PARTITION BY RANGE (id);
@@ -86,3 +90,71 @@ def test_rows_that_inherit_from_the_parent_are_no_parents(connection: Connection
     connection.execute("DELETE FROM t_p; INSERT INTO t_heir VALUES (1)")
     with pytest.raises(LoadRefusedError, match="plain_fkey"):
         check(connection)
+
+
+SHARED = (
+    "CREATE TABLE t_a (id int, d int, v int, u int, PRIMARY KEY (id, d)) PARTITION BY RANGE (d)",
+    "CREATE TABLE part_1 PARTITION OF t_a FOR VALUES FROM (0) TO (10)",
+    "CREATE TABLE part_2 PARTITION OF t_a FOR VALUES FROM (10) TO (20)",
+    "ALTER TABLE part_1 ADD UNIQUE (id), ADD UNIQUE (u)",
+)
+OWN_ROWS = "SELECT n, c, u FROM own ORDER BY n"
+CATALOG = {"name": "x", "tables": ["t_*"], "receiver_tables": ["own"]}
+
+
+@pytest.fixture(params=["triggers fire", "role may not suppress"])
+def sites(
+    request: pytest.FixtureRequest, database_factory: DatabaseFactory, tmp_path: Path
+) -> Iterator[TwoSites]:
+    """Two servers; loads let the actions of the receiver's own keys take effect."""
+    owner, rules = database_factory(), {"t_a": {"triggers": "fire"}}
+    role = f"leaf of {owner.rpartition('/')[2]}"
+    execute(owner, f'CREATE ROLE "{role}" LOGIN', *SHARED)
+    execute(
+        owner,
+        "CREATE TABLE own (n int PRIMARY KEY, c int CONSTRAINT on_id REFERENCES part_1 (id)"
+        " ON DELETE CASCADE, u int CONSTRAINT on_u REFERENCES part_1 (u) ON UPDATE SET NULL)",
+        f'GRANT CREATE ON DATABASE "{owner.rpartition("/")[2]}" TO "{role}"',
+        f'GRANT SELECT, INSERT, UPDATE, DELETE ON t_a, own TO "{role}"',
+    )
+    sender, receiver = database_factory(), owner
+    if request.param != "triggers fire":
+        rules, receiver = {}, make_conninfo(owner, user=role)
+    execute(sender, *SHARED, "INSERT INTO t_a SELECT g, g, g, g FROM generate_series(1, 19) g")
+    sites = TwoSites(sender, receiver, Catalog.model_validate(CATALOG | {"table": rules}), tmp_path)
+    sites.complete()
+    sites.load()
+    yield sites
+    execute(owner, f'DROP OWNED BY "{role}" CASCADE', f'DROP ROLE "{role}"')
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("DELETE FROM t_a WHERE id = 3", "on_id"),
+        ("UPDATE t_a SET d = 15 WHERE id = 3", "on_id"),
+        ("UPDATE t_a SET u = 33 WHERE id = 3", "on_u"),
+    ],
+)
+def test_action_of_a_key_to_one_partition_changes_no_row_of_the_receiver(
+    sites: TwoSites, change: str, key: str
+) -> None:
+    sites.at_receiver("INSERT INTO own VALUES (1, 3, 3), (2, 4, NULL)")
+    sites.at_sender(change)
+    sites.complete()
+    (refused,) = sites.load().refused
+    assert f"refer by {key}, whose action would change them" in str(refused)
+    assert rows(sites.receiver, OWN_ROWS) == [(1, 3, 3), (2, 4, None)]
+    sites.at_receiver("UPDATE own SET c = 4, u = NULL")
+    assert sites.load().loaded
+    assert equal(sites, "SELECT * FROM t_a ORDER BY id")
+    assert rows(sites.receiver, OWN_ROWS) == [(1, 4, None), (2, 4, None)]
+
+
+def test_changes_that_no_action_concerns_are_loaded(sites: TwoSites) -> None:
+    sites.at_receiver("INSERT INTO own VALUES (1, 3, 3)")
+    sites.at_sender("UPDATE t_a SET v = 0 WHERE id = 3", "DELETE FROM t_a WHERE id IN (5, 13)")
+    sites.complete()
+    assert sites.load().loaded
+    assert equal(sites, "SELECT * FROM t_a ORDER BY id")
+    assert rows(sites.receiver, OWN_ROWS) == [(1, 3, 3)]

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
@@ -217,6 +217,18 @@ def test_statement_that_the_server_gives_up_did_not_break_the_connection(workben
         connection.execute("SELECT pg_sleep(5)")
     assert isinstance(caught.value, TransientError)
     assert one_sentence(caught.value)
+
+
+def test_limit_of_temporary_files_is_named_with_what_raises_it(empty_database: str) -> None:
+    limits = "-c temp_file_limit=100kB -c work_mem=64kB"
+    with (
+        pytest.raises(DatabaseFailedError, match="temp_file_limit") as caught,
+        connect(f"{empty_database}?options={quote(limits)}", application="test") as connection,
+    ):
+        user = connection.info.user
+        connection.execute("SELECT n FROM generate_series(1, 100000) AS n ORDER BY n DESC")
+    assert f'ALTER ROLE "{user}" SET temp_file_limit = -1' in caught.value.remedy
+    assert "look at the server's log" not in caught.value.remedy
 
 
 def test_right_that_the_role_lacks_is_a_refusal(workbench: str) -> None:

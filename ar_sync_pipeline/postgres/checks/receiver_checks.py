@@ -9,11 +9,22 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.acting_role import acting_role
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
+from ar_sync_pipeline.postgres.checks.firing_triggers import (
+    replica_mode_findings,
+    suppresses_side_effects,
+    trigger_findings,
+)
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
-from ar_sync_pipeline.postgres.checks.rights import check_functions, check_rights, role_script
+from ar_sync_pipeline.postgres.checks.rights import (
+    check_functions,
+    check_rights,
+    or_script,
+    role_script,
+)
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_IS_COMPLETE
@@ -22,19 +33,7 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import visible, visible_name
 
-_PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_MAY_SUPPRESS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
-_MAY_SUPPRESS_BEFORE_15 = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-# tgenabled: O fires in ordinary sessions, R in replica mode, A in both.
-_TRIGGERS = """
-SELECT t.tgname, t.tgenabled::text
-  FROM pg_trigger t
-  JOIN pg_class c ON c.oid = t.tgrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE (n.nspname, c.relname) = (%s, %s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
- ORDER BY t.tgname
-"""
 # By the system catalogs: a cast to regclass fails if the role may not use the schema.
 _UNLOGGED = """
 WITH replicated AS (
@@ -104,10 +103,11 @@ def check_receiver_tables(
         for name, table in tables.items()
     }
     findings += check_functions(connection, tables.values(), given, role_script("receiver"))
-    may_suppress = _may_suppress(connection)
+    findings += replica_mode_findings(connection)
+    may_suppress = suppresses_side_effects(connection)
     findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():
-        findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
+        findings += trigger_findings(connection, catalog, table, may_suppress=may_suppress)
         findings += _unlogged(connection, table)
         findings += column_findings(connection, catalog, table)
         findings += _key(connection, catalog, table, keys.get(table.name))
@@ -116,7 +116,7 @@ def check_receiver_tables(
     findings += _unused_receiver_tables(connection, catalog)
     is_complete = _has_complete_ledger(connection)
     if not scalar(connection, _MAY_WRITE_LEDGER, [is_complete]):
-        role = sql.Identifier(connection.info.user).as_string(connection)
+        role = acting_role(connection).as_string(connection)
         make = (
             f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
             # An owner may have lost them by REVOKE.
@@ -126,7 +126,7 @@ def check_receiver_tables(
             Finding(
                 Level.ERROR,
                 "the ledger in schema ar_sync cannot be written by this role",
-                f"{make} or run {role_script('receiver')}",
+                or_script(connection, make.rstrip(";"), role_script("receiver")),
                 sql=make,
                 of_role=True,
             )
@@ -266,54 +266,6 @@ def _unlogged(connection: Connection, table: TableFacts) -> Iterator[Finding]:
     )
 
 
-def _may_suppress(connection: Connection) -> bool:
-    """Return whether loads write with ``session_replication_role = replica``."""
-    newer = connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED
-    query = _MAY_SUPPRESS if newer else _MAY_SUPPRESS_BEFORE_15
-    return bool(scalar(connection, query.encode()))
-
-
-def _triggers(
-    connection: Connection, catalog: Catalog, table: TableFacts, *, may_suppress: bool
-) -> Iterator[Finding]:
-    """Yield findings on triggers that loads fire without a rule of the catalog."""
-    if catalog.rules(table.name).triggers == "fire":
-        return
-    fire_in = {"R", "A"} if may_suppress else {"O", "A"}
-    found = connection.execute(_TRIGGERS, catalog.locate(table.name)).fetchall()
-    firing = [name for name, enabled in found if enabled in fire_in]
-    if not firing:
-        return
-    problem, remedy = "fires its triggers for replicated rows", _suppressing(connection)
-    if may_suppress:
-        problem = "fires triggers that are ENABLE ALWAYS or REPLICA for replicated rows"
-        remedy = "; ".join(
-            sql.SQL("ALTER TABLE {} ENABLE TRIGGER {}")
-            .format(table.relation, sql.Identifier(name))
-            .as_string(connection)
-            for name in firing
-        )
-    problem = f"{problem} ({', '.join(firing)})"
-    yield Finding(
-        Level.WARNING,
-        f"table {table.name} {problem}",
-        remedy,
-        sql=f"{remedy};" if remedy.startswith(("ALTER", "GRANT")) else "",
-        of_role=not may_suppress,
-    )
-
-
-def _suppressing(connection: Connection) -> str:
-    """Return how the role can write rows without firing triggers."""
-    if connection.info.server_version < _PARAMETERS_CAN_BE_GRANTED:
-        return (
-            "disable them, or set `triggers` in the catalog if they are wanted; before PostgreSQL"
-            " 15 only a superuser's loads fire none"
-        )
-    role = sql.Identifier(connection.info.user).as_string(connection)
-    return f"GRANT SET ON PARAMETER session_replication_role TO {role}"
-
-
 def _has_complete_ledger(connection: Connection) -> bool:
     # In a query of its own: the planner calls to_regclass, which fails without USAGE.
     may_use = scalar(connection, _MAY_USE_LEDGER)
@@ -323,7 +275,7 @@ def _has_complete_ledger(connection: Connection) -> bool:
 def _ledger_rights(connection: Connection, script: str, *, is_complete: bool) -> Iterator[Finding]:
     """Yield findings on tables of the ledger that another role owns: only it can alter them."""
     rows = connection.execute(_FOREIGN_LEDGER_TABLES, [is_complete]).fetchall()
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     for (name,) in rows:
         statement = sql.SQL("ALTER TABLE {} OWNER TO {}").format(
             sql.Identifier("ar_sync", name), role
@@ -332,7 +284,7 @@ def _ledger_rights(connection: Connection, script: str, *, is_complete: bool) ->
         yield Finding(
             Level.ERROR,
             f"table ar_sync.{name} of the ledger cannot be written by this role",
-            f"{text}, or run {script}",
+            or_script(connection, text, script),
             sql=f"{text};",
             of_role=True,
         )

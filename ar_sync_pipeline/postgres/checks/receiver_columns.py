@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from psycopg import sql
 
@@ -12,12 +12,17 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.left_values import values_left
 from ar_sync_pipeline.postgres.checks.rights import usage_grant
 from ar_sync_pipeline.postgres.checks.ruled_constraints import ruled_constraint_findings
-from ar_sync_pipeline.postgres.column_masks import mask_conflicts, null_is_distinct
+from ar_sync_pipeline.postgres.column_masks import (
+    keys_that_may_collide,
+    mask_conflicts,
+    null_is_distinct,
+    only_decides,
+)
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import no_key_of_transformed
 from ar_sync_pipeline.postgres.ledger_tables import nothing_applied
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts, UniqueKey
 from ar_sync_pipeline.postgres.typed_values import fits
 
 _COLUMN_LISTS = (
@@ -76,6 +81,7 @@ def excluded_findings(
 ) -> Iterator[Finding]:
     """Yield what prevents new rows from being written without a value of an excluded column."""
     subject = f"column {column.name} of table {table.name}"
+    uniques = keys_that_may_collide(column, table)
     if column.nullable and not column.has_default:
         # All types of PostgreSQL itself take NULL.
         if column.type_schema is not None and not _may_be(connection, column, None):
@@ -85,15 +91,7 @@ def excluded_findings(
                 " are parked",
                 "give it a default at the receiver",
             )
-        unique = next((u for u in table.unique_keys if not null_is_distinct(column, u)), None)
-        if unique is not None:
-            yield Finding(
-                Level.WARNING,
-                f"{subject} is in `exclude`, and rows without its value may be equal for the unique"
-                f" key {unique.name}, so that archives are parked",
-                f"drop {unique.name} at the receiver, or make a key there that does not use"
-                f" {column.name}",
-            )
+        yield from _equal_without(column, subject, uniques)
         return
     if not column.has_default:
         statement = sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(
@@ -106,13 +104,31 @@ def excluded_findings(
             f"{text}, or give it a default at the receiver",
             sql=f"{text};",
         )
-    unique = next((u for u in table.unique_keys if column.name in u.uses), None)
+    if column.has_default:
+        deciding = [u for u in uniques if only_decides(column, u)]
+        yield from _equal_without(column, subject, deciding)
+        uniques = [u for u in uniques if u not in deciding]
+    unique = next(iter(uniques), None)
     if column.has_default and unique is not None and not _default_differs(connection, column):
         yield Finding(
             Level.WARNING,
             f"{subject} is in `exclude` and unique ({unique.name}), and new rows get its default",
             "give it a default that differs from row to row there, or make it nullable without a"
             " default",
+        )
+
+
+def _equal_without(
+    column: ColumnFacts, subject: str, uniques: Iterable[UniqueKey]
+) -> Iterator[Finding]:
+    unique = next((u for u in uniques if not null_is_distinct(column, u)), None)
+    if unique is not None:
+        yield Finding(
+            Level.WARNING,
+            f"{subject} is in `exclude`, and rows without its value may be equal for the unique"
+            f" key {unique.name}, so that archives are parked",
+            f"drop {unique.name} at the receiver, or make a key there that does not use"
+            f" {column.name}",
         )
 
 

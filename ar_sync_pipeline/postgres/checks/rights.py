@@ -8,11 +8,13 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.package_files import installed_path
+from ar_sync_pipeline.postgres.acting_role import acting_role, acts_as_itself
 from ar_sync_pipeline.postgres.checks.called_functions import uncallable_functions
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+from ar_sync_pipeline.visible_text import visible_name
 
 
 def role_script(side: str) -> str:
@@ -21,12 +23,36 @@ def role_script(side: str) -> str:
     return f"the output of `ar-sync grants {side}`, or {script} with the catalog's variables"
 
 
+def or_script(connection: Connection, statement: str, script: str) -> str:
+    """Return a remedy: a statement, or a script, which gives rights to the role in the URL only."""
+    return f"{statement}, or run {script}" if acts_as_itself(connection) else statement
+
+
+def acting_role_findings(connection: Connection) -> Iterator[Finding]:
+    """Yield a finding if the role in the URL acts as another one."""
+    if acts_as_itself(connection):
+        return
+    database, login = connection.info.dbname, connection.info.user
+    statement = sql.SQL("ALTER ROLE {} IN DATABASE {} SET role = 'none'").format(
+        sql.Identifier(login), sql.Identifier(database)
+    )
+    other = visible_name(acting_role(connection).as_string(connection))
+    yield Finding(
+        Level.NOTE,
+        f"sessions of role {visible_name(login)} act as {other} (by the setting `role` of the role,"
+        " the database or the URL), so only rights of that role count, and what `ar-sync grants`"
+        " gives has no effect",
+        f"nothing is to be done if that is wanted; otherwise {statement.as_string(connection)}",
+        of_role=True,
+    )
+
+
 def usage_grant(connection: Connection, schema: str) -> sql.Composed | None:
     """Return the statement that lets this connection's role use a schema; None if it may."""
     if _has(connection, "has_schema_privilege(%s, 'USAGE')", schema):
         return None
     return sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
-        sql.Identifier(schema), sql.Identifier(connection.info.user)
+        sql.Identifier(schema), acting_role(connection)
     )
 
 
@@ -48,7 +74,7 @@ def check_rights(
         catalog: Catalog whose excluded columns need not be readable; None: whole tables are needed.
         schemas: Further schemas that the role's statements name.
     """
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     if not _has(connection, "has_database_privilege(current_database(), 'TEMPORARY')"):
         statement = sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(
             sql.Identifier(connection.info.dbname), role
@@ -101,7 +127,7 @@ def check_functions(
     Args:
         given: Columns to which a load gives a value in a new row, by table.
     """
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     for function in uncallable_functions(connection, tables, given):
         grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), role)
         yield _lacking(connection, f"function {function}", "EXECUTE", grant, script)
@@ -165,7 +191,7 @@ def _sequence(
     ]
     if lacking:
         statement = sql.SQL("GRANT {} ON SEQUENCE {} TO {}").format(
-            _words(lacking), sequence, sql.Identifier(connection.info.user)
+            _words(lacking), sequence, acting_role(connection)
         )
         subject = f"sequence {'.'.join(name)}"
         yield _lacking(connection, subject, ", ".join(lacking), statement, script)
@@ -191,7 +217,7 @@ def _lacking(
     return Finding(
         Level.ERROR,
         f"{subject} gives this role no {rights}",
-        f"{statement.as_string(connection)}, or run {script}",
+        or_script(connection, statement.as_string(connection), script),
         sql=f"{statement.as_string(connection)};",
         of_role=True,
     )

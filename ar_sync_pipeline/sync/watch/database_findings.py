@@ -9,13 +9,19 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.changed_at import zone_problems
 from ar_sync_pipeline.export.lost_rules import lost_rules
 from ar_sync_pipeline.export.ruled_values import RuledBefore
+from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error, errors_of
+from ar_sync_pipeline.postgres.checks.hidden_starts import hidden_start_findings
 from ar_sync_pipeline.postgres.checks.named_schemas import compared_schemas
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
-from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
+from ar_sync_pipeline.postgres.checks.rights import (
+    acting_role_findings,
+    check_rights,
+    role_script,
+)
 from ar_sync_pipeline.postgres.checks.search_path import search_path_findings
 from ar_sync_pipeline.postgres.checks.sender_checks import check_sender_tables
 from ar_sync_pipeline.postgres.connect import Connection, connect, database_label
@@ -60,6 +66,7 @@ def check_sender(
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
+        findings += acting_role_findings(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         lost = list(lost_rules(connection, catalog, tables, before)) if before is not None else []
         findings += (as_error(one.error) for one in lost)
@@ -76,11 +83,21 @@ def check_sender(
         findings += search_path_findings(connection, "sender", tables.values())
         findings += check_sender_tables(connection, catalog, tables)
         findings += event_trigger_findings(connection, "partial")
+        findings += hidden_start_findings(connection, _read_by_stamps(catalog, tables))
         findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)
         # If no right is missing, the problems above include the omissions that are errors.
         findings += (one for one in omissions if unread or one.level is not Level.ERROR)
     return sorted_by_level(findings)
+
+
+def _read_by_stamps(catalog: Catalog, tables: Mapping[str, TableFacts]) -> list[str]:
+    """Return the tables whose changes a partial finds by their timestamps alone."""
+    return [
+        name
+        for name, facts in tables.items()
+        if catalog.rules(name).changed_at is not None and not reads_watermark(catalog, facts)
+    ]
 
 
 def _lacking_rights(
@@ -121,6 +138,7 @@ def check_receiver(
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
+        findings += acting_role_findings(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest, complete)
         findings += migration_findings(connection, catalog)

@@ -236,7 +236,9 @@ def test_preflight_of_the_receiver_finds_what_rules_would_park(sites: TwoSites) 
         ("(id, token)", False),
         ("(lower(token))", False),
         ("(id) WHERE token IS NOT NULL", False),
-        ("(id) WHERE token IS NULL", True),
+        # The primary key keeps such rows apart.
+        ("(id) WHERE token IS NULL", False),
+        ("(phone) WHERE token IS NULL", True),
         ("(coalesce(token, ''))", True),
         ("(token) NULLS NOT DISTINCT", True),
     ],
@@ -247,6 +249,30 @@ def test_unique_key_that_rows_without_an_excluded_value_violate_is_named(
     execute(sites.receiver, f"CREATE UNIQUE INDEX live ON t_user {index}")
     found = said(sites.receiver, sites.catalog, Level.WARNING)
     assert any("rows without its value may be equal" in one for one in found) is told, found
+
+
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [
+        ("(id) WHERE token = 'x'", ""),
+        ("(id, lower(token))", ""),
+        ("(phone) WHERE token = 'x'", "drop live at the receiver"),
+        ("(token)", "give it a default that differs from row to row"),
+        ("(phone, token)", "give it a default that differs from row to row"),
+        ('(("id" % 2), token)', "give it a default that differs from row to row"),
+    ],
+)
+def test_unique_key_that_rows_with_the_default_violate_is_named(
+    sites: TwoSites, index: str, told: str
+) -> None:
+    execute(
+        sites.receiver,
+        "ALTER TABLE t_user ALTER token SET DEFAULT 'x'",
+        f"CREATE UNIQUE INDEX live ON t_user {index}",
+    )
+    found = [one for one in said(sites.receiver, sites.catalog, Level.WARNING) if "live" in one]
+    assert len(found) == bool(told)
+    assert told in "".join(found)
 
 
 @pytest.mark.long
