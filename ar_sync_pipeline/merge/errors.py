@@ -27,6 +27,7 @@ _INVALID = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.AmbiguousColumn,
 )
+_OF_WHAT = re.compile("permission denied for (schema|function|type) ")
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -149,11 +150,11 @@ def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str)
         return "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
     if names_function(error.diag.context):
         return f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
-    if (denied := re.search("schema|function", str(error))) is not None:
-        right = {"schema": "USAGE ON that schema", "function": "EXECUTE ON that function"}
+    if (denied := _OF_WHAT.match(str(error))) is not None:
+        right = {"function": "EXECUTE"}.get(denied[1], "USAGE")
         return (
-            f"GRANT {right[denied[0]]} to the role of the receiver's URL, or run the output of"
-            " `ar-sync grants receiver`"
+            f"GRANT {right} ON that {denied[1]} to the role of the receiver's URL, or run the"
+            " output of `ar-sync grants receiver`"
         )
     return (
         "name that table in `receiver_tables` of the receiver's catalog, unless it is replicated,"

@@ -69,6 +69,10 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   FROM ar_sync_tables c
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
+-- PUBLIC usually may use types.
+SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role')
+  FROM ar_sync_types
+ WHERE NOT has_type_privilege(:'role', name, 'USAGE') \gexec
 
 -- What rows call when they are written: defaults, checks, computed columns, indexes. PUBLIC usually
 -- may call all functions. Functions that these call are for you to grant (the same query as in
@@ -225,6 +229,6 @@ SELECT string_agg(f.oid::regprocedure::text, ', ' ORDER BY f.oid::regprocedure::
 \warn 'Leave those that other functions call, and REVOKE EXECUTE ON FUNCTION ... FROM the role for the others.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_called, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
-  pg_temp.ar_sync_patterns;
+DROP TABLE pg_temp.ar_sync_called, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
+  pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;

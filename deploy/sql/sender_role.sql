@@ -71,6 +71,10 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   FROM ar_sync_tables c
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
+-- PUBLIC usually may use types.
+SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role')
+  FROM ar_sync_types
+ WHERE NOT has_type_privilege(:'role', name, 'USAGE') \gexec
 -- To see how long other sessions' transactions have been open: of tables too large for the
 -- watermark, changes that commit late are found by that.
 SELECT format(CASE WHEN :'stats'::boolean THEN 'GRANT pg_read_all_stats TO %I'
@@ -207,6 +211,6 @@ SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS los
 \warn 'If another catalog needs them, give each catalog a role of its own (-v role=...).'
 \endif
 
-DROP TABLE pg_temp.ar_sync_hidden, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
-  pg_temp.ar_sync_patterns;
+DROP TABLE pg_temp.ar_sync_hidden, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
+  pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;

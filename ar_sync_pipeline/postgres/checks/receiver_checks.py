@@ -13,7 +13,12 @@ from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findin
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
-from ar_sync_pipeline.postgres.checks.rights import check_functions, check_rights, role_script
+from ar_sync_pipeline.postgres.checks.rights import (
+    check_functions,
+    check_rights,
+    check_types,
+    role_script,
+)
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_IS_COMPLETE
@@ -99,6 +104,9 @@ def check_receiver_tables(
         staged,
         schemas=named_schemas(connection, tables.values()),
     )
+    # Rows are copied whole before they are changed.
+    copied = [(table, column.name) for table in tables.values() for column in table.columns]
+    findings += check_types(connection, copied, role_script("receiver"))
     given = {
         name: _given_columns(catalog.rules(name), table, sent.get(name))
         for name, table in tables.items()

@@ -14,6 +14,22 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
+# An array has the rights of its elements, since version 17 a multirange those of its range. The role
+# scripts have the same query.
+_UNUSABLE_TYPES = """
+SELECT DISTINCT coalesce(r.rngtypid, e.oid, a.atttypid)::regtype::text
+  FROM unnest(%(schemas)s::text[], %(tables)s::text[], %(columns)s::text[])
+    AS w (schema, relname, attname)
+  JOIN pg_namespace n ON n.nspname = w.schema
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.attname
+  LEFT JOIN pg_type e ON e.typarray = a.atttypid
+  LEFT JOIN pg_range r ON r.rngmultitypid = coalesce(e.oid, a.atttypid)
+   AND current_setting('server_version_num')::int >= 170000
+ WHERE NOT has_type_privilege(a.atttypid, 'USAGE')
+ ORDER BY 1
+"""
+
 
 def role_script(side: str) -> str:
     """Return what grants a side's role all its rights."""
@@ -105,6 +121,26 @@ def check_functions(
     for function in uncallable_functions(connection, tables, given):
         grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), role)
         yield _lacking(connection, f"function {function}", "EXECUTE", grant, script)
+
+
+def check_types(
+    connection: Connection, columns: Iterable[tuple[TableFacts, str]], script: str
+) -> Iterator[Finding]:
+    """Yield the types of columns of temporary tables that this connection's role may not use.
+
+    Args:
+        columns: Columns that the temporary tables copy, with their tables.
+    """
+    places = [(*table.place, name) for table, name in columns]
+    arguments = {
+        "schemas": [schema for schema, _, _ in places],
+        "tables": [table for _, table, _ in places],
+        "columns": [name for _, _, name in places],
+    }
+    role = sql.Identifier(connection.info.user)
+    for (name,) in connection.execute(_UNUSABLE_TYPES, arguments):
+        grant = sql.SQL("GRANT USAGE ON TYPE {} TO {}").format(sql.SQL(name), role)
+        yield _lacking(connection, f"type {name}", "USAGE", grant, script)
 
 
 def columns_read(rules: TableRules, facts: TableFacts) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ar_sync_pipeline.postgres.checks.findings import Finding, Level, as_error, 
 from ar_sync_pipeline.postgres.checks.named_schemas import compared_schemas
 from ar_sync_pipeline.postgres.checks.omissions import find_omissions
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
-from ar_sync_pipeline.postgres.checks.rights import check_rights, role_script
+from ar_sync_pipeline.postgres.checks.rights import check_rights, check_types, role_script
 from ar_sync_pipeline.postgres.checks.search_path import search_path_findings
 from ar_sync_pipeline.postgres.checks.sender_checks import check_sender_tables
 from ar_sync_pipeline.postgres.connect import Connection, connect, database_label
@@ -96,7 +96,11 @@ def _lacking_rights(
         for column in map(table.column, catalog.rules(name).mask)
         if column is not None
     ]
-    return list(check_rights(connection, tables, ["SELECT"], script, masked, catalog, schemas))
+    keys = [(table, name) for table in tables.values() for name in table.key]
+    return [
+        *check_rights(connection, tables, ["SELECT"], script, masked, catalog, schemas),
+        *check_types(connection, keys, script),
+    ]
 
 
 def check_receiver(
