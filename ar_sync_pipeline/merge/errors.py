@@ -157,9 +157,10 @@ def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str)
             " output of `ar-sync grants receiver`"
         )
     return (
-        "name that table in `receiver_tables` of the receiver's catalog, unless it is replicated,"
-        " and run the output of `ar-sync grants receiver`, which takes back a GRANT of your own;"
-        " or BYPASSRLS for the role of the receiver's URL if a policy hides rows"
+        "run the output of `ar-sync grants receiver`, which takes back a GRANT of your own; if that"
+        " is not enough, name that table in `receiver_tables` of the receiver's catalog, unless it"
+        " is replicated, and run it again; or BYPASSRLS for the role of the receiver's URL if a"
+        " policy hides rows"
     )
 
 

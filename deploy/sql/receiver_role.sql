@@ -139,14 +139,37 @@ SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, :'role')
 SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
   FROM ar_sync_tables \gexec
 
--- Before a row is deleted, tables outside the catalog are looked at for rows that refer to it.
--- They are not written: where there is such a row, the load says so and changes nothing.
-SELECT DISTINCT format('GRANT SELECT ON %s TO %I', k.conrelid::regclass, :'role'),
-       format('GRANT USAGE ON SCHEMA %s TO %I', c.relnamespace::regnamespace, :'role')
-  FROM pg_constraint k
-  JOIN pg_class c ON c.oid = k.conrelid
- WHERE k.contype = 'f' AND k.confrelid IN (SELECT name FROM ar_sync_tables)
-   AND k.conrelid NOT IN (SELECT name FROM ar_sync_tables) \gexec
+-- Tables outside the catalog are looked at, also by keys of and to single partitions: before a row is
+-- deleted those that refer to it, after a row is written those that it refers to. They are not
+-- written: where a reference is broken, the load says so and changes nothing (the same query as in
+-- ar_sync_pipeline/postgres/checks/outside_tables.py).
+CREATE TEMP TABLE ar_sync_outside AS
+WITH RECURSIVE written AS (
+  SELECT name::oid AS oid, name IN (SELECT oid FROM ar_sync_matched WHERE list = 'tables') AS replicated
+    FROM ar_sync_tables
+   UNION
+  SELECT h.inhrelid, w.replicated
+    FROM written w
+    JOIN pg_class c ON c.oid = w.oid AND c.relkind = 'p'
+    JOIN pg_inherits h ON h.inhparent = w.oid),
+key AS (
+  SELECT * FROM pg_constraint WHERE contype = 'f' AND conparentid = 0)
+SELECT conrelid::regclass AS name, NULL::int2[] AS columns
+  FROM key
+ WHERE confrelid IN (SELECT oid FROM written)
+   AND conrelid NOT IN (SELECT oid FROM written)
+ UNION
+SELECT confrelid, confkey
+  FROM key
+ WHERE conrelid IN (SELECT oid FROM written WHERE replicated)
+   AND confrelid NOT IN (SELECT oid FROM written);
+SELECT format('GRANT SELECT%s ON %s TO %I', listed.columns, name, :'role'),
+       format('GRANT USAGE ON SCHEMA %s TO %I', relnamespace::regnamespace, :'role')
+  FROM ar_sync_outside o
+  JOIN pg_class c ON c.oid = o.name
+ CROSS JOIN LATERAL (
+    SELECT ' (' || string_agg(quote_ident(attname), ', ' ORDER BY attnum) || ')' AS columns
+      FROM pg_attribute WHERE attrelid = o.name AND attnum = ANY (o.columns)) AS listed \gexec
 
 SELECT format('GRANT SELECT ON %I.django_migrations TO %I', :'schema', :'role')
  WHERE to_regclass(format('%I.django_migrations', :'schema')) IS NOT NULL \gexec
@@ -229,6 +252,7 @@ SELECT string_agg(f.oid::regprocedure::text, ', ' ORDER BY f.oid::regprocedure::
 \warn 'Leave those that other functions call, and REVOKE EXECUTE ON FUNCTION ... FROM the role for the others.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_called, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
+DROP TABLE pg_temp.ar_sync_called, pg_temp.ar_sync_outside, pg_temp.ar_sync_granted,
+  pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
   pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;

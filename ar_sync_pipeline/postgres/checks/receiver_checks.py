@@ -12,6 +12,7 @@ from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.checks.event_triggers import event_trigger_findings
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
+from ar_sync_pipeline.postgres.checks.outside_tables import outside_findings
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.checks.rights import (
     check_functions,
@@ -113,6 +114,8 @@ def check_receiver_tables(
     }
     findings += check_functions(connection, tables.values(), given, role_script("receiver"))
     may_suppress = _may_suppress(connection)
+    outside = outside_findings(connection, catalog, tables.values(), verifies=may_suppress)
+    findings += [found for found in outside if found not in findings]
     findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)

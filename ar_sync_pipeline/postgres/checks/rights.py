@@ -14,8 +14,8 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
-# An array has the rights of its elements, since version 17 a multirange those of its range. The role
-# scripts have the same query.
+# An array has the rights of its elements, since version 17 a multirange those of its range. The
+# role scripts have the same query.
 _UNUSABLE_TYPES = """
 SELECT DISTINCT coalesce(r.rngtypid, e.oid, a.atttypid)::regtype::text
   FROM unnest(%(schemas)s::text[], %(tables)s::text[], %(columns)s::text[])
@@ -70,31 +70,32 @@ def check_rights(
             sql.Identifier(connection.info.dbname), role
         )
         database = f"database {connection.info.dbname}"
-        yield _lacking(connection, database, "TEMPORARY", statement, script)
+        yield lacking_right(connection, database, "TEMPORARY", statement, script)
     if not _has(connection, "has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
         # Needed to read the identity of an archive's cluster.
         execute = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
         function = "function pg_control_system()"
-        yield _lacking(connection, function, "EXECUTE", execute.format(role), script)
+        yield lacking_right(connection, function, "EXECUTE", execute.format(role), script)
     of_types = {column.type_schema for column in named if column.type_schema is not None}
     for schema in sorted({*of_types, *schemas, *(table.schema for table in tables.values())}):
         grant = usage_grant(connection, schema)
         if grant is not None:
-            yield _lacking(connection, f"schema {schema}", "USAGE", grant, script)
+            yield lacking_right(connection, f"schema {schema}", "USAGE", grant, script)
     for table in tables.values():
         lacking = [right for right in wanted if right in table.denied]
         rules = catalog.rules(table.name) if catalog else None
         if lacking and rules and rules.exclude:
             yield from _lacking_columns(connection, rules, table, role, script)
         elif lacking:
-            yield _lacking(
+            yield lacking_right(
                 connection,
                 f"table {table.name}",
                 ", ".join(lacking),
                 sql.SQL("GRANT {} ON {} TO {}").format(_words(lacking), table.relation, role),
                 script,
             )
-        yield from _row_security(connection, table, role)
+        if table.policies:
+            yield hidden_rows(connection, table.name, table.policies)
     on_sequences = [right for right in wanted if right in {"SELECT", "UPDATE"}]
     used = {
         column.sequence
@@ -120,7 +121,7 @@ def check_functions(
     role = sql.Identifier(connection.info.user)
     for function in uncallable_functions(connection, tables, given):
         grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), role)
-        yield _lacking(connection, f"function {function}", "EXECUTE", grant, script)
+        yield lacking_right(connection, f"function {function}", "EXECUTE", grant, script)
 
 
 def check_types(
@@ -140,7 +141,7 @@ def check_types(
     role = sql.Identifier(connection.info.user)
     for (name,) in connection.execute(_UNUSABLE_TYPES, arguments):
         grant = sql.SQL("GRANT USAGE ON TYPE {} TO {}").format(sql.SQL(name), role)
-        yield _lacking(connection, f"type {name}", "USAGE", grant, script)
+        yield lacking_right(connection, f"type {name}", "USAGE", grant, script)
 
 
 def columns_read(rules: TableRules, facts: TableFacts) -> tuple[str, ...]:
@@ -184,7 +185,7 @@ def _lacking_columns(
     if lacking:
         grant = column_grant(table, lacking, role)
         subject = f"column {', '.join(lacking)} of table {table.name}"
-        yield _lacking(connection, subject, "SELECT", grant, script)
+        yield lacking_right(connection, subject, "SELECT", grant, script)
 
 
 def _sequence(
@@ -204,26 +205,25 @@ def _sequence(
             _words(lacking), sequence, sql.Identifier(connection.info.user)
         )
         subject = f"sequence {'.'.join(name)}"
-        yield _lacking(connection, subject, ", ".join(lacking), statement, script)
+        yield lacking_right(connection, subject, ", ".join(lacking), statement, script)
 
 
-def _row_security(
-    connection: Connection, table: TableFacts, role: sql.Identifier
-) -> Iterator[Finding]:
-    if table.policies:
-        yield Finding(
-            Level.ERROR,
-            f"table {table.name} "
-            f"hides rows from this role by row level security ({', '.join(table.policies)})",
-            f"ALTER ROLE {role.as_string(connection)} BYPASSRLS",
-            sql=f"ALTER ROLE {role.as_string(connection)} BYPASSRLS;",
-            of_role=True,
-        )
+def hidden_rows(connection: Connection, label: str, policies: Sequence[str]) -> Finding:
+    """Return the finding on a table of which this connection's role may not see all rows."""
+    role = sql.Identifier(connection.info.user).as_string(connection)
+    return Finding(
+        Level.ERROR,
+        f"table {label} hides rows from this role by row level security ({', '.join(policies)})",
+        f"ALTER ROLE {role} BYPASSRLS",
+        sql=f"ALTER ROLE {role} BYPASSRLS;",
+        of_role=True,
+    )
 
 
-def _lacking(
+def lacking_right(
     connection: Connection, subject: str, rights: str, statement: sql.Composed, script: str
 ) -> Finding:
+    """Return the finding on rights that this connection's role lacks."""
     return Finding(
         Level.ERROR,
         f"{subject} gives this role no {rights}",
