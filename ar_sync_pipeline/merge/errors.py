@@ -27,7 +27,7 @@ _INVALID = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.AmbiguousColumn,
 )
-_OF_WHAT = re.compile("permission denied for (schema|function|type) ")
+_OF_WHAT = re.compile("permission denied for (schema|function|type|sequence) ")
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -152,9 +152,10 @@ def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str)
         return f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
     if (denied := _OF_WHAT.match(str(error))) is not None:
         right = {"function": "EXECUTE"}.get(denied[1], "USAGE")
+        of_columns = " if it is a column's" if denied[1] == "sequence" else ""
         return (
             f"GRANT {right} ON that {denied[1]} to the role of the receiver's URL, or run the"
-            " output of `ar-sync grants receiver`"
+            f" output of `ar-sync grants receiver`{of_columns}"
         )
     return (
         "run the output of `ar-sync grants receiver`, which takes back a GRANT of your own; if that"

@@ -211,6 +211,42 @@ def test_script_names_functions_that_the_role_may_call_and_no_table_calls(
 
 
 @pytest.mark.long
+def test_right_on_a_sequence_that_only_a_function_names_is_not_taken_away(
+    filled: TwoSites, role_script: RoleScript
+) -> None:
+    filled.at_receiver(
+        "CREATE SCHEMA numbers",
+        "CREATE SEQUENCE numbers.free",
+        "CREATE TABLE accounts (id serial PRIMARY KEY)",
+        "CREATE FUNCTION next() RETURNS bigint LANGUAGE sql AS $$SELECT nextval('numbers.free')$$",
+        "ALTER TABLE app_parent ADD n bigint DEFAULT next()",
+    )
+    sites = replace(
+        filled,
+        receiver=role_script("receiver", filled.receiver, tables="app_*"),
+        catalog=Catalog.model_validate(
+            {
+                "name": "small",
+                "tables": ["app_*"],
+                "table": {"app_parent": {"receiver_columns": ["seen", "transformed", "n"]}},
+            }
+        ),
+    )
+    name = _role(sites.receiver)
+    filled.at_receiver(
+        f"GRANT USAGE ON SCHEMA numbers TO {name}",
+        f"GRANT USAGE ON SEQUENCE accounts_id_seq TO {name}",
+    )
+    sites.complete()
+    (kept,) = sites.load().refused
+    assert "GRANT USAGE ON that sequence to the role" in str(kept)
+    filled.at_receiver(f"GRANT USAGE ON SEQUENCE numbers.free TO {name}")
+    role_script("receiver", filled.receiver, tables="app_*", warning="to no column: numbers.free\n")
+    assert refused(sites.receiver, "SELECT nextval('accounts_id_seq')")
+    assert sites.load().refused == ()
+
+
+@pytest.mark.long
 def test_receiver_role_may_suppress_side_effects_unless_the_administrator_says_no(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:

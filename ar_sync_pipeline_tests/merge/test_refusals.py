@@ -42,6 +42,7 @@ def test_remedy_of_a_missing_right_is_one_that_the_next_grants_keep() -> None:
         ("type mood", "GRANT USAGE ON that type to the role"),
         ("schema app", "GRANT USAGE ON that schema to the role"),
         ("function f", "GRANT EXECUTE ON that function to the role"),
+        ("sequence s", "GRANT USAGE ON that sequence to the role"),
         ("table function_types", "name that table in `receiver_tables`"),
     ],
 )

@@ -45,12 +45,28 @@ SELECT format('CREATE ROLE %I LOGIN', :'role')
 
 \ir catalog_tables.sql
 
+-- Sequences of no column, on which it has rights: functions that a load calls may need them.
+CREATE TEMP TABLE ar_sync_sequences AS
+SELECT q.oid::regclass AS name, q.relnamespace::regnamespace AS schema
+  FROM pg_class q
+ WHERE q.relkind = 'S' AND q.relnamespace IS DISTINCT FROM to_regnamespace('ar_sync')
+   AND EXISTS (SELECT FROM aclexplode(q.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+                WHERE r.rolname = :'role' AND a.grantee <> q.relowner)
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = q.oid AND d.deptype IN ('a', 'i')
+                       OR d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+                          AND d.refobjid = q.oid);
+
 -- What it had before goes first, in every schema.
 SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %1$I FROM %2$I;'
-              'REVOKE ALL ON ALL SEQUENCES IN SCHEMA %1$I FROM %2$I;'
               'REVOKE ALL ON SCHEMA %1$I FROM %2$I', nspname, :'role')
   FROM pg_namespace
  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'ar_sync') \gexec
+SELECT format('REVOKE ALL ON SEQUENCE %s FROM %I', q.oid::regclass, :'role')
+  FROM pg_class q
+  JOIN pg_namespace n ON n.oid = q.relnamespace
+ WHERE q.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ar_sync')
+   AND q.oid NOT IN (SELECT name FROM ar_sync_sequences) \gexec
 SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I REVOKE ALL ON %s FROM %I',
                        pg_get_userbyid(d.defaclrole), n.nspname,
                        CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' ELSE 'SEQUENCES' END, :'role')
@@ -63,7 +79,8 @@ REVOKE ALL ON DATABASE :"DBNAME" FROM :"role";
 
 -- An archive's rows are staged in temporary tables.
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
-SELECT format('GRANT USAGE ON SCHEMA %s TO %I', schema, :'role') FROM ar_sync_schemas \gexec
+SELECT format('GRANT USAGE ON SCHEMA %s TO %I', schema, :'role')
+  FROM (SELECT schema FROM ar_sync_schemas UNION SELECT schema FROM ar_sync_sequences) AS s \gexec
 -- The temporary tables have columns of the same types.
 SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regnamespace, :'role')
   FROM ar_sync_tables c
@@ -252,7 +269,15 @@ SELECT string_agg(f.oid::regprocedure::text, ', ' ORDER BY f.oid::regprocedure::
 \warn 'Leave those that other functions call, and REVOKE EXECUTE ON FUNCTION ... FROM the role for the others.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_called, pg_temp.ar_sync_outside, pg_temp.ar_sync_granted,
+-- The same of sequences.
+SELECT string_agg(name::text, ', ' ORDER BY name::text) AS free, count(*) > 0 AS some_free
+  FROM ar_sync_sequences \gset
+\if :some_free
+\warn 'The role also has rights on these sequences, which belong to no column:' :free
+\warn 'Leave those that functions use, and REVOKE ALL ON SEQUENCE ... FROM the role for the others.'
+\endif
+
+DROP TABLE pg_temp.ar_sync_sequences, pg_temp.ar_sync_called, pg_temp.ar_sync_outside, pg_temp.ar_sync_granted,
   pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
   pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;
