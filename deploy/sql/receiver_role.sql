@@ -67,11 +67,11 @@ SELECT format('REVOKE ALL ON SEQUENCE %s FROM %I', q.oid::regclass, :'role')
   JOIN pg_namespace n ON n.oid = q.relnamespace
  WHERE q.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ar_sync')
    AND q.oid NOT IN (SELECT name FROM ar_sync_sequences) \gexec
-SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I REVOKE ALL ON %s FROM %I',
-                       pg_get_userbyid(d.defaclrole), n.nspname,
+SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON %s FROM %I',
+                       pg_get_userbyid(d.defaclrole), ' IN SCHEMA ' || quote_ident(n.nspname),
                        CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' ELSE 'SEQUENCES' END, :'role')
   FROM pg_default_acl d
-  JOIN pg_namespace n ON n.oid = d.defaclnamespace
+  LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
  CROSS JOIN LATERAL aclexplode(d.defaclacl) AS a
  WHERE a.grantee = (SELECT oid FROM pg_roles WHERE rolname = :'role')
    AND d.defaclobjtype IN ('r', 'S') \gexec
@@ -86,6 +86,10 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   FROM ar_sync_tables c
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
+-- What identifies the cluster, where it was taken from PUBLIC.
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', name, :'role')
+  FROM (VALUES ('pg_control_system()')) AS needed (name)
+ WHERE NOT has_function_privilege(:'role', name, 'EXECUTE') \gexec
 -- PUBLIC usually may use types.
 SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role')
   FROM ar_sync_types
@@ -247,6 +251,18 @@ SELECT r.rolsuper OR (r.rolbypassrls AND NOT :'bypassrls'::boolean) OR r.rolcrea
 \if :too_much
 \warn 'This role can write more than the catalog: by an attribute, by a membership, or by what PUBLIC'
 \warn 'may do (before PostgreSQL 15: REVOKE CREATE ON SCHEMA public FROM PUBLIC). Look with \\du and \\dp.'
+\endif
+
+-- A load refuses a table of which the role would not see every row.
+SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) AS hidden, count(*) > 0 AS some_hidden
+  FROM (SELECT name FROM ar_sync_tables UNION SELECT name FROM ar_sync_outside) AS t
+  JOIN pg_class c ON c.oid = t.name
+  JOIN pg_roles r ON r.rolname = :'role'
+ WHERE c.relrowsecurity AND NOT (r.rolsuper OR r.rolbypassrls)
+   AND (c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE')) \gset
+\if :some_hidden
+\warn 'Row level security may hide rows from this role:' :hidden
+\warn 'Run this file again with -v bypassrls=on, or ALTER ROLE ... BYPASSRLS; loads that read these tables fail.'
 \endif
 
 SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS lost, count(*) > 0 AS some_lost

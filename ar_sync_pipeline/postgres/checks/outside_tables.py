@@ -6,7 +6,7 @@ without the server's checks, the tables that it refers to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg import sql
 
@@ -14,7 +14,12 @@ from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.checks.findings import Finding
 from ar_sync_pipeline.postgres.checks.named_schemas import RELATIONS
-from ar_sync_pipeline.postgres.checks.rights import lacking_right, role_script, usage_grant
+from ar_sync_pipeline.postgres.checks.rights import (
+    hidden_rows,
+    lacking_right,
+    role_script,
+    usage_grant,
+)
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -22,7 +27,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 def outside_findings(
     connection: Connection, catalog: Catalog, tables: Iterable[TableFacts], *, verifies: bool
 ) -> Iterator[Finding]:
-    """Yield the rights that this connection's role lacks on tables outside the catalog.
+    """Yield what keeps this connection's role from reading rows of tables outside the catalog.
 
     Args:
         tables: Facts of the replicated tables.
@@ -35,22 +40,29 @@ def outside_findings(
         "verifies": verifies,
     }
     script = role_script("receiver")
-    role = sql.Identifier(connection.info.user)
-    for schema, name, whole, columns in connection.execute(_OUTSIDE, arguments).fetchall():
-        subject = f"table {label_of(schema, name, catalog.schema_name)}"
+    found = connection.execute(_OUTSIDE, arguments).fetchall()
+    for schema, name, whole, columns, policies in found:
+        label = label_of(schema, name, catalog.schema_name)
         grant = usage_grant(connection, schema)
         if grant is not None:
             yield lacking_right(connection, f"schema {schema}", "USAGE", grant, script)
         if whole or columns:
-            listed = sql.SQL(", ").join(map(sql.Identifier, columns or ()))
-            grant = sql.SQL("GRANT SELECT{} ON {} TO {}").format(
-                sql.SQL("") if whole else sql.SQL(" ({})").format(listed),
-                sql.Identifier(schema, name),
-                role,
-            )
-            if not whole:
-                subject = f"column {', '.join(columns)} of {subject}"
+            subject = f"table {label}" if whole else f"column {', '.join(columns)} of table {label}"
+            grant = _select_grant(connection, (schema, name), () if whole else columns)
             yield lacking_right(connection, subject, "SELECT", grant, script)
+        if policies is not None:
+            yield hidden_rows(connection, label, policies or ["(none: every row is hidden)"])
+
+
+def _select_grant(
+    connection: Connection, place: tuple[str, str], columns: Sequence[str]
+) -> sql.Composed:
+    listed = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
+    return sql.SQL("GRANT SELECT{} ON {} TO {}").format(
+        listed if columns else sql.SQL(""),
+        sql.Identifier(*place),
+        sql.Identifier(connection.info.user),
+    )
 
 
 # The role script of the receiver has the same query. What a role may read of a partitioned table it
@@ -72,13 +84,15 @@ outside AS (
 SELECT n.nspname, c.relname,
        bool_or(o.columns IS NULL AND NOT has_table_privilege(c.oid, 'SELECT')),
        array_agg(DISTINCT a.attname)
-         FILTER (WHERE NOT has_column_privilege(c.oid, a.attnum, 'SELECT'))
+         FILTER (WHERE NOT has_column_privilege(c.oid, a.attnum, 'SELECT')),
+       CASE WHEN row_security_active(c.oid) THEN
+         ARRAY(SELECT polname FROM pg_policy WHERE polrelid = c.oid ORDER BY polname) END
   FROM outside o
   JOIN pg_class c ON c.oid = o.oid
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (o.columns)
  WHERE c.oid NOT IN (SELECT oid FROM relation)
    AND has_table_privilege(pg_partition_root(c.oid), 'SELECT') IS NOT TRUE
- GROUP BY n.nspname, c.relname
+ GROUP BY n.nspname, c.oid, c.relname
  ORDER BY n.nspname, c.relname
 """).format(relations=RELATIONS)

@@ -118,3 +118,35 @@ def test_table_that_only_the_server_reads_needs_no_right(
     assert check_receiver(sites.receiver, sites.catalog) == ()
     sites.complete()
     assert sites.load().refused == ()
+
+
+@pytest.mark.long
+def test_row_level_security_of_tables_that_a_load_reads_is_said_by_check_and_script(
+    owner: TwoSites, role_script: RoleScript
+) -> None:
+    sites = loading(owner, role_script)
+    sites.complete()
+    assert sites.load().refused == ()
+    hidden = ('"S".fav', '"S".users', "own")
+    owner.at_receiver(
+        *(f"ALTER TABLE {one} ENABLE ROW LEVEL SECURITY" for one in hidden),
+        "CREATE POLICY mine ON own USING (n = 1)",
+    )
+    owner.at_sender("DELETE FROM t_b WHERE id = 2")
+    sites.complete()
+    (refused,) = sites.load().refused
+    assert "row-level security" in str(refused)
+    found = check_receiver(sites.receiver, sites.catalog)
+    assert [one.problem.partition("hides")[0] for one in found] == [
+        "table S.fav ",
+        "table S.users ",
+        "table own ",
+    ]
+    assert "((none: every row is hidden))" in found[0].problem
+    assert "(mine)" in found[2].problem
+    tables = {"tables": "t_*", "receiver_tables": "own"}
+    warning = 'security may hide rows from this role: "S".fav, public.own, "S".users'
+    role_script("receiver", owner.receiver, warning=warning, **tables)
+    execute(owner.receiver, found[0].sql)
+    assert check_receiver(sites.receiver, sites.catalog) == ()
+    assert sites.load().refused == ()
