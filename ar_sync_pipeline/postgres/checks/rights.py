@@ -71,11 +71,7 @@ def check_rights(
         )
         database = f"database {connection.info.dbname}"
         yield lacking_right(connection, database, "TEMPORARY", statement, script)
-    if not _has(connection, "has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
-        # Needed to read the identity of an archive's cluster.
-        execute = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
-        function = "function pg_control_system()"
-        yield lacking_right(connection, function, "EXECUTE", execute.format(role), script)
+    yield from _cluster_functions(connection, wanted, script)
     of_types = {column.type_schema for column in named if column.type_schema is not None}
     for schema in sorted({*of_types, *schemas, *(table.schema for table in tables.values())}):
         grant = usage_grant(connection, schema)
@@ -169,6 +165,19 @@ def column_grant(table: TableFacts, columns: Sequence[str], role: sql.Identifier
     listed = sql.SQL(", ").join(map(sql.Identifier, columns))
     what = sql.SQL(" ({})").format(listed) if columns else sql.SQL("")
     return sql.SQL("GRANT SELECT{} ON {} TO {}").format(what, table.relation, role)
+
+
+def _cluster_functions(
+    connection: Connection, wanted: Sequence[str], script: str
+) -> Iterator[Finding]:
+    """Yield missing rights on what identifies the cluster; only dumps ask for its timeline."""
+    asked = ("pg_control_system()", "pg_control_checkpoint()")
+    role = sql.Identifier(connection.info.user)
+    for function in asked[:1] if "INSERT" in wanted else asked:
+        if not _has(connection, "has_function_privilege(%s, 'EXECUTE')", f"pg_catalog.{function}"):
+            execute = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.{} TO {}")
+            statement = execute.format(sql.SQL(function), role)
+            yield lacking_right(connection, f"function {function}", "EXECUTE", statement, script)
 
 
 def _lacking_columns(
