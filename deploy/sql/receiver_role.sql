@@ -267,7 +267,8 @@ SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) AS hidden, cou
 
 SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS lost, count(*) > 0 AS some_lost
   FROM ar_sync_granted
- WHERE NOT has_any_column_privilege(:'role', oid, 'SELECT, INSERT, UPDATE') \gset
+-- Of tables that replicated ones refer to it has rights on the keys.
+ WHERE NOT has_table_privilege(:'role', oid, 'SELECT, INSERT, UPDATE') \gset
 \if :some_lost
 \warn 'The role had rights on these tables, which this catalog does not name, and has them no longer:' :lost
 \warn 'If another catalog needs them, give each catalog a role of its own (-v role=...).'
