@@ -28,6 +28,7 @@ _INVALID = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.AmbiguousColumn,
 )
+_OF_WHAT = re.compile("permission denied for (schema|function|type|sequence) ")
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -176,16 +177,18 @@ def _remedy_of_right(error: psycopg.errors.InsufficientPrivilege, or_grant: str)
         return "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
     if names_function(error.diag.context):
         return f"GRANT what the function needs to the role of the receiver's URL{or_grant}"
-    if (denied := re.search("schema|function", str(error))) is not None:
-        right = {"schema": "USAGE ON that schema", "function": "EXECUTE ON that function"}
+    if (denied := _OF_WHAT.match(str(error))) is not None:
+        right = {"function": "EXECUTE"}.get(denied[1], "USAGE")
+        of_columns = " if it is a column's" if denied[1] == "sequence" else ""
         return (
-            f"GRANT {right[denied[0]]} to the role of the receiver's URL, or run the output of"
-            " `ar-sync grants receiver`"
+            f"GRANT {right} ON that {denied[1]} to the role of the receiver's URL, or run the"
+            f" output of `ar-sync grants receiver`{of_columns}"
         )
     return (
-        "name that table in `receiver_tables` of the receiver's catalog, unless it is replicated,"
-        " and run the output of `ar-sync grants receiver`, which takes back a GRANT of your own;"
-        " or BYPASSRLS for the role of the receiver's URL if a policy hides rows"
+        "run the output of `ar-sync grants receiver`, which takes back a GRANT of your own; if that"
+        " is not enough, name that table in `receiver_tables` of the receiver's catalog, unless it"
+        " is replicated, and run it again; or BYPASSRLS for the role of the receiver's URL if a"
+        " policy hides rows"
     )
 
 

@@ -31,8 +31,11 @@ from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.unique_values import follows, holders
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.postgres.sql_parts import any_null, exists
-from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts, UniqueKey
+
+_OF_REFERENCES = (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation)
 
 
 @dataclass(frozen=True)
@@ -72,26 +75,20 @@ class FoundChanges:
         """Raise an error that names the violated constraint if the sender may violate it.
 
         Raises:
-            LoadRefusedError: Only the receiver has the constraint, or it is ``NOT VALID``.
+            LoadRefusedError: Only the receiver has the constraint, it is ``NOT VALID``, it refers
+                to a table outside the archive, or it may be one of a single partition.
         """
         name, violated = error.diag.constraint_name, self._tables_of(error)
-        for facts in violated:
-            for key in facts.foreign_keys:
-                if key.name == name and self.references.receiver_only_columns(key):
-                    changes = may_have_changed(key, self.differences, self.to_delete)
-                    raise LoadRefusedError(
-                        f"rows of {key.table} refer by {key.name}, which only the receiver has, to"
-                        f" rows of {key.referenced_table} that the sender changed or deleted",
-                        remedy=remedy_of_own_reference(key, facts, changes=changes),
-                    ) from error
-                if key.name == name and not key.validated:
-                    raise LoadRefusedError(
-                        f"rows of {key.table} refer to rows of {key.referenced_table} that do not"
-                        f" exist; {key.name} is NOT VALID, so it is checked for the rows that a"
-                        " load writes or deletes",
-                        remedy=f"{GRANT}, or delete these rows at the sender, or drop {key.name} at"
-                        " the receiver; the archive is tried again by itself",
-                    ) from error
+        keys = [key for facts in violated for key in facts.foreign_keys if key.name == name]
+        for key in keys:
+            self._refuse_broken_key(key, error)
+        if not keys and isinstance(error, _OF_REFERENCES):
+            raise LoadRefusedError(
+                f"the receiver refuses the archive's rows ({shown(error)})",
+                remedy="if this foreign key is one of or to a single partition, which a load does"
+                " not follow, declare it between the partitioned tables, or delete the rows that"
+                " refer by it; otherwise make it DEFERRABLE; the archive is tried again by itself",
+            ) from error
         for table, difference in self.differences.items():
             definitions = difference.staged.manifest.unique_keys
             for unique in difference.target.facts.unique_keys:
@@ -101,6 +98,28 @@ class FoundChanges:
                     and difference.target.facts in violated
                 ):
                     _refuse_unless_shared(table, unique, definitions)
+
+    def _refuse_broken_key(self, key: ForeignKey, error: psycopg.Error) -> None:
+        own, targets = self.references.receiver_only_columns(key), self.references.targets
+        is_outside = key.referenced_table not in targets
+        changes = may_have_changed(key, self.differences, self.to_delete)
+        if own and not (is_outside and key.table in targets):
+            child = self.references.tables[key.table]
+            raise LoadRefusedError(
+                f"rows of {key.table} refer by {key.name}, which only the receiver has, to"
+                f" rows of {key.referenced_table} that the sender changed or deleted",
+                remedy=remedy_of_own_reference(key, child, changes=changes),
+            ) from error
+        if not own and not key.validated:
+            raise LoadRefusedError(
+                f"rows of {key.table} refer to rows of {key.referenced_table} that do not"
+                f" exist; {key.name} is NOT VALID, so it is checked for the rows that a"
+                " load writes or deletes",
+                remedy=f"{GRANT}, or delete these rows at the sender, or drop {key.name} at"
+                " the receiver; the archive is tried again by itself",
+            ) from error
+        if is_outside:
+            raise self.references.missing_parents(key, changes=changes) from error
 
     def _tables_of(self, error: psycopg.Error) -> list[TableFacts]:
         """Return the tables that an error may be about; names of foreign keys may repeat."""

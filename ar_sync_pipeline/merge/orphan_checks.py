@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
-from ar_sync_pipeline.merge.errors import or_disable, remedy_of_own_reference
 from ar_sync_pipeline.merge.lost_values import LostValues, may_have_changed
-from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sql_parts import any_null, column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
@@ -124,25 +122,5 @@ class OrphanChecks:
         if (*facts.place, key.name) in self.checked_by_server:
             return
         if scalar(self.lost.connection, query):
-            own = self.lost.references.receiver_only_columns(key)
-            raise LoadRefusedError(
-                f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
-                f" there, which the receiver's constraint {key.name} forbids",
-                remedy=self._remedy(key),
-                between=() if own else (key.table, key.referenced_table),
-            )
-
-    def _remedy(self, key: ForeignKey) -> str:
-        child = self.lost.references.tables[key.table]
-        if self.lost.references.receiver_only_columns(key):
             changes = may_have_changed(key, self.lost.differences, self.lost.to_delete)
-            return remedy_of_own_reference(key, child, changes=changes)
-        if key.referenced_table not in self.lost.references.targets:
-            return (
-                f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
-                f" of both catalogs, or drop {key.name} at the receiver"
-            )
-        return (
-            f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
-            f" drop it{or_disable(child)}"
-        )
+            raise self.lost.references.missing_parents(key, changes=changes)

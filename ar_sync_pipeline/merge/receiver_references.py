@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
+from ar_sync_pipeline.merge.errors import or_disable, remedy_of_own_reference
 from ar_sync_pipeline.merge.row_identity import RowIdentity, identity_of
 from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 
@@ -75,6 +77,42 @@ class References:
             if c.generated and c.computed_from and shared.issuperset(c.computed_from)
         }
         return tuple(name for name in key.columns if name not in shared)
+
+    def missing_parents(self, key: ForeignKey, *, changes: bool) -> LoadRefusedError:
+        """Return the error of rows of a foreign key's table whose referenced row is not there.
+
+        Args:
+            changes: Whether the sender may have changed the values to which they refer.
+        """
+        own = self.receiver_only_columns(key)
+        return LoadRefusedError(
+            f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
+            f" there, which the receiver's constraint {key.name} forbids",
+            remedy=self._remedy_of_missing_parents(key, own, changes=changes),
+            between=() if own else (key.table, key.referenced_table),
+        )
+
+    def _remedy_of_missing_parents(
+        self, key: ForeignKey, own: Sequence[str], *, changes: bool
+    ) -> str:
+        child, is_outside = self.tables[key.table], key.referenced_table not in self.targets
+        if own and is_outside and key.table in self.targets:
+            return (
+                f"insert the row of {key.referenced_table} to which the default or"
+                f" `reset_on_change` of {', '.join(own)} refers, or change that value; the archive"
+                " is tried again by itself"
+            )
+        if own:
+            return remedy_of_own_reference(key, child, changes=changes)
+        if is_outside:
+            return (
+                f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
+                f" of both catalogs, or drop {key.name} at the receiver"
+            )
+        return (
+            f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
+            f" drop it{or_disable(child)}"
+        )
 
     def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:
         """Return the columns that may be set to NULL to remove a reference; empty if none may."""

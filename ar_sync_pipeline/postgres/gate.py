@@ -68,18 +68,22 @@ def schema_mismatches(
     catalog: Catalog,
     tables: Mapping[str, TableFacts],
     types: Sequence[TypeDefinition],
+    in_place: Mapping[str, str],
 ) -> list[str]:
     """Return messages on the first parts of the archive's tables that the receiver lacks.
 
     Args:
         types: Types of all replicated tables of the receiver.
+        in_place: As of `relations_in_place_of_tables`.
     """
     mismatches = type_mismatches(manifest.types or (), types)
     for table in manifest.tables:
         if not catalog.replicates(table.name):
             continue
         if table.name not in tables:
-            mismatches.append(f"the receiver has no table {visible_name(table.name)}")
+            kind = in_place.get(table.name)
+            instead = f", but a {kind} of this name" if kind else ""
+            mismatches.append(f"the receiver has no table {visible_name(table.name)}{instead}")
         else:
             mismatches += lacking_parts(table, catalog, tables[table.name])
     return listed(mismatches)

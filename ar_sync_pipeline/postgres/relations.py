@@ -16,6 +16,25 @@ SELECT n.nspname, c.relname
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 """
 
+_NO_TABLES = """
+SELECT n.nspname, c.relname,
+       CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                      WHEN 'f' THEN 'foreign table' ELSE 'partition' END
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE (c.relkind IN ('v', 'm', 'f') OR c.relkind IN ('r', 'p') AND c.relispartition)
+   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
+
+
+def relations_in_place_of_tables(connection: Connection, catalog: Catalog) -> dict[str, str]:
+    """Return what is no table, of what the catalog's patterns match: its kind by label."""
+    labelled = (
+        (label_of(schema, name, catalog.schema_name), kind)
+        for schema, name, kind in connection.execute(_NO_TABLES)
+    )
+    return {label: kind for label, kind in labelled if catalog.replicates(label)}
+
 
 def patterns_without_relation(
     connection: Connection, catalog: Catalog, patterns: Sequence[str]

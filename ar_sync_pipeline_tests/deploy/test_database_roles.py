@@ -25,7 +25,7 @@ from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.merge import filling
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
-from ar_sync_pipeline.sync.watch.database_findings import check_receiver
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.transform.transapp.run import run_transapp
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import (
@@ -208,6 +208,42 @@ def test_script_names_functions_that_the_role_may_call_and_no_table_calls(
         warning="calls itself: public.helper(double precision), public.norm(double precision)\n",
     )
     assert not refused(role, "SELECT helper(1)")
+
+
+@pytest.mark.long
+def test_right_on_a_sequence_that_only_a_function_names_is_not_taken_away(
+    filled: TwoSites, role_script: RoleScript
+) -> None:
+    filled.at_receiver(
+        "CREATE SCHEMA numbers",
+        "CREATE SEQUENCE numbers.free",
+        "CREATE TABLE accounts (id serial PRIMARY KEY)",
+        "CREATE FUNCTION next() RETURNS bigint LANGUAGE sql AS $$SELECT nextval('numbers.free')$$",
+        "ALTER TABLE app_parent ADD n bigint DEFAULT next()",
+    )
+    sites = replace(
+        filled,
+        receiver=role_script("receiver", filled.receiver, tables="app_*"),
+        catalog=Catalog.model_validate(
+            {
+                "name": "small",
+                "tables": ["app_*"],
+                "table": {"app_parent": {"receiver_columns": ["seen", "transformed", "n"]}},
+            }
+        ),
+    )
+    name = _role(sites.receiver)
+    filled.at_receiver(
+        f"GRANT USAGE ON SCHEMA numbers TO {name}",
+        f"GRANT USAGE ON SEQUENCE accounts_id_seq TO {name}",
+    )
+    sites.complete()
+    (kept,) = sites.load().refused
+    assert "GRANT USAGE ON that sequence to the role" in str(kept)
+    filled.at_receiver(f"GRANT USAGE ON SEQUENCE numbers.free TO {name}")
+    role_script("receiver", filled.receiver, tables="app_*", warning="to no column: numbers.free\n")
+    assert refused(sites.receiver, "SELECT nextval('accounts_id_seq')")
+    assert sites.load().refused == ()
 
 
 @pytest.mark.long
@@ -498,6 +534,68 @@ def test_script_warns_of_rights_that_others_gave(filled: TwoSites, role_script: 
     role_script("receiver", filled.receiver, tables="app_*")
     execute(filled.receiver, "GRANT CREATE ON SCHEMA public TO PUBLIC")
     role_script("receiver", filled.receiver, tables="app_*", warning="before PostgreSQL 15")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "given", ["SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC", "pg_read_all_data TO {}"]
+)
+def test_script_warns_of_what_others_let_the_sender_role_read(
+    filled: TwoSites, role_script: RoleScript, given: str
+) -> None:
+    filled.at_sender(*OUTSIDE)
+    excluded = {"tables": "app_*", "exclude_columns": "app_child.picture"}
+    name = _role(role_script("sender", filled.sender, **excluded))
+    filled.at_sender(f"GRANT {given.format(name)}")
+    warning = "public.accounts, public.app_child.picture, public.favourites\n"
+    role_script("sender", filled.sender, warning=warning, **excluded)
+    filled.at_sender(f"REVOKE {given.format(name).replace(' TO ', ' FROM ')}")
+    role_script("sender", filled.sender, **excluded)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_script_takes_default_privileges_of_all_schemas(
+    filled: TwoSites, role_script: RoleScript, side: str
+) -> None:
+    url = filled.sender if side == "sender" else filled.receiver
+    role = role_script(side, url, tables="app_*")
+    execute(
+        url,
+        f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {_role(role)}",
+        f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON SEQUENCES TO {_role(role)}",
+    )
+    role_script(side, url, tables="app_*")
+    execute(url, "CREATE TABLE later (id serial)")
+    assert refused(role, "SELECT * FROM later")
+    assert refused(role, "SELECT * FROM later_id_seq")
+
+
+@pytest.mark.long
+def test_roles_may_call_what_identifies_the_cluster_where_public_may_not(
+    filled: TwoSites, role_script: RoleScript
+) -> None:
+    functions = "pg_control_system(), pg_control_checkpoint()"
+    for url in (filled.sender, filled.receiver):
+        execute(url, f"REVOKE EXECUTE ON FUNCTION {functions} FROM PUBLIC")
+    sites = replace(
+        filled,
+        sender=role_script("sender", filled.sender, tables="app_*"),
+        receiver=role_script("receiver", filled.receiver, tables="app_*"),
+    )
+    for check, role in ((check_sender, sites.sender), (check_receiver, sites.receiver)):
+        assert not [one for one in check(role, sites.catalog) if "pg_control" in one.problem]
+    sites.complete()
+    assert sites.load().refused == ()
+    filled.at_sender(f"REVOKE EXECUTE ON FUNCTION {functions} FROM {_role(sites.sender)}")
+    found = [
+        one for one in check_sender(sites.sender, sites.catalog) if "pg_control" in one.problem
+    ]
+    assert [one.problem for one in found] == [
+        f"function {name} gives this role no EXECUTE" for name in functions.split(", ")
+    ]
+    filled.at_sender(*(one.sql for one in found))
+    sites.complete()
 
 
 @pytest.mark.long

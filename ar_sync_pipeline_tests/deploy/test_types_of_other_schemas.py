@@ -14,7 +14,14 @@ from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_roles import RoleScript
-from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    equal,
+    execute,
+    recent_window,
+    rows,
+    watermark_of,
+)
 
 SCHEMA = '"My.Types"'
 MASKS: dict[str, object] = {"email": {"constant": "x@y"}, "nick": "pseudonym"}
@@ -118,3 +125,86 @@ def test_value_that_a_domain_refuses_is_one_finding_among_the_others(sites: TwoS
         ' "My.Types".mood'
     )
     assert len(found) > 1
+
+
+OWN_TYPES = (
+    "ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC",
+    f"CREATE TYPE {SCHEMA}.state AS ENUM ('a', 'b')",
+    f"CREATE DOMAIN {SCHEMA}.plate AS text CHECK (VALUE <> '')",
+    f"CREATE TYPE {SCHEMA}.pair AS (x int, y text)",
+    f"CREATE TYPE {SCHEMA}.span AS RANGE (subtype = float8, multirange_type_name = {SCHEMA}.spans)",
+)
+
+
+@pytest.fixture
+def hardened(database_factory: DatabaseFactory, tmp_path: Path) -> TwoSites:
+    """Two servers where PUBLIC may not use the application's types."""
+    rules = Catalog.model_validate({"name": "c", "tables": ["t_*"]})
+    sites = TwoSites(database_factory(), database_factory(), rules, tmp_path)
+    for url in (sites.sender, sites.receiver):
+        execute(
+            url,
+            f"CREATE SCHEMA {SCHEMA}",
+            *OWN_TYPES,
+            f"CREATE TABLE t_a (id {SCHEMA}.plate PRIMARY KEY, s {SCHEMA}.state[], p {SCHEMA}.pair,"
+            f" m {SCHEMA}.spans, d text)",
+            f"CREATE TABLE t_b (s {SCHEMA}.state PRIMARY KEY, own {SCHEMA}.plate[])",
+        )
+    sites.at_sender(
+        "INSERT INTO t_a VALUES ('p1', '{a,b}', '(1,y)', '{[1,2)}'), ('p2', '{b}', '(2,y)', NULL)",
+        "INSERT INTO t_b VALUES ('a')",
+    )
+    return sites
+
+
+@pytest.mark.long
+def test_role_scripts_let_the_roles_use_types_that_public_may_not(
+    hardened: TwoSites, role_script: RoleScript
+) -> None:
+    sites = replace(
+        hardened,
+        sender=role_script("sender", hardened.sender, tables="t_*"),
+        receiver=role_script("receiver", hardened.receiver, tables="t_*"),
+    )
+    assert check_sender(sites.sender, sites.catalog) == ()
+    assert check_receiver(sites.receiver, sites.catalog) == ()
+    since = watermark_of(sites.complete())
+    assert sites.load().refused == ()
+    hardened.at_sender("UPDATE t_a SET d = 'x' WHERE id = 'p2'", "DELETE FROM t_b")
+    sites.partial(recent_window(), since=since)
+    assert sites.load().refused == ()
+    sites.complete()
+    assert sites.load().refused == ()
+    for table in ("t_a", "t_b"):
+        assert equal(hardened, f"SELECT * FROM {table} AS t ORDER BY t::text")
+
+
+@pytest.mark.long
+def test_types_that_a_role_may_not_use_are_said_as_statements_that_give_them(
+    hardened: TwoSites, role_script: RoleScript
+) -> None:
+    sites = replace(
+        hardened,
+        sender=role_script("sender", hardened.sender, tables="t_*"),
+        receiver=role_script("receiver", hardened.receiver, tables="t_*"),
+    )
+    for url, role in ((hardened.sender, sites.sender), (hardened.receiver, sites.receiver)):
+        name = unquote(str(urlsplit(role).username))
+        execute(url, f'REVOKE USAGE ON TYPE {SCHEMA}.state, {SCHEMA}.plate FROM "{name}"')
+    since = watermark_of(sites.complete())
+    with pytest.raises(DatabaseRefusedError, match="permission denied for type"):
+        sites.partial(recent_window(), since=since)
+    (refused,) = sites.load().refused
+    assert "GRANT USAGE ON that type to the role" in str(refused)
+    for url, role, check in (
+        (hardened.sender, sites.sender, check_sender),
+        (hardened.receiver, sites.receiver, check_receiver),
+    ):
+        found = check(role, sites.catalog)
+        assert [one.problem for one in found] == [
+            f"type {SCHEMA}.{one} gives this role no USAGE" for one in ("plate", "state")
+        ]
+        execute(url, *(one.sql for one in found))
+        assert check(role, sites.catalog) == ()
+    sites.partial(recent_window(), since=since)
+    assert sites.load().refused == ()

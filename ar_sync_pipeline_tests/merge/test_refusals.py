@@ -34,3 +34,18 @@ def test_remedy_of_a_missing_right_is_one_that_the_next_grants_keep() -> None:
     remedy = refusal(psycopg.errors.InsufficientPrivilege("permission denied for table n")).remedy
     assert "name that table in `receiver_tables` of the receiver's catalog" in remedy
     assert "ar-sync grants receiver" in remedy
+
+
+@pytest.mark.parametrize(
+    ("denied", "remedy"),
+    [
+        ("type mood", "GRANT USAGE ON that type to the role"),
+        ("schema app", "GRANT USAGE ON that schema to the role"),
+        ("function f", "GRANT EXECUTE ON that function to the role"),
+        ("sequence s", "GRANT USAGE ON that sequence to the role"),
+        ("table function_types", "name that table in `receiver_tables`"),
+    ],
+)
+def test_remedy_of_a_missing_right_names_what_it_is_missing_for(denied: str, remedy: str) -> None:
+    error = psycopg.errors.InsufficientPrivilege(f"permission denied for {denied}")
+    assert remedy in refusal(error).remedy

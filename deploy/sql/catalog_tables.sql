@@ -207,3 +207,14 @@ SELECT format('%I', n.nspname)::regnamespace
      WHERE u.class = 'pg_opclass'::regclass AND c.oid = u.oid) AS x (namespace)
   JOIN pg_namespace n ON n.oid = x.namespace AND n.nspname <> 'pg_catalog'
 EXCEPT SELECT schema FROM ar_sync_schemas;
+
+-- Temporary tables have columns of the tables' types. An array has the rights of its elements, since
+-- version 17 a multirange those of its range (the same query as in
+-- ar_sync_pipeline/postgres/checks/rights.py).
+CREATE TEMP TABLE ar_sync_types AS
+SELECT DISTINCT coalesce(r.rngtypid, e.oid, a.atttypid)::regtype AS name
+  FROM ar_sync_tables c
+  JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_type e ON e.typarray = a.atttypid
+  LEFT JOIN pg_range r ON r.rngmultitypid = coalesce(e.oid, a.atttypid)
+   AND current_setting('server_version_num')::int >= 170000;

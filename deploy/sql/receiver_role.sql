@@ -45,17 +45,33 @@ SELECT format('CREATE ROLE %I LOGIN', :'role')
 
 \ir catalog_tables.sql
 
+-- Sequences of no column, on which it has rights: functions that a load calls may need them.
+CREATE TEMP TABLE ar_sync_sequences AS
+SELECT q.oid::regclass AS name, q.relnamespace::regnamespace AS schema
+  FROM pg_class q
+ WHERE q.relkind = 'S' AND q.relnamespace IS DISTINCT FROM to_regnamespace('ar_sync')
+   AND EXISTS (SELECT FROM aclexplode(q.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+                WHERE r.rolname = :'role' AND a.grantee <> q.relowner)
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = q.oid AND d.deptype IN ('a', 'i')
+                       OR d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+                          AND d.refobjid = q.oid);
+
 -- What it had before goes first, in every schema.
 SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %1$I FROM %2$I;'
-              'REVOKE ALL ON ALL SEQUENCES IN SCHEMA %1$I FROM %2$I;'
               'REVOKE ALL ON SCHEMA %1$I FROM %2$I', nspname, :'role')
   FROM pg_namespace
  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'ar_sync') \gexec
-SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I REVOKE ALL ON %s FROM %I',
-                       pg_get_userbyid(d.defaclrole), n.nspname,
+SELECT format('REVOKE ALL ON SEQUENCE %s FROM %I', q.oid::regclass, :'role')
+  FROM pg_class q
+  JOIN pg_namespace n ON n.oid = q.relnamespace
+ WHERE q.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ar_sync')
+   AND q.oid NOT IN (SELECT name FROM ar_sync_sequences) \gexec
+SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON %s FROM %I',
+                       pg_get_userbyid(d.defaclrole), ' IN SCHEMA ' || quote_ident(n.nspname),
                        CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' ELSE 'SEQUENCES' END, :'role')
   FROM pg_default_acl d
-  JOIN pg_namespace n ON n.oid = d.defaclnamespace
+  LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
  CROSS JOIN LATERAL aclexplode(d.defaclacl) AS a
  WHERE a.grantee = (SELECT oid FROM pg_roles WHERE rolname = :'role')
    AND d.defaclobjtype IN ('r', 'S') \gexec
@@ -63,12 +79,21 @@ REVOKE ALL ON DATABASE :"DBNAME" FROM :"role";
 
 -- An archive's rows are staged in temporary tables.
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
-SELECT format('GRANT USAGE ON SCHEMA %s TO %I', schema, :'role') FROM ar_sync_schemas \gexec
+SELECT format('GRANT USAGE ON SCHEMA %s TO %I', schema, :'role')
+  FROM (SELECT schema FROM ar_sync_schemas UNION SELECT schema FROM ar_sync_sequences) AS s \gexec
 -- The temporary tables have columns of the same types.
 SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regnamespace, :'role')
   FROM ar_sync_tables c
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
+-- What identifies the cluster, where it was taken from PUBLIC.
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', name, :'role')
+  FROM (VALUES ('pg_control_system()')) AS needed (name)
+ WHERE NOT has_function_privilege(:'role', name, 'EXECUTE') \gexec
+-- PUBLIC usually may use types.
+SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role')
+  FROM ar_sync_types
+ WHERE NOT has_type_privilege(:'role', name, 'USAGE') \gexec
 
 -- What rows call when they are written: defaults, checks, computed columns, indexes. PUBLIC usually
 -- may call all functions. Functions that these call are for you to grant (the same query as in
@@ -135,14 +160,37 @@ SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, :'role')
 SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
   FROM ar_sync_tables \gexec
 
--- Before a row is deleted, tables outside the catalog are looked at for rows that refer to it.
--- They are not written: where there is such a row, the load says so and changes nothing.
-SELECT DISTINCT format('GRANT SELECT ON %s TO %I', k.conrelid::regclass, :'role'),
-       format('GRANT USAGE ON SCHEMA %s TO %I', c.relnamespace::regnamespace, :'role')
-  FROM pg_constraint k
-  JOIN pg_class c ON c.oid = k.conrelid
- WHERE k.contype = 'f' AND k.confrelid IN (SELECT name FROM ar_sync_tables)
-   AND k.conrelid NOT IN (SELECT name FROM ar_sync_tables) \gexec
+-- Tables outside the catalog are looked at, also by keys of and to single partitions: before a row is
+-- deleted those that refer to it, after a row is written those that it refers to. They are not
+-- written: where a reference is broken, the load says so and changes nothing (the same query as in
+-- ar_sync_pipeline/postgres/checks/outside_tables.py).
+CREATE TEMP TABLE ar_sync_outside AS
+WITH RECURSIVE written AS (
+  SELECT name::oid AS oid, name IN (SELECT oid FROM ar_sync_matched WHERE list = 'tables') AS replicated
+    FROM ar_sync_tables
+   UNION
+  SELECT h.inhrelid, w.replicated
+    FROM written w
+    JOIN pg_class c ON c.oid = w.oid AND c.relkind = 'p'
+    JOIN pg_inherits h ON h.inhparent = w.oid),
+key AS (
+  SELECT * FROM pg_constraint WHERE contype = 'f' AND conparentid = 0)
+SELECT conrelid::regclass AS name, NULL::int2[] AS columns
+  FROM key
+ WHERE confrelid IN (SELECT oid FROM written)
+   AND conrelid NOT IN (SELECT oid FROM written)
+ UNION
+SELECT confrelid, confkey
+  FROM key
+ WHERE conrelid IN (SELECT oid FROM written WHERE replicated)
+   AND confrelid NOT IN (SELECT oid FROM written);
+SELECT format('GRANT SELECT%s ON %s TO %I', listed.columns, name, :'role'),
+       format('GRANT USAGE ON SCHEMA %s TO %I', relnamespace::regnamespace, :'role')
+  FROM ar_sync_outside o
+  JOIN pg_class c ON c.oid = o.name
+ CROSS JOIN LATERAL (
+    SELECT ' (' || string_agg(quote_ident(attname), ', ' ORDER BY attnum) || ')' AS columns
+      FROM pg_attribute WHERE attrelid = o.name AND attnum = ANY (o.columns)) AS listed \gexec
 
 SELECT format('GRANT SELECT ON %I.django_migrations TO %I', :'schema', :'role')
  WHERE to_regclass(format('%I.django_migrations', :'schema')) IS NOT NULL \gexec
@@ -205,9 +253,22 @@ SELECT r.rolsuper OR (r.rolbypassrls AND NOT :'bypassrls'::boolean) OR r.rolcrea
 \warn 'may do (before PostgreSQL 15: REVOKE CREATE ON SCHEMA public FROM PUBLIC). Look with \\du and \\dp.'
 \endif
 
+-- A load refuses a table of which the role would not see every row.
+SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) AS hidden, count(*) > 0 AS some_hidden
+  FROM (SELECT name FROM ar_sync_tables UNION SELECT name FROM ar_sync_outside) AS t
+  JOIN pg_class c ON c.oid = t.name
+  JOIN pg_roles r ON r.rolname = :'role'
+ WHERE c.relrowsecurity AND NOT (r.rolsuper OR r.rolbypassrls)
+   AND (c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE')) \gset
+\if :some_hidden
+\warn 'Row level security may hide rows from this role:' :hidden
+\warn 'Run this file again with -v bypassrls=on, or ALTER ROLE ... BYPASSRLS; loads that read these tables fail.'
+\endif
+
 SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS lost, count(*) > 0 AS some_lost
   FROM ar_sync_granted
- WHERE NOT has_any_column_privilege(:'role', oid, 'SELECT, INSERT, UPDATE') \gset
+-- Of tables that replicated ones refer to it has rights on the keys.
+ WHERE NOT has_table_privilege(:'role', oid, 'SELECT, INSERT, UPDATE') \gset
 \if :some_lost
 \warn 'The role had rights on these tables, which this catalog does not name, and has them no longer:' :lost
 \warn 'If another catalog needs them, give each catalog a role of its own (-v role=...).'
@@ -225,6 +286,15 @@ SELECT string_agg(f.oid::regprocedure::text, ', ' ORDER BY f.oid::regprocedure::
 \warn 'Leave those that other functions call, and REVOKE EXECUTE ON FUNCTION ... FROM the role for the others.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_called, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
-  pg_temp.ar_sync_patterns;
+-- The same of sequences.
+SELECT string_agg(name::text, ', ' ORDER BY name::text) AS free, count(*) > 0 AS some_free
+  FROM ar_sync_sequences \gset
+\if :some_free
+\warn 'The role also has rights on these sequences, which belong to no column:' :free
+\warn 'Leave those that functions use, and REVOKE ALL ON SEQUENCE ... FROM the role for the others.'
+\endif
+
+DROP TABLE pg_temp.ar_sync_sequences, pg_temp.ar_sync_called, pg_temp.ar_sync_outside, pg_temp.ar_sync_granted,
+  pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
+  pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;

@@ -53,11 +53,11 @@ SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %1$I FROM %2$I;'
               'REVOKE ALL ON SCHEMA %1$I FROM %2$I', nspname, :'role')
   FROM pg_namespace
  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'ar_sync') \gexec
-SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I REVOKE ALL ON %s FROM %I',
-                       pg_get_userbyid(d.defaclrole), n.nspname,
+SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON %s FROM %I',
+                       pg_get_userbyid(d.defaclrole), ' IN SCHEMA ' || quote_ident(n.nspname),
                        CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' ELSE 'SEQUENCES' END, :'role')
   FROM pg_default_acl d
-  JOIN pg_namespace n ON n.oid = d.defaclnamespace
+  LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
  CROSS JOIN LATERAL aclexplode(d.defaclacl) AS a
  WHERE a.grantee = (SELECT oid FROM pg_roles WHERE rolname = :'role')
    AND d.defaclobjtype IN ('r', 'S') \gexec
@@ -71,6 +71,14 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   FROM ar_sync_tables c
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
+-- What identifies the cluster, where it was taken from PUBLIC.
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', name, :'role')
+  FROM (VALUES ('pg_control_system()'), ('pg_control_checkpoint()')) AS needed (name)
+ WHERE NOT has_function_privilege(:'role', name, 'EXECUTE') \gexec
+-- PUBLIC usually may use types.
+SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role')
+  FROM ar_sync_types
+ WHERE NOT has_type_privilege(:'role', name, 'USAGE') \gexec
 -- To see how long other sessions' transactions have been open: of tables too large for the
 -- watermark, changes that commit late are found by that.
 SELECT format(CASE WHEN :'stats'::boolean THEN 'GRANT pg_read_all_stats TO %I'
@@ -186,6 +194,27 @@ SELECT r.rolsuper OR (r.rolbypassrls AND NOT :'bypassrls'::boolean) OR r.rolcrea
 \warn '(before PostgreSQL 15: REVOKE CREATE ON SCHEMA public FROM PUBLIC). Look with \\du and \\dp.'
 \endif
 
+SELECT array_to_string((array_agg(name ORDER BY name))[:5], ', ')
+       || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END AS readable,
+       count(*) > 0 AS some_readable
+  FROM (SELECT c.oid::regclass::text AS name
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ar_sync')
+           AND c.relkind IN ('r', 'p', 'm', 'f') AND has_schema_privilege(:'role', n.oid, 'USAGE')
+           AND has_any_column_privilege(:'role', c.oid, 'SELECT')
+           AND c.oid NOT IN (SELECT name FROM ar_sync_tables)
+           AND c.oid IS DISTINCT FROM to_regclass(format('%I.django_migrations', :'schema'))
+           AND NOT EXISTS (SELECT FROM pg_depend d
+                            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+         UNION
+        SELECT format('%s.%I', a.attrelid::regclass, a.attname)
+          FROM ar_sync_hidden h JOIN pg_attribute a ON (a.attrelid, a.attnum) = (h.attrelid, h.attnum)
+         WHERE has_column_privilege(:'role', a.attrelid, a.attnum, 'SELECT')) AS x \gset
+\if :some_readable
+\warn 'By an attribute, by a membership, or by what PUBLIC may do, this role also reads:' :readable
+\warn 'Look with \\du and \\dp; REVOKE SELECT ... FROM PUBLIC, or REVOKE the membership.'
+\endif
+
 -- A dump refuses a table of which the role would not see every row.
 SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) AS hidden,
        count(*) > 0 AS some_hidden
@@ -207,6 +236,6 @@ SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS los
 \warn 'If another catalog needs them, give each catalog a role of its own (-v role=...).'
 \endif
 
-DROP TABLE pg_temp.ar_sync_hidden, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
-  pg_temp.ar_sync_patterns;
+DROP TABLE pg_temp.ar_sync_hidden, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
+  pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;

@@ -18,17 +18,22 @@ from ar_sync_pipeline.postgres.checks.firing_triggers import (
     trigger_findings,
 )
 from ar_sync_pipeline.postgres.checks.named_schemas import named_schemas
+from ar_sync_pipeline.postgres.checks.outside_tables import outside_findings
 from ar_sync_pipeline.postgres.checks.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.checks.rights import (
     check_functions,
     check_rights,
+    check_types,
     or_script,
     role_script,
 )
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_IS_COMPLETE
-from ar_sync_pipeline.postgres.relations import patterns_without_relation
+from ar_sync_pipeline.postgres.relations import (
+    patterns_without_relation,
+    relations_in_place_of_tables,
+)
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import visible, visible_name
@@ -84,7 +89,8 @@ def check_receiver_tables(
     sent = {table.name: table for table in newest.tables} if newest else {}
     keys = {table.name: table for table in complete.tables} if complete else {}
     keys |= sent
-    findings = list(_missing(catalog, tables))
+    in_place = relations_in_place_of_tables(connection, catalog)
+    findings = list(_missing(catalog, tables, keys, in_place))
     staged = [
         column
         for table in tables.values()
@@ -98,6 +104,9 @@ def check_receiver_tables(
         staged,
         schemas=named_schemas(connection, tables.values()),
     )
+    # Rows are copied whole before they are changed.
+    copied = [(table, column.name) for table in tables.values() for column in table.columns]
+    findings += check_types(connection, copied, role_script("receiver"))
     given = {
         name: _given_columns(catalog.rules(name), table, sent.get(name))
         for name, table in tables.items()
@@ -105,6 +114,8 @@ def check_receiver_tables(
     findings += check_functions(connection, tables.values(), given, role_script("receiver"))
     findings += replica_mode_findings(connection)
     may_suppress = suppresses_side_effects(connection)
+    outside = outside_findings(connection, catalog, tables.values(), verifies=may_suppress)
+    findings += [found for found in outside if found not in findings]
     findings += event_trigger_findings(connection, "load", replica=may_suppress)
     for table in tables.values():
         findings += trigger_findings(connection, catalog, table, may_suppress=may_suppress)
@@ -141,19 +152,45 @@ def _given_columns(rules: TableRules, table: TableFacts, sent: TableManifest | N
     return (shared - rules.not_replicated) | {*rules.reset_on_change, *rules.clear_on_change}
 
 
-def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:
-    for label in catalog.named_tables():
-        if label not in tables:
+def _missing(
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    sent: Iterable[str],
+    in_place: Mapping[str, str],
+) -> Iterator[Finding]:
+    """Yield the tables that the receiver lacks.
+
+    Args:
+        sent: Tables of the sender's archives.
+        in_place: As of `relations_in_place_of_tables`.
+    """
+    named = catalog.named_tables()
+    instead = {label for label in in_place if label in named or label in sent}
+    for label in named:
+        if label not in tables and label not in instead:
             yield missing_table(label)
     for pattern in catalog.tables:
-        if not is_literal(pattern) and not any(
-            catalog.matches_any((pattern,), label) for label in tables
-        ):
+        if is_literal(pattern) or any(catalog.matches_any((pattern,), label) for label in tables):
+            continue
+        found = {label for label in in_place if catalog.matches_any((pattern,), label)}
+        instead |= found
+        if not found:
             yield Finding(
                 Level.WARNING if tables else Level.ERROR,
                 f"`{pattern}` of `tables` matches no table of the receiver",
                 "create the tables by the application's migrations, or correct the catalog",
             )
+    for label in sorted(instead):
+        yield _no_table(label, in_place[label])
+
+
+def _no_table(label: str, kind: str) -> Finding:
+    return Finding(
+        Level.WARNING,
+        f"{label} is a {kind} at the receiver and no table, so that archives with it are parked",
+        "rename or drop it and create the table by the application's migration, or correct the"
+        " catalog",
+    )
 
 
 def missing_table(label: str) -> Finding:

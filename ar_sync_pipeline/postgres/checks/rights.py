@@ -16,6 +16,22 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.visible_text import visible_name
 
+# An array has the rights of its elements, since version 17 a multirange those of its range. The
+# role scripts have the same query.
+_UNUSABLE_TYPES = """
+SELECT DISTINCT coalesce(r.rngtypid, e.oid, a.atttypid)::regtype::text
+  FROM unnest(%(schemas)s::text[], %(tables)s::text[], %(columns)s::text[])
+    AS w (schema, relname, attname)
+  JOIN pg_namespace n ON n.nspname = w.schema
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.attname
+  LEFT JOIN pg_type e ON e.typarray = a.atttypid
+  LEFT JOIN pg_range r ON r.rngmultitypid = coalesce(e.oid, a.atttypid)
+   AND current_setting('server_version_num')::int >= 170000
+ WHERE NOT has_type_privilege(a.atttypid, 'USAGE')
+ ORDER BY 1
+"""
+
 
 def role_script(side: str) -> str:
     """Return what grants a side's role all its rights."""
@@ -80,31 +96,28 @@ def check_rights(
             sql.Identifier(connection.info.dbname), role
         )
         database = f"database {connection.info.dbname}"
-        yield _lacking(connection, database, "TEMPORARY", statement, script)
-    if not _has(connection, "has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
-        # Needed to read the identity of an archive's cluster.
-        execute = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
-        function = "function pg_control_system()"
-        yield _lacking(connection, function, "EXECUTE", execute.format(role), script)
+        yield lacking_right(connection, database, "TEMPORARY", statement, script)
+    yield from _cluster_functions(connection, wanted, script)
     of_types = {column.type_schema for column in named if column.type_schema is not None}
     for schema in sorted({*of_types, *schemas, *(table.schema for table in tables.values())}):
         grant = usage_grant(connection, schema)
         if grant is not None:
-            yield _lacking(connection, f"schema {schema}", "USAGE", grant, script)
+            yield lacking_right(connection, f"schema {schema}", "USAGE", grant, script)
     for table in tables.values():
         lacking = [right for right in wanted if right in table.denied]
         rules = catalog.rules(table.name) if catalog else None
         if lacking and rules and rules.exclude:
             yield from _lacking_columns(connection, rules, table, role, script)
         elif lacking:
-            yield _lacking(
+            yield lacking_right(
                 connection,
                 f"table {table.name}",
                 ", ".join(lacking),
                 sql.SQL("GRANT {} ON {} TO {}").format(_words(lacking), table.relation, role),
                 script,
             )
-        yield from _row_security(connection, table, role)
+        if table.policies:
+            yield hidden_rows(connection, table.name, table.policies)
     on_sequences = [right for right in wanted if right in {"SELECT", "UPDATE"}]
     used = {
         column.sequence
@@ -130,7 +143,27 @@ def check_functions(
     role = acting_role(connection)
     for function in uncallable_functions(connection, tables, given):
         grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), role)
-        yield _lacking(connection, f"function {function}", "EXECUTE", grant, script)
+        yield lacking_right(connection, f"function {function}", "EXECUTE", grant, script)
+
+
+def check_types(
+    connection: Connection, columns: Iterable[tuple[TableFacts, str]], script: str
+) -> Iterator[Finding]:
+    """Yield the types of columns of temporary tables that this connection's role may not use.
+
+    Args:
+        columns: Columns that the temporary tables copy, with their tables.
+    """
+    places = [(*table.place, name) for table, name in columns]
+    arguments = {
+        "schemas": [schema for schema, _, _ in places],
+        "tables": [table for _, table, _ in places],
+        "columns": [name for _, _, name in places],
+    }
+    role = sql.Identifier(connection.info.user)
+    for (name,) in connection.execute(_UNUSABLE_TYPES, arguments):
+        grant = sql.SQL("GRANT USAGE ON TYPE {} TO {}").format(sql.SQL(name), role)
+        yield lacking_right(connection, f"type {name}", "USAGE", grant, script)
 
 
 def columns_read(rules: TableRules, facts: TableFacts) -> tuple[str, ...]:
@@ -160,6 +193,19 @@ def column_grant(table: TableFacts, columns: Sequence[str], role: sql.Identifier
     return sql.SQL("GRANT SELECT{} ON {} TO {}").format(what, table.relation, role)
 
 
+def _cluster_functions(
+    connection: Connection, wanted: Sequence[str], script: str
+) -> Iterator[Finding]:
+    """Yield missing rights on what identifies the cluster; only dumps ask for its timeline."""
+    asked = ("pg_control_system()", "pg_control_checkpoint()")
+    role = sql.Identifier(connection.info.user)
+    for function in asked[:1] if "INSERT" in wanted else asked:
+        if not _has(connection, "has_function_privilege(%s, 'EXECUTE')", f"pg_catalog.{function}"):
+            execute = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.{} TO {}")
+            statement = execute.format(sql.SQL(function), role)
+            yield lacking_right(connection, f"function {function}", "EXECUTE", statement, script)
+
+
 def _lacking_columns(
     connection: Connection,
     rules: TableRules,
@@ -174,7 +220,7 @@ def _lacking_columns(
     if lacking:
         grant = column_grant(table, lacking, role)
         subject = f"column {', '.join(lacking)} of table {table.name}"
-        yield _lacking(connection, subject, "SELECT", grant, script)
+        yield lacking_right(connection, subject, "SELECT", grant, script)
 
 
 def _sequence(
@@ -194,26 +240,25 @@ def _sequence(
             _words(lacking), sequence, acting_role(connection)
         )
         subject = f"sequence {'.'.join(name)}"
-        yield _lacking(connection, subject, ", ".join(lacking), statement, script)
+        yield lacking_right(connection, subject, ", ".join(lacking), statement, script)
 
 
-def _row_security(
-    connection: Connection, table: TableFacts, role: sql.Identifier
-) -> Iterator[Finding]:
-    if table.policies:
-        yield Finding(
-            Level.ERROR,
-            f"table {table.name} "
-            f"hides rows from this role by row level security ({', '.join(table.policies)})",
-            f"ALTER ROLE {role.as_string(connection)} BYPASSRLS",
-            sql=f"ALTER ROLE {role.as_string(connection)} BYPASSRLS;",
-            of_role=True,
-        )
+def hidden_rows(connection: Connection, label: str, policies: Sequence[str]) -> Finding:
+    """Return the finding on a table of which this connection's role may not see all rows."""
+    role = sql.Identifier(connection.info.user).as_string(connection)
+    return Finding(
+        Level.ERROR,
+        f"table {label} hides rows from this role by row level security ({', '.join(policies)})",
+        f"ALTER ROLE {role} BYPASSRLS",
+        sql=f"ALTER ROLE {role} BYPASSRLS;",
+        of_role=True,
+    )
 
 
-def _lacking(
+def lacking_right(
     connection: Connection, subject: str, rights: str, statement: sql.Composed, script: str
 ) -> Finding:
+    """Return the finding on rights that this connection's role lacks."""
     return Finding(
         Level.ERROR,
         f"{subject} gives this role no {rights}",

@@ -155,7 +155,8 @@ def _readable_exclusions(
             Level.NOTE,
             f"this role may read {', '.join(readable)} of table {table.name}, which `exclude`"
             " keeps back",
-            f"to let the database keep it back as well, run {role_script('sender')}",
+            f"to let the database keep it back as well, run {role_script('sender')}; it warns of"
+            " what PUBLIC or a membership lets this role read, where you REVOKE it",
             of_role=True,
         )
 

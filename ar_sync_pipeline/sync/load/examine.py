@@ -29,6 +29,7 @@ from ar_sync_pipeline.postgres.gate import (
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.own_database import OwnDatabase, read_own_database
+from ar_sync_pipeline.postgres.relations import relations_in_place_of_tables
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
@@ -63,6 +64,7 @@ class Receiver:
         ledger: Ledger at the time when it was read.
         allowed: Sha256 of the approved manifest of each archive that an operator approved for the
             delete guard, by name.
+        in_place: What is no table at the receiver, as `relations_in_place_of_tables`.
         database: Database into which archives are loaded; None: the role may not read its cluster's
             identity.
     """
@@ -80,6 +82,7 @@ class Receiver:
     takes_old: bool
     signing_keys: Collection[bytes]
     database: OwnDatabase | None
+    in_place: Mapping[str, str]
     pair: str = ""
 
     @cached_property
@@ -121,6 +124,7 @@ def describe_receiver(
         takes_old=settings.old_archives is OldArchives.ACCEPT,
         signing_keys=settings.signing_keys.accepted(now),
         database=read_own_database(connection),
+        in_place=relations_in_place_of_tables(connection, catalog),
         pair=settings.pair,
     )
 
@@ -221,7 +225,9 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
             " grants receiver`); the archive is then loaded by itself, or superseded by another",
         )
     lacking_parts = missing_migrations(manifest.migrations, receiver.migrations)
-    lacking_parts += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
+    lacking_parts += schema_mismatches(
+        manifest, receiver.catalog, receiver.tables, receiver.types, receiver.in_place
+    )
     refused = refused_values(manifest, receiver.catalog, receiver.tables)
     mismatches = [*lacking_parts, *refused]
     if mismatches and not receiver.ignores_drift:

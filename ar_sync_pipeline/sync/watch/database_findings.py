@@ -20,6 +20,7 @@ from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tabl
 from ar_sync_pipeline.postgres.checks.rights import (
     acting_role_findings,
     check_rights,
+    check_types,
     role_script,
 )
 from ar_sync_pipeline.postgres.checks.search_path import search_path_findings
@@ -113,7 +114,11 @@ def _lacking_rights(
         for column in map(table.column, catalog.rules(name).mask)
         if column is not None
     ]
-    return list(check_rights(connection, tables, ["SELECT"], script, masked, catalog, schemas))
+    keys = [(table, name) for table in tables.values() for name in table.key]
+    return [
+        *check_rights(connection, tables, ["SELECT"], script, masked, catalog, schemas),
+        *check_types(connection, keys, script),
+    ]
 
 
 def check_receiver(

@@ -58,6 +58,12 @@ MIGRATIONS = "CREATE TABLE django_migrations (app text, name text)"
             "ALTER TABLE other RENAME TO app_child",
         ),
         (
+            "ALTER TABLE app_child RENAME TO other; CREATE VIEW app_child AS SELECT * FROM other",
+            "the receiver has no table app_child, but a view of this name",
+            "migrate the receiver",
+            "DROP VIEW app_child; ALTER TABLE other RENAME TO app_child",
+        ),
+        (
             "INSERT INTO django_migrations VALUES ('small', '0001'), ('other', '0002')",
             "the sender has migration 0002, the receiver has not",
             "migrate the receiver",

@@ -301,6 +301,23 @@ def test_names_that_match_nothing_are_said(empty_database: str) -> None:
     assert len(found_at_receiver(empty_database, catalog)) == 3
 
 
+def test_view_or_partition_in_place_of_a_table_is_named_as_that(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE VIEW t_view AS SELECT 1",
+        "CREATE TABLE own (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE t_part PARTITION OF own FOR VALUES FROM (0) TO (10)",
+    )
+    for pattern in ("t_v*", "t_view"):
+        (said,) = found_at_receiver(empty_database, catalog_of(pattern))
+        assert said.startswith("warning: t_view is a view at the receiver and no table")
+    (said,) = found_at_receiver(empty_database, catalog_of("t_p*"))
+    assert "t_part is a partition at the receiver" in said
+    # A view of the receiver's own is nobody's business.
+    execute(empty_database, "CREATE TABLE t_a (id int PRIMARY KEY)")
+    assert found_at_receiver(empty_database, catalog_of("t_*")) == []
+
+
 def test_rights_that_a_role_lacks_are_said_as_statements_that_give_them(
     database_factory: DatabaseFactory,
 ) -> None:
