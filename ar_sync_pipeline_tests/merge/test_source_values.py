@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.checks.findings import Level
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.checks.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
@@ -47,6 +47,7 @@ def test_migration_of_such_a_column(transformed: TwoSites, migration: str) -> No
 
 
 def test_further_column_of_this_kind(transformed: TwoSites) -> None:
+    transformed.at_receiver("ALTER TABLE app_parent DROP CONSTRAINT app_parent_code_key")
     rules = transformed.catalog.table["app_parent"]
     more = rules.model_copy(update={"rewritten_by_transform": ("label", "code")})
     tables = {**transformed.catalog.table, "app_parent": more}
@@ -91,9 +92,7 @@ def test_table_without_a_key_of_other_columns_is_named_and_parked(
     catalog = filled.catalog.model_dump(exclude_unset=True)
     catalog["table"]["app_log"] = {"rewritten_by_transform": ["label"]}
     filled.catalog = Catalog.model_validate(catalog)
-    with connect(filled.receiver, application="test") as connection:
-        tables = read_tables(connection, "public", filled.catalog.replicates)
-        findings = check_receiver_tables(connection, filled.catalog, tables)
+    findings = receiver_findings(filled)
     said = f"app_log has {no_key} at the receiver, by which the sender's values of label are"
     assert [f.level for f in findings if said in f.problem] == [Level.ERROR]
     since = watermark_of(filled.complete())
@@ -109,6 +108,64 @@ def test_table_without_a_key_of_other_columns_is_named_and_parked(
     assert equal(filled, "TABLE app_log")
 
 
+LONG = (
+    "ALTER TABLE app_parent ADD long int GENERATED ALWAYS AS (length(label)) STORED,"
+    " ADD CONSTRAINT app_x EXCLUDE USING btree (id WITH =, long WITH =)"
+)
+PLABEL = (
+    "ALTER TABLE app_parent ADD UNIQUE (id, label); ALTER TABLE app_child ADD plabel text,"
+    " ADD CONSTRAINT app_x FOREIGN KEY (parent_id, plabel) REFERENCES app_parent (id, label)"
+)
+IN_KEYS = [
+    ("ALTER TABLE app_parent ADD CONSTRAINT app_x UNIQUE (label)", "unique key app_x of app_pare"),
+    ("CREATE UNIQUE INDEX app_x ON app_parent (lower(label)) WHERE code > ''", "unique key app_x"),
+    (LONG, "unique key app_x of app_parent uses label at the receiver"),
+    (PLABEL, "app_child refers by app_x to label of app_parent at the receiver"),
+]
+DROP_KEY = """
+DO $$ BEGIN
+  ALTER TABLE app_parent DROP CONSTRAINT IF EXISTS app_x;
+  ALTER TABLE app_child DROP CONSTRAINT IF EXISTS app_x;
+  DROP INDEX IF EXISTS app_x;
+END $$
+"""
+
+
+@pytest.mark.parametrize(("made", "said"), IN_KEYS)
+@pytest.mark.parametrize("drift", ["park", "ignore"])
+def test_such_a_column_in_a_key_is_named_and_parks(
+    filled: TwoSites, made: str, said: str, drift: str
+) -> None:
+    """A green load would delete a live row whose transformed value another row gets."""
+    filled.environ["AR_SYNC_SCHEMA_DRIFT"] = drift
+    for url in (filled.at_sender, filled.at_receiver):
+        url(made)
+    assert [f.level for f in receiver_findings(filled) if said in f.problem] == [Level.ERROR]
+    filled.complete()
+    assert filled.load().loaded == ()
+    (parked,) = list_parked(filled.spool)
+    reason = read_reason(parked.path)
+    assert reason is not None
+    assert said in reason.reason
+    assert reason.remedy.startswith("drop the key at the receiver")
+    filled.at_receiver(DROP_KEY)
+    assert [f for f in receiver_findings(filled) if said in f.problem] == []
+    assert len(filled.load().loaded) == 1
+
+
+def test_harmless_keys_of_such_a_column_are_not_named(filled: TwoSites) -> None:
+    """The key implies the first; the receiver's own reference follows or becomes NULL."""
+    filled.at_receiver(
+        "ALTER TABLE app_parent ADD UNIQUE (id, label)",
+        "ALTER TABLE app_note ADD label text, ADD FOREIGN KEY (parent_id, label)"
+        " REFERENCES app_parent (id, label) ON UPDATE CASCADE",
+        "CREATE UNIQUE INDEX ON app_parent (code) INCLUDE (label)",
+    )
+    assert [f for f in receiver_findings(filled) if "rewritten_by_transform" in f.problem] == []
+    filled.complete()
+    assert len(filled.load().loaded) == 1
+
+
 def test_other_key(transformed: TwoSites) -> None:
     for url in (transformed.at_sender, transformed.at_receiver):
         url(
@@ -122,3 +179,9 @@ def test_other_key(transformed: TwoSites) -> None:
     assert transformed.load().refused == ()
     assert equal(transformed, PARENTS_WITHOUT_CASE)
     assert rows(transformed.receiver, UNTRANSFORMED) == []
+
+
+def receiver_findings(sites: TwoSites) -> list[Finding]:
+    with connect(sites.receiver, application="test") as connection:
+        tables = read_tables(connection, "public", sites.catalog.replicates)
+        return check_receiver_tables(connection, sites.catalog, tables)
