@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
@@ -44,6 +47,42 @@ def test_migration_of_such_a_column(transformed: TwoSites, migration: str) -> No
     transformed.complete()
     assert transformed.load().refused == ()
     assert rows(transformed.receiver, SHOWN) == [(True, True)]
+
+
+@pytest.mark.parametrize("change", ["UPDATE app_parent SET code = 'new' WHERE id = 7", ""])
+@pytest.mark.parametrize("marks", [True, False])
+def test_changed_row_that_is_transformed_again_gets_the_senders_value(
+    filled: TwoSites, change: str, marks: bool
+) -> None:
+    """The transform would add another mark to its own result."""
+    if not marks:
+        catalog = filled.catalog.model_dump(exclude_unset=True)
+        del catalog["table"]["app_parent"]["reset_on_change"]
+        filled.catalog = Catalog.model_validate(catalog)
+    filled.complete()
+    filled.load()
+    filled.at_receiver("UPDATE app_parent SET label = label || '!', transformed = true")
+    filled.at_sender(change or "SELECT")
+    filled.complete()
+    assert filled.load().refused == ()
+    again = [("label 7",)] if change and marks else []
+    assert rows(filled.receiver, UNTRANSFORMED) == again
+    kept = rows(filled.receiver, "SELECT label FROM app_parent WHERE id = 7 AND transformed")
+    assert kept == ([] if again else [("label 7!",)])
+    filled.complete()
+    assert [(net.added, net.changed) for net in filled.load().net.values()] == [(0, 0)] * 2
+
+
+def test_results_of_a_faulty_program_are_computed_again_from_the_stored_values(
+    transformed: TwoSites,
+) -> None:
+    """By the statement of docs/postprocessing.md."""
+    page = Path(__file__).parents[2] / "docs" / "postprocessing.md"
+    (statement,) = re.findall(r"`(UPDATE [^`]*ar_sync[^`]*)`", page.read_text())
+    statement = statement.replace("shop_item", "app_parent").replace("title", "label")
+    transformed.at_receiver(statement)
+    assert equal(transformed, PARENTS)
+    assert rows(transformed.receiver, "SELECT count(*) FROM app_parent WHERE transformed") == [(0,)]
 
 
 def test_further_column_of_this_kind(transformed: TwoSites) -> None:
