@@ -73,16 +73,28 @@ def test_changed_row_that_is_transformed_again_gets_the_senders_value(
     assert [(net.added, net.changed) for net in filled.load().net.values()] == [(0, 0)] * 2
 
 
-def test_results_of_a_faulty_program_are_computed_again_from_the_stored_values(
+def test_values_of_another_hand_are_replaced_by_the_statement_of_the_runbook(
     transformed: TwoSites,
 ) -> None:
-    """By the statement of docs/postprocessing.md."""
-    page = Path(__file__).parents[2] / "docs" / "postprocessing.md"
-    (statement,) = re.findall(r"`(UPDATE [^`]*ar_sync[^`]*)`", page.read_text())
+    page = Path(__file__).parents[2] / "docs" / "runbook" / "digests_differ.md"
+    (statement,) = re.findall("```sql\n(UPDATE .*?)```", page.read_text(), re.DOTALL)
     statement = statement.replace("shop_item", "app_parent").replace("title", "label")
-    transformed.at_receiver(statement)
+    transformed.at_receiver("CREATE TABLE old AS TABLE app_parent")
+    transformed.at_sender("UPDATE app_parent SET label = 'as new' WHERE id < 3")
+    transformed.complete()
+    transformed.load()
+    transformed.at_receiver(
+        TRANSFORM,
+        "DELETE FROM app_parent; INSERT INTO app_parent TABLE old",
+        "UPDATE app_parent SET label = 'by hand' WHERE id = 7",
+        statement,
+    )
     assert equal(transformed, PARENTS)
     assert rows(transformed.receiver, "SELECT count(*) FROM app_parent WHERE transformed") == [(0,)]
+    transformed.at_receiver(TRANSFORM)
+    transformed.complete()
+    assert [net.changed for net in transformed.load().net.values()] == [0, 0]
+    assert rows(transformed.receiver, SHOWN) == [(True, True)]
 
 
 def test_further_column_of_this_kind(transformed: TwoSites) -> None:
