@@ -6,7 +6,7 @@ parent, or be deleted; the parent's own row then has not changed.
 
 A row of a receiver-only table may be a result of one replicated row and refer to another one, such
 as the nearest stop. If it is deleted with the latter, or its reference becomes NULL, the former is
-transformed again.
+transformed again; so is a row of which a receiver-only column refers to a deleted row.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def find_parents_to_reset(
             if key.table in target.rules.children or key.table not in references.targets
             if (children := list(changes.of(key)))
         ]
+        parents += changes.losing_references(target)
         if parents:
             query = sql.SQL("SELECT DISTINCT * FROM ({}) AS r").format(
                 sql.SQL(" UNION ALL ").join(parents)
@@ -142,6 +143,18 @@ class _ChildChanges:
                 self.to_delete.relation(key.table),
                 self.to_delete.identity(key.table).matches("t", "d"),
             )
+
+    def losing_references(self, target: TargetTable) -> list[sql.Composed]:
+        """Return queries for unwritten rows of which the merge clears a receiver-only reference."""
+        return [
+            sql.SQL("SELECT {} FROM {} AND {}").format(
+                target.identity.values("c"),
+                self.to_delete.losing_parents(key),
+                self.is_untouched(target, "c"),
+            )
+            for key in self.to_delete.cleared()
+            if key.table == target.name
+        ]
 
     def is_untouched(self, target: TargetTable, alias: str) -> sql.Composable:
         """Return the condition that the merge does not write or delete a row of a table."""

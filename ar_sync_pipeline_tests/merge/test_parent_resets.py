@@ -117,6 +117,23 @@ def test_lost_result_of_a_live_row_resets_it(filled: TwoSites, null: str) -> Non
     assert left == ([(8, 4)] if null == "SET NOT NULL" else [(4, None), (7, None), (8, 4)])
 
 
+def test_live_row_whose_own_result_becomes_null_is_reset(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver(
+        "ALTER TABLE app_parent ADD largest integer REFERENCES app_child",
+        "UPDATE app_parent SET transformed = true, largest = CASE WHEN id < 4 THEN 3 ELSE 4 END",
+    )
+    filled.at_sender(
+        "DELETE FROM app_child WHERE id = 3", "UPDATE app_parent SET code = 'new' WHERE id = 2"
+    )
+    filled.complete()
+    assert filled.load().refused == ()
+    assert _waiting(filled) == [1, 2, 3]
+    lost = rows(filled.receiver, "SELECT id FROM app_parent WHERE largest IS NULL ORDER BY id")
+    assert lost == [(1,), (2,), (3,)]
+
+
 def test_reset_waits_for_a_transform_that_does_not_see_the_child(transformed: TwoSites) -> None:
     transformed.at_receiver("UPDATE app_parent SET transformed = false WHERE id = 7")
     transformed.at_sender("INSERT INTO app_child (parent_id) VALUES (7)")
