@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
+from ar_sync_pipeline.merge.errors import remedy_of_transformed
 from ar_sync_pipeline.merge.lost_values import LostValues
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
@@ -123,6 +124,8 @@ class OrphanChecks:
                 f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
                 f" of both catalogs, or drop {key.name} at the receiver"
             )
+        if self.lost.references.transformed_columns(key):
+            return remedy_of_transformed(key.name)
         return (
             f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
             " drop it or let it cascade"

@@ -76,6 +76,14 @@ class References:
         }
         return tuple(name for name in key.columns if name not in shared)
 
+    def transformed_columns(self, key: ForeignKey) -> tuple[str, ...]:
+        """Return the columns of a foreign key that the transform changes in place.
+
+        To which row the sender's row refers is not known by them.
+        """
+        target = self.targets.get(key.table)
+        return tuple(name for name in key.columns if target and name in target.transformed)
+
     def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:
         """Return the columns that may be set to NULL to remove a reference; empty if none may."""
         facts = self.tables[key.table]

@@ -14,7 +14,14 @@ from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked
-from ar_sync_pipeline_tests.fix_sites import PARENTS, TwoSites, equal, rows, watermark_of
+from ar_sync_pipeline_tests.fix_sites import (
+    PARENTS,
+    TwoSites,
+    equal,
+    recent_window,
+    rows,
+    watermark_of,
+)
 
 TRANSFORM = "UPDATE app_parent SET label = upper(label), transformed = true"
 UNTRANSFORMED = "SELECT label FROM app_parent WHERE transformed IS NOT true"
@@ -202,6 +209,44 @@ def test_such_a_column_in_a_key_is_named_and_parks(
     filled.at_receiver(DROP_KEY)
     assert [f for f in receiver_findings(filled) if said in f.problem] == []
     assert len(filled.load().loaded) == 1
+
+
+@pytest.mark.parametrize("kind", ["partial", "complete", "complete with the row"])
+def test_row_that_the_transform_lets_refer_to_a_deleted_one_is_not_deleted(
+    filled: TwoSites, kind: str
+) -> None:
+    """The sender's row refers to another one and is alive."""
+    for url in (filled.at_sender, filled.at_receiver):
+        url(
+            "CREATE TABLE app_kind (id int PRIMARY KEY, code text UNIQUE)",
+            "CREATE TABLE app_item (id int PRIMARY KEY, kind int REFERENCES app_kind, v int)",
+        )
+    catalog = filled.catalog.model_dump(exclude_unset=True)
+    catalog["table"]["app_item"] = {"rewritten_by_transform": ["kind"]}
+    filled.catalog = Catalog.model_validate(catalog)
+    filled.at_sender(
+        "INSERT INTO app_kind VALUES (1, 'a'), (2, 'b')",
+        "INSERT INTO app_item VALUES (1, 1, 1), (2, 1, 1)",
+    )
+    since = watermark_of(filled.complete())
+    filled.load()
+    filled.at_receiver("UPDATE app_item SET kind = 2 WHERE id = 1")
+    filled.at_sender("DELETE FROM app_kind WHERE id = 2; INSERT INTO app_kind VALUES (3, 'b')")
+    if kind == "partial":
+        filled.partial(recent_window(), since=since)
+    else:
+        filled.at_sender(f"UPDATE app_item SET v = {2 if 'with' in kind else 1} WHERE id = 2")
+        filled.complete()
+    (refused,) = filled.load().refused
+    said = "would refer to rows" if "with" in kind else "refer in kind, which the transform changed"
+    assert f"rows of app_item {said}" in str(refused)
+    assert refused.remedy.startswith("let these rows refer to others, or drop app_item_kind_fkey")
+    items = rows(filled.receiver, "SELECT id, kind FROM app_item ORDER BY id")
+    assert items == [(1, 2), (2, 1)]
+    filled.at_receiver("UPDATE app_item SET kind = 1")
+    assert filled.load().refused == ()
+    assert equal(filled, "SELECT * FROM app_kind ORDER BY id")
+    assert rows(filled.receiver, "SELECT id FROM app_item ORDER BY id") == [(1,), (2,)]
 
 
 def test_harmless_keys_of_such_a_column_are_not_named(filled: TwoSites) -> None:
