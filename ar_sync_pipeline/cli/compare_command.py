@@ -36,8 +36,9 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
     AR_SYNC_RECEIVER_DATABASE_URL. Of a sender's database, what it would send is compared: masked
     values, with the secret of AR_SYNC_PSEUDONYM_KEY for pseudonyms. The output has a line for each
     table: how many rows are equal, missing in the second, only in the second, or different, and up
-    to ten keys of each. Receiver-only and excluded columns are ignored; columns that the transform
-    changes in place are compared as the sender sent them. For a partial only its rows are compared.
+    to ten keys of each. Receiver-only and excluded columns are ignored; of columns that the
+    transform changes in place the stored values are compared, as the sender sent them, and not the
+    values in the rows. For a partial only its rows are compared.
     All rows are read under one snapshot of each side, and nothing is changed.
 
     A receiver is always some minutes behind: for an exact answer compare it with the archive that
@@ -103,4 +104,6 @@ def _remarks(table: TableDifference) -> list[str]:
     if table.columns:
         remarks.append(f"columns missing, computed or of another type: {', '.join(table.columns)}")
     remarks += [f"{kind}: {', '.join(keys)}" for kind, keys in table.keys.items() if keys]
+    if table.stored:
+        remarks.append(f"not compared, transformed in place: {', '.join(table.stored)}")
     return remarks

@@ -95,6 +95,14 @@ def or_disable(table: TableFacts) -> str:
     return f", or disable the trigger or rule that keeps them as they are ({names})"
 
 
+def remedy_of_transformed(key: str) -> str:
+    """Return the remedy for a foreign key by whose transformed columns rows would be orphans."""
+    return (
+        f"let these rows refer to others, or drop {key} at the receiver, or let the transform write"
+        " to a receiver-only column; the archive is tried again by itself"
+    )
+
+
 def refusal(
     error: psycopg.Error,
     *,

@@ -47,7 +47,8 @@ class FoundChanges:
         differences: Rows to add and to change, by table.
         to_delete: Rows to delete, with those that depend on them.
         spared: Rows that the archive lacks and that stay, in temporary tables by table name.
-        resets: Unchanged rows that are marked for the transform, since their children change.
+        resets: Unchanged rows that are marked for the transform, since their children or results
+            change.
     """
 
     connection: Connection

@@ -1,8 +1,12 @@
-"""Parents whose results depend on their children: a changed child resets its parent.
+"""Rows whose results depend on other rows: parents of changed children, and of lost results.
 
 The catalog's ``children`` belong to a row of the parent, and the transform computes the parent's
 results from them, too. A child may arrive with a later archive than its parent, move to another
 parent, or be deleted; the parent's own row then has not changed.
+
+A row of a receiver-only table may be a result of one replicated row and refer to another one, such
+as the nearest stop. If it is deleted with the latter, or its reference becomes NULL, the former is
+transformed again; so is a row of which a receiver-only column refers to a deleted row.
 """
 
 from __future__ import annotations
@@ -83,8 +87,10 @@ def find_parents_to_reset(
                 changes.is_untouched(target, "p"),
             )
             for key in references.to(name)
-            if key.table in target.rules.children and (children := list(changes.of(key)))
+            if key.table in target.rules.children or key.table not in references.targets
+            if (children := list(changes.of(key)))
         ]
+        parents += changes.losing_references(target)
         if parents:
             query = sql.SQL("SELECT DISTINCT * FROM ({}) AS r").format(
                 sql.SQL(" UNION ALL ").join(parents)
@@ -103,7 +109,10 @@ class _ChildChanges:
     def of(self, key: ForeignKey) -> Iterator[sql.Composed]:
         """Return queries for the values of a foreign key in changed rows, before and after."""
         child, difference = self.references.targets.get(key.table), self.differences.get(key.table)
-        if child is None or not set(key.columns) <= set(child.shared):
+        if child is None:
+            yield from self._lost(key)
+            return
+        if not set(key.columns) <= set(child.shared):
             return  # the sender does not write it
         before = sql.SQL("SELECT {} FROM {} AS t JOIN {} AS d ON {}")
         values = column_list(key.columns, "t")
@@ -115,10 +124,37 @@ class _ChildChanges:
                 actions = sql.SQL(" AND d.action = ANY ({})").format(sql.Literal([CHANGE, REPLACE]))
                 same = difference.identity.matches("t", "d")
                 yield before.format(values, child.rows, difference.relation, same + actions)
+        yield from self._deleted(key)
+
+    def _lost(self, key: ForeignKey) -> Iterator[sql.Composed]:
+        """Return queries for the values in receiver-only rows that the merge deletes or clears."""
+        yield from self._deleted(key)
+        for cleared in self.to_delete.cleared():
+            if cleared.table == key.table:
+                yield sql.SQL("SELECT {} FROM {}").format(
+                    column_list(key.columns, "c"), self.to_delete.losing_parents(cleared)
+                )
+
+    def _deleted(self, key: ForeignKey) -> Iterator[sql.Composed]:
         if key.table in self.to_delete.tables():
-            gone = self.to_delete.relation(key.table)
-            same = self.to_delete.identity(key.table).matches("t", "d")
-            yield before.format(values, child.rows, gone, same)
+            yield sql.SQL("SELECT {} FROM {} AS t JOIN {} AS d ON {}").format(
+                column_list(key.columns, "t"),
+                self.references.tables[key.table].rows,
+                self.to_delete.relation(key.table),
+                self.to_delete.identity(key.table).matches("t", "d"),
+            )
+
+    def losing_references(self, target: TargetTable) -> list[sql.Composed]:
+        """Return queries for unwritten rows of which the merge clears a receiver-only reference."""
+        return [
+            sql.SQL("SELECT {} FROM {} AND {}").format(
+                target.identity.values("c"),
+                self.to_delete.losing_parents(key),
+                self.is_untouched(target, "c"),
+            )
+            for key in self.to_delete.cleared()
+            if key.table == target.name
+        ]
 
     def is_untouched(self, target: TargetTable, alias: str) -> sql.Composable:
         """Return the condition that the merge does not write or delete a row of a table."""

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from ar_sync_pipeline.merge.errors import or_disable, remedy_of_own_reference
+from ar_sync_pipeline.merge.errors import (
+    or_disable,
+    remedy_of_own_reference,
+    remedy_of_transformed,
+)
 from ar_sync_pipeline.merge.row_identity import RowIdentity, identity_of
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
@@ -109,10 +113,20 @@ class References:
                 f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
                 f" of both catalogs, or drop {key.name} at the receiver"
             )
+        if self.transformed_columns(key):
+            return remedy_of_transformed(key.name)
         return (
             f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
             f" drop it{or_disable(child)}"
         )
+
+    def transformed_columns(self, key: ForeignKey) -> tuple[str, ...]:
+        """Return the columns of a foreign key that the transform changes in place.
+
+        To which row the sender's row refers is not known by them.
+        """
+        target = self.targets.get(key.table)
+        return tuple(name for name in key.columns if target and name in target.transformed)
 
     def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:
         """Return the columns that may be set to NULL to remove a reference; empty if none may."""

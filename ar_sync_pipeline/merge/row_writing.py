@@ -70,10 +70,14 @@ def _update(difference: TableDifference) -> sql.Composed | None:
         if name not in target.transformed and name not in target.fixed
     ]
     values: dict[str, sql.Composable] = {name: sql.Identifier("n", name) for name in plain}
+    resets = target.defaults()
+    # A row that is transformed again gets the sender's value: the transform may not be idempotent.
+    transformed_again = not resets.keys().isdisjoint(target.rules.reset_on_change)
     values |= {
-        name: _unless_unchanged(number, name) for number, name in enumerate(target.transformed)
+        name: sql.Identifier("n", name) if transformed_again else _unless_unchanged(number, name)
+        for number, name in enumerate(target.transformed)
     }
-    values |= target.defaults()
+    values |= resets
     if not values:
         return None
     return sql.SQL("UPDATE {} AS t SET {} FROM {} WHERE {}").format(

@@ -17,7 +17,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.archive_rows import ArchiveRows
 from ar_sync_pipeline.merge.differences import is_staged
-from ar_sync_pipeline.merge.errors import UnprovenDeletionError
+from ar_sync_pipeline.merge.errors import UnprovenDeletionError, remedy_of_transformed
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_identity import RowIdentity
 from ar_sync_pipeline.merge.side_effects import SideEffects
@@ -131,6 +131,13 @@ class RowsToDelete:
         count = self.add(key.table, self._dependents(key))
         receiver_only = self.references.receiver_only_columns(key)
         known = self.references.sender_has(key)
+        if count and (transformed := self.references.transformed_columns(key)):
+            raise LoadRefusedError(
+                f"rows of {key.table} refer in {', '.join(transformed)}, which the transform"
+                f" changed, by {key.name} to rows of {key.referenced_table} that the sender"
+                " deleted",
+                remedy=remedy_of_transformed(key.name),
+            )
         if count and not receiver_only and (self.archive.complete or not known):
             raise LoadRefusedError(
                 f"rows of {key.table} exist at the sender and refer to deleted rows of"

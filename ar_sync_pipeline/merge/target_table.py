@@ -16,6 +16,7 @@ from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.session_settings import parallel_workers
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
+from ar_sync_pipeline.postgres.unique_columns import further_unique_keys, source_columns
 
 _MAX_IDENTIFIER = 63
 
@@ -102,26 +103,11 @@ class TargetTable:
 
     def unique_keys(self) -> tuple[UniqueKey, ...]:
         """Return the unique keys and exclusion constraints that the key does not imply."""
-        key = set(self.key)
-        return tuple(
-            unique
-            for unique in self.facts.unique_keys
-            if unique.exclusion
-            or unique.predicate
-            or any(unique.collates)
-            or not unique.by_equality
-            or not (key and key <= set(unique.plain))
-        )
+        return further_unique_keys(self.facts)
 
     def columns_of(self, unique: UniqueKey) -> tuple[str, ...]:
         """Return the columns that decide a row's unique value; for generated ones, the sources."""
-        names: dict[str, None] = {}
-        for name in unique.uses:
-            column = self.facts.column(name)
-            names |= dict.fromkeys(
-                column.computed_from if column is not None and column.generated else (name,)
-            )
-        return tuple(names)
+        return source_columns(self.facts, unique.uses)
 
     def defaults(self) -> dict[str, sql.Composable]:
         """Return the catalog's resets of receiver-only columns for a new or changed row."""

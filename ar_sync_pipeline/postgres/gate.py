@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.unique_columns import further_unique_keys, source_columns
 from ar_sync_pipeline.visible_text import listed, visible_name
 
 _EMPTY = "''"
@@ -20,6 +21,11 @@ _COMPUTED_REMEDY = (
     "where it has to be the same GENERATED column, or dropped, or in `receiver_columns` of the"
     " catalog"
 )
+FREE_TRANSFORMED = (
+    "drop the key at the receiver, or let the transform write to a receiver-only column and take"
+    " the name out of `rewritten_by_transform`"
+)
+"""Remedy of `keys_of_transformed`."""
 _NO_VALUE = "the catalog withholds (drop NOT NULL there, or give it a default)"
 
 
@@ -205,6 +211,61 @@ def no_key_of_transformed(transformed: Sequence[str], key: Sequence[str]) -> str
         f"has no key{without} at the receiver, by which the sender's values of"
         f" {', '.join(transformed)} are stored (`rewritten_by_transform`)"
     )
+
+
+def transformed_in_keys(
+    manifest: Manifest, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> list[str]:
+    """Return messages on keys of the receiver's tables that use columns transformed in place."""
+    return listed(
+        [
+            mismatch
+            for table in manifest.tables
+            if catalog.replicates(table.name) and table.name in tables
+            for mismatch in keys_of_transformed(
+                catalog, tables[table.name], tables, (column.name for column in table.columns)
+            )
+        ]
+    )
+
+
+def keys_of_transformed(
+    catalog: Catalog, table: TableFacts, tables: Mapping[str, TableFacts], sent: Iterable[str]
+) -> list[str]:
+    """Return messages on keys that use columns which the transform changes in place.
+
+    A transformed value that the sender gives to another row, or to which a row of the sender
+    refers, does not tell what the sender has: neither that it deleted a row nor that it has one.
+
+    Args:
+        tables: Replicated tables of the receiver, by label.
+        sent: Columns that the sender sends, or may send.
+    """
+    transformed = {*catalog.rules(table.name).rewritten_by_transform} & {*sent}
+    messages = [
+        f"the unique key {unique.name} of {table.name} uses {', '.join(used)}"
+        for unique in further_unique_keys(table)
+        # A column of INCLUDE is among the used ones; it decides nothing.
+        if (
+            used := _used(
+                transformed, table, (not unique.predicate and unique.plain) or unique.uses
+            )
+        )
+    ]
+    messages += [
+        f"{child.name} refers by {key.name} to {', '.join(used)} of {table.name}"
+        for child in tables.values()
+        for key in child.foreign_keys
+        if key.referenced_table == table.name
+        and not {*key.columns} & {*catalog.rules(child.name).not_replicated}
+        if (used := _used(transformed, table, key.referenced_columns))
+    ]
+    changed = "at the receiver, and the transform changes it in place (`rewritten_by_transform`)"
+    return [f"{visible_name(message)} {changed}" for message in messages]
+
+
+def _used(transformed: set[str], table: TableFacts, names: Iterable[str]) -> list[str]:
+    return [name for name in source_columns(table, names) if name in transformed]
 
 
 def type_mismatches(sent: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:

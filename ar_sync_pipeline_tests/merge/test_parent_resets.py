@@ -97,6 +97,43 @@ def test_child_of_a_table_that_the_catalog_does_not_name_resets_nothing(filled: 
     assert _waiting(filled) == []
 
 
+@pytest.mark.parametrize("null", ["DROP NOT NULL", "SET NOT NULL"])
+def test_lost_result_of_a_live_row_resets_it(filled: TwoSites, null: str) -> None:
+    """The result refers to a deleted row, and is deleted with it or loses the reference."""
+    filled.complete()
+    filled.load()
+    filled.at_receiver(
+        "INSERT INTO app_note (parent_id, maybe_id) VALUES (7, 3), (8, 4), (9, 3), (4, 3)",
+        f"ALTER TABLE app_note ALTER maybe_id {null}",
+        "UPDATE app_parent SET transformed = true",
+    )
+    filled.at_sender(
+        "DELETE FROM app_child WHERE id = 3 OR parent_id = 9", "DELETE FROM app_parent WHERE id = 9"
+    )
+    filled.complete()
+    assert filled.load().refused == ()
+    assert _waiting(filled) == [4, 7]
+    left = rows(filled.receiver, "SELECT parent_id, maybe_id FROM app_note ORDER BY 1")
+    assert left == ([(8, 4)] if null == "SET NOT NULL" else [(4, None), (7, None), (8, 4)])
+
+
+def test_live_row_whose_own_result_becomes_null_is_reset(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver(
+        "ALTER TABLE app_parent ADD largest integer REFERENCES app_child",
+        "UPDATE app_parent SET transformed = true, largest = CASE WHEN id < 4 THEN 3 ELSE 4 END",
+    )
+    filled.at_sender(
+        "DELETE FROM app_child WHERE id = 3", "UPDATE app_parent SET code = 'new' WHERE id = 2"
+    )
+    filled.complete()
+    assert filled.load().refused == ()
+    assert _waiting(filled) == [1, 2, 3]
+    lost = rows(filled.receiver, "SELECT id FROM app_parent WHERE largest IS NULL ORDER BY id")
+    assert lost == [(1,), (2,), (3,)]
+
+
 def test_reset_waits_for_a_transform_that_does_not_see_the_child(transformed: TwoSites) -> None:
     transformed.at_receiver("UPDATE app_parent SET transformed = false WHERE id = 7")
     transformed.at_sender("INSERT INTO app_child (parent_id) VALUES (7)")

@@ -28,7 +28,12 @@ from ar_sync_pipeline.postgres.checks.rights import (
     role_script,
 )
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.gate import key_mismatches, refusing_columns
+from ar_sync_pipeline.postgres.gate import (
+    FREE_TRANSFORMED,
+    key_mismatches,
+    keys_of_transformed,
+    refusing_columns,
+)
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_IS_COMPLETE
 from ar_sync_pipeline.postgres.relations import (
     patterns_without_relation,
@@ -122,6 +127,7 @@ def check_receiver_tables(
         findings += _unlogged(connection, table)
         findings += column_findings(connection, catalog, table)
         findings += _key(connection, catalog, table, keys.get(table.name))
+        findings += _transformed_keys(catalog, table, tables)
         findings += _refusing(catalog, table, sent.get(table.name))
         findings += _children(catalog, table, tables, (newest and newest.references) or ())
     findings += _unused_receiver_tables(connection, catalog)
@@ -144,6 +150,15 @@ def check_receiver_tables(
         )
     findings += _ledger_rights(connection, role_script("receiver"), is_complete=is_complete)
     return findings
+
+
+def _transformed_keys(
+    catalog: Catalog, table: TableFacts, tables: Mapping[str, TableFacts]
+) -> Iterator[Finding]:
+    """Yield keys that use columns which the transform changes in place."""
+    columns = [column.name for column in table.columns]
+    for problem in keys_of_transformed(catalog, table, tables, columns):
+        yield Finding(Level.ERROR, f"{problem}, so archives are parked", FREE_TRANSFORMED)
 
 
 def _given_columns(rules: TableRules, table: TableFacts, sent: TableManifest | None) -> set[str]:

@@ -1,4 +1,4 @@
-"""Rows of replicated tables that a load deletes in the end, counted for the delete guard."""
+"""Rows that a load deletes in the end, counted for the delete guard."""
 
 from __future__ import annotations
 
@@ -48,17 +48,20 @@ class CountedDeletions:
         }
 
     def find(self, merged: MergedArchives) -> tuple[Deletion, ...]:
-        """Return the deletions of replicated tables, after the last merge."""
+        """Return the deletions, after the last merge."""
         before: dict[str, int] = {}
         for result in reversed(merged.results):
             before |= result.rows_before
         return tuple(
             self._deletion(table, before[table], rows)
             for table, rows in sorted(merged.deleted.items())
-            if rows and self._catalog.replicates(table)
+            if rows
         )
 
     def _deletion(self, table: str, before: int, rows: int) -> Deletion:
+        if not self._catalog.replicates(table):
+            # Its last row may well depend on the one row that the sender has deleted.
+            return Deletion(table, before, rows, emptied=False, receiver_only=True)
         target = self._targets[table]
         if table in self._by_place:
             rows = max(before - count_rows(self._connection, target.facts), 0)

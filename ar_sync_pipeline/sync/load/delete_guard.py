@@ -25,8 +25,10 @@ class Deletion:
     Attributes:
         rows_before: Number of rows before the load.
         rows_deleted: Number of rows that the load deletes.
-        emptied: Whether no row is left.
+        emptied: Whether no row of a replicated table is left.
         by_place: Whether a changed row counts in plans as a deleted one and an added one.
+        receiver_only: Whether only the receiver has the table. Its rows refer to deleted ones, and
+            no archive brings them back.
     """
 
     table: str
@@ -34,6 +36,7 @@ class Deletion:
     rows_deleted: int
     emptied: bool
     by_place: bool = False
+    receiver_only: bool = False
 
     def __str__(self) -> str:
         """Return the deletion in words."""
@@ -43,6 +46,7 @@ class Deletion:
         return (
             f"{self.rows_deleted:,} of {self.rows_before:,} rows of {self.table}"
             f" ({share:.1f} %) would be deleted"
+            + (", since they refer to deleted rows" if self.receiver_only else "")
         )
 
 

@@ -20,11 +20,13 @@ from ar_sync_pipeline.postgres.approved_archives import read_allowed
 from ar_sync_pipeline.postgres.checks.rights import role_script
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import (
+    FREE_TRANSFORMED,
     catalog_mismatches,
     missing_migrations,
     missing_rights,
     refused_values,
     schema_mismatches,
+    transformed_in_keys,
 )
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.migrations import read_migrations
@@ -234,6 +236,13 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
             remedy=_MIGRATE_RECEIVER if lacking_parts else _RECEIVER_IS_AHEAD,
+        )
+    # Not a difference that may be ignored: a load would delete rows that the sender has.
+    in_keys = transformed_in_keys(manifest, receiver.catalog, receiver.tables)
+    if in_keys:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} waits for the receiver's keys ({'; '.join(in_keys)})",
+            remedy=f"{FREE_TRANSFORMED}; the archive is then loaded by itself",
         )
     lacking = missing_rights(manifest, receiver.tables)
     if lacking:

@@ -117,12 +117,14 @@ def _in_both(
     columns_differ = _named(sent.columns, unlike if common_columns else lacking | unlike) + computed
     if _awaits_conversion(second, catalog, theirs):
         return _uncompared(ours.name, _UNCONVERTED, columns_differ)
-    return difference(
+    target = TargetTable(columns, held, rules)
+    compared = difference(
         ours.name,
         _rows(first, TargetTable(columns, ours, rules), ours.key, sent.masked("t")),
-        _rows(second, TargetTable(columns, held, rules), ours.key),
+        _rows(second, target, ours.key),
         columns=columns_differ,
     )
+    return replace(compared, stored=_stored(second, target))
 
 
 def _awaits_conversion(connection: Connection, catalog: Catalog, facts: TableFacts) -> bool:
@@ -213,8 +215,8 @@ def _with_staged(
         columns=columns_differ,
         partial=not staged.speaks_for_all_rows,
     )
-    problem = _not_carried_problem(second, staged, manifest)
-    return replace(compared, problem=problem) if problem else compared
+    problem = _not_carried_problem(second, staged, manifest) or ""
+    return replace(compared, problem=problem, stored=_stored(second, staged.target))
 
 
 def _carried_ranges(staged: StagedTable) -> sql.Composable:
@@ -303,12 +305,18 @@ def _rows(
     columns = [column.name for column in table.columns]
     source = sql.SQL("{} AS t").format(table.rows)
     values = as_stored(table, masked or {}, "t")
-    if table.transformed and has_usable_values(connection, table):
+    if _stored(connection, table):
         source, sent = sent_values(table)
         values |= sent
     if within is not None:
         source = sql.SQL("{} WHERE {}").format(source, within)
     return read_rows(connection, row_query(source, columns, key, values))
+
+
+def _stored(connection: Connection, table: TargetTable) -> tuple[str, ...]:
+    """Return the columns of which the sender's stored values are compared."""
+    usable = table.transformed and has_usable_values(connection, table)
+    return table.transformed if usable else ()
 
 
 def _staged(

@@ -45,6 +45,8 @@ class TableDifference:
         columns: Columns that the second lacks or has with another type.
         problem: Why the rows could not be compared; empty if they were.
         partial: Whether the first has only some rows, so that more rows are no difference.
+        stored: Columns of which the sender's values that the second has stored were compared, not
+            the second's own, since the transform changes these in place.
     """
 
     table: str
@@ -53,6 +55,7 @@ class TableDifference:
     columns: tuple[str, ...] = ()
     problem: str = ""
     partial: bool = False
+    stored: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -72,6 +75,7 @@ class TableDifference:
             "keys": {str(kind): list(self.keys.get(kind, ())) for kind in _WRONG},
             "columns": list(self.columns),
             "problem": self.problem or None,
+            "stored": list(self.stored),
         }
 
 

@@ -165,6 +165,28 @@ def test_complete_that_empties_a_table_is_parked_and_changes_nothing(guarded: Tw
     assert rows(guarded.receiver, "SELECT count(*) FROM app_child") == [(2000,)]
 
 
+@pytest.mark.parametrize(("notes", "parked"), [(1500, True), (40, False)])
+def test_receiver_only_rows_that_refer_to_deleted_ones_are_counted_by_share(
+    guarded: TwoSites, notes: int, parked: bool
+) -> None:
+    """No archive brings them back. The last row of a small table may go with the sender's row."""
+    guarded.at_receiver(
+        "ALTER TABLE app_note ALTER maybe_id SET NOT NULL",
+        "INSERT INTO app_note (parent_id, maybe_id)"
+        f" SELECT 1 + n % 50, 3 FROM generate_series(1, {notes}) n",
+    )
+    guarded.at_sender("DELETE FROM app_child WHERE id = 3")
+    archive = guarded.complete().name
+    report = guarded.load()
+    said = "1,500 of 1,500 rows of app_note (100.0 %) would be deleted, since they refer to deleted"
+    assert [said in str(error) for error in report.refused] == [True] * parked
+    assert rows(guarded.receiver, "SELECT count(*) FROM app_note") == [(notes * parked,)]
+    if parked:
+        assert run(guarded, "allow", archive).exit_code == 0
+        assert len(guarded.load().loaded) == 1
+        assert rows(guarded.receiver, "SELECT count(*) FROM app_note") == [(0,)]
+
+
 def test_partials_go_on_while_a_complete_waits_for_a_person(guarded: TwoSites) -> None:
     guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
     complete = guarded.complete()
