@@ -47,8 +47,8 @@ _MIGRATE_RECEIVER = (
 )
 _MIGRATE_EITHER = (
     "migrate the sender, too, if the receiver was migrated first, and a later archive supersedes"
-    " this one; otherwise migrate the receiver (DROP NOT NULL, SET DEFAULT or DROP EXPRESSION of the"
-    " column), and the archive is loaded by itself"
+    " this one; otherwise migrate the receiver (DROP NOT NULL, SET DEFAULT or DROP EXPRESSION of"
+    " the column), and the archive is loaded by itself"
 )
 
 
