@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -14,9 +15,13 @@ from ar_sync_pipeline.catalog.draft import Draft, as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.checks.findings import Level
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
+from ar_sync_pipeline.sync.watch import database_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.transform.transapp.catalog_marks import lines_to_add
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
@@ -616,3 +621,26 @@ def test_column_without_a_binary_form_is_named_by_draft_and_check(
     assert any("column own of table book is not replicated, since its type" in n for n in notes)
     (error,) = [text for text, level in found.items() if level is Level.ERROR]
     assert "granted.own needs a value that the catalog withholds (drop NOT NULL there" in error
+
+
+def test_check_reads_the_tables_of_each_database_once(
+    database_factory: DatabaseFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds of tables each reading takes a second."""
+    sender, receiver = database_factory(), database_factory()
+    execute(sender, "CREATE TABLE book (id int PRIMARY KEY, title text)")
+    catalog, read = Catalog.model_validate({"name": "c", "tables": ["book"]}), read_tables
+    databases: list[str] = []
+
+    def counted(connection: Connection, *arguments: Any) -> dict[str, TableFacts]:
+        databases.append(connection.info.dbname)
+        return read(connection, *arguments)
+
+    monkeypatch.setattr(database_findings, "read_tables", counted)
+    found = [str(one) for one in check_catalog(catalog, sender, receiver)]
+    assert any("the receiver has no table book" in one for one in found)
+    assert len(databases) == len(set(databases)) == 2
+    # Nothing is kept for the next call.
+    execute(receiver, "CREATE TABLE book (id int PRIMARY KEY, title text)")
+    found = [str(one) for one in check_catalog(catalog, sender, receiver)]
+    assert not any("the receiver has no table book" in one for one in found)
