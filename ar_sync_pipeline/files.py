@@ -212,15 +212,19 @@ class FreeSpace:
         free_bytes: Bytes that an ordinary user can still write, without the reserve of root.
         usable_bytes: Free and used bytes together; 0: the file system does not report its space, as
             some FUSE and network file systems.
+        unwritable: Why no file can be made, however many bytes are free; empty if nothing says so.
     """
 
     free_bytes: int
     usable_bytes: int
+    unwritable: str = ""
 
     @classmethod
-    def of_blocks(cls, block_bytes: int, blocks: int, free: int, available: int) -> Self:
+    def of_blocks(
+        cls, block_bytes: int, blocks: int, free: int, available: int, unwritable: str = ""
+    ) -> Self:
         """Return the space of a file system by its blocks, as statvfs(3) counts them."""
-        return cls(block_bytes * available, block_bytes * (blocks - free + available))
+        return cls(block_bytes * available, block_bytes * (blocks - free + available), unwritable)
 
     @property
     def is_known(self) -> bool:
@@ -244,7 +248,28 @@ class FreeSpace:
 def free_space(place: Path | int) -> FreeSpace:
     """Return the free space of the file system of a path or an open file."""
     facts = os.statvfs(place)
-    return FreeSpace.of_blocks(facts.f_frsize, facts.f_blocks, facts.f_bfree, facts.f_bavail)
+    unwritable = why_unwritable(facts.f_files, facts.f_favail, facts.f_flag)
+    return FreeSpace.of_blocks(
+        facts.f_frsize, facts.f_blocks, facts.f_bfree, facts.f_bavail, unwritable
+    )
+
+
+def why_unwritable(inodes: int, available: int, flags: int) -> str:
+    """Return why no file can be made on a file system, as statvfs(3) tells it; empty if it can.
+
+    Args:
+        inodes: Inodes of the file system; 0: it has no fixed number, as Btrfs.
+    """
+    if flags & os.ST_RDONLY:
+        return "its file system is mounted read-only"
+    return "its file system has no inode left" if inodes and not available else ""
+
+
+def is_read_only(path: Path) -> bool:
+    """Return whether the file system of a path is known to be mounted read-only."""
+    with suppress(OSError):
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    return False
 
 
 def status_of(parent: int, name: str) -> os.stat_result | None:

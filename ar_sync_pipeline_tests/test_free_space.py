@@ -11,7 +11,8 @@ import pytest
 
 from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
 from ar_sync_pipeline.errors import ParkedError
-from ar_sync_pipeline.files import FreeSpace
+from ar_sync_pipeline.files import FreeSpace, why_unwritable
+from ar_sync_pipeline_tests.mounted import mounted
 
 
 def test_floor_is_crossed_below_it_and_not_at_it() -> None:
@@ -29,6 +30,23 @@ def test_file_system_that_does_not_report_its_space_is_not_full() -> None:
     assert full.is_below(1)
     assert full.is_too_small_for(1)
     assert not full.is_too_small_for(0)
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [("ro", "its file system is mounted read-only"), ("nr_inodes=1", "has no inode left")],
+)
+def test_disk_on_which_no_file_can_be_made_says_so(tmp_path: Path, option: str, why: str) -> None:
+    assert measure_free_space(tmp_path).unwritable == ""
+    with mounted(tmp_path, "-t", "tmpfs", "-o", option, "tmpfs"):
+        assert why in measure_free_space(tmp_path).unwritable
+        assert measure_free_space(tmp_path).free_percent == 100
+
+
+def test_file_system_without_a_number_of_inodes_is_writable() -> None:
+    """Btrfs reports 0 of 0."""
+    assert why_unwritable(0, 0, 0) == ""
+    assert why_unwritable(5, 1, 0) == ""
 
 
 def test_real_disk_is_measured(tmp_path: Path) -> None:

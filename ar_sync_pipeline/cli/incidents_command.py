@@ -15,6 +15,7 @@ from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
+from ar_sync_pipeline.sync.watch.disk_space import why_no_alert_is_kept
 from ar_sync_pipeline.sync.watch.open_incidents import why_none_is_recorded
 
 
@@ -43,6 +44,7 @@ def incidents(number: int | None, side: str | None, as_json: bool) -> None:
             raise click.BadParameter(f"no open incident has the number {number}")
         found = [] if note else alerts.store.open_incidents()
         unsent = [] if note else alerts.outbox.unsent()
+        note = "; ".join(filter(None, (note, why_no_alert_is_kept(settings))))
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
@@ -95,6 +97,8 @@ def _show(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage], no
         click.echo(plain(f"  to do: {latest.remedy}"))
     if not found:
         click.echo(plain(f"No incident is open{f': {note}' if note else ''}."))
+    elif note:
+        click.echo(plain(f"This list may lack incidents: {note}."))
     for message in unsent:
         reason = f": {message.error}" if message.error else ""
         text = f"Not sent yet ({message.channel}, {message.kind}, incident {message.number})"

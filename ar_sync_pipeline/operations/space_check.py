@@ -9,7 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.disk_errors import measure_free_space
 from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
-from ar_sync_pipeline.sync.watch.disk_space import existing_folder
+from ar_sync_pipeline.sync.watch.disk_space import existing_folder, unwritable_folders
 
 # A disk whose free space varies around the floor would send two mails every few minutes.
 _PERCENT_TO_RECOVER = 1
@@ -27,8 +27,10 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         "free_space",
         key,
         meaning=f"The disks of {places}, of AR_SYNC_STATE_FLDR and of DAGSTER_HOME have more"
-        " free space than AR_SYNC_FREE_SPACE_FLOOR percent; a disk that had less, one percent more",
-        remedy="free space before they are full; then work waits, and nothing is lost",
+        " free space than AR_SYNC_FREE_SPACE_FLOOR percent; a disk that had less, one percent more."
+        " None is mounted read-only or out of inodes",
+        remedy="free space before they are full, and mount a read-only one writable; then work"
+        " waits, and nothing is lost",
         page="disk_full",
     )
 
@@ -51,6 +53,10 @@ def space_check_result(
     spaces = {name: measure_free_space(folder) for name, folder in folders.items()}
     floors = {name: floor_percent + _PERCENT_TO_RECOVER * (name in were_low) for name in spaces}
     low = [name for name, space in spaces.items() if space.is_below(floors[name])]
+    closed = unwritable_folders(spaces)
+    said = [f"{clause[0].upper()}{clause[1:]}." for clause in closed]
+    if low:
+        said.append(f"Less than {max(floors[n] for n in low)} % free: {', '.join(low)}.")
     metadata: dict[str, Any] = {_LOW: ", ".join(low)} if low else {}
     for name, space in spaces.items():
         if not space.is_known:
@@ -59,10 +65,9 @@ def space_check_result(
         metadata[f"{name}_free_gb"] = round(space.free_bytes / 1e9, 2)
     return result_for(
         spec,
-        passed=not low,
+        passed=not low and not closed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Less than {max(floors[n] for n in low)} % free: {', '.join(low)}."
-        if low
-        else f"Every disk has at least {floor_percent} % of its space free.",
+        description=" ".join(said)
+        or f"Every disk has at least {floor_percent} % of its space free.",
         metadata=metadata,
     )

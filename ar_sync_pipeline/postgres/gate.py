@@ -146,7 +146,8 @@ def columns_without_values(
 def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
     """Return messages on columns of the receiver's table that do not take what the sender sends.
 
-    They are those of a receiver that was migrated before the sender.
+    Either side may be the one that was migrated first: the receiver with a stricter column, or the
+    sender with one that takes NULL, or that it dropped.
     """
     mismatches, withheld = [], catalog.rules(held.name).not_replicated
     for column in sent.columns:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BeforeValidator
 
-from ar_sync_pipeline.files import is_kind, may
+from ar_sync_pipeline.files import is_kind, is_read_only, may
 from ar_sync_pipeline.settings.values import invalid_value, plain_text
 
 
@@ -40,7 +40,7 @@ def folder(*, writable: bool) -> BeforeValidator:
         if not may(path, os.R_OK | os.X_OK):
             raise invalid_value("cannot be read by this user", "give this user read permission")
         if writable and not may(path, os.W_OK):
-            if os.statvfs(path).f_flag & os.ST_RDONLY:
+            if is_read_only(path):
                 raise invalid_value(
                     "is on a file system that is mounted read-only",
                     "read the kernel's log, and mount it writable again",

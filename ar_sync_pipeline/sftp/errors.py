@@ -8,7 +8,7 @@ TransientError                  retried with backoff
 └── ConnectionLostError         interrupted, silent for too long, or closed by the server
 ParkedError                     tried again when something at the receiver changes
 ├── RemoteSpoolMissingError     the spool does not exist, or is not a folder
-├── SpoolNotWritableError       the account may not write there
+├── SpoolNotWritableError       the account may not write there, or nobody can
 ├── ReceiverDiskFullError       too little free space
 ├── SourceUnreadableError       a file to send cannot be read on this side
 ├── RemoteFileMissingError      a file at the receiver is missing
@@ -55,7 +55,7 @@ class RemoteSpoolMissingError(ParkedError):
 
 
 class SpoolNotWritableError(ParkedError):
-    """The account lacks permission to read or write in the spool."""
+    """The account may not read or write in the spool, or its file system takes no file."""
 
 
 class ReceiverDiskFullError(ParkedError):

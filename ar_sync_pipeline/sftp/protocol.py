@@ -42,7 +42,7 @@ from paramiko.sftp import (
     int64,
 )
 
-from ar_sync_pipeline.files import FreeSpace
+from ar_sync_pipeline.files import FreeSpace, why_unwritable
 
 READ = SFTP_FLAG_READ
 WRITE = SFTP_FLAG_WRITE
@@ -285,6 +285,7 @@ def file_system_space(client: SFTPClient, path: str) -> FreeSpace:
         OSError: The server does not support it.
     """
     reply = _request(client, CMD_EXTENDED_REPLY, CMD_EXTENDED, "statvfs@openssh.com", path)
-    fields = [reply.get_int64() for _ in range(5)]
-    _block_size, fragment_size, blocks, free, available = fields
-    return FreeSpace.of_blocks(fragment_size, blocks, free, available)
+    _block_size, fragment_size, blocks, free, available = [reply.get_int64() for _ in range(5)]
+    inodes, _free_inodes, available_inodes, _id, flags = [reply.get_int64() for _ in range(5)]
+    unwritable = why_unwritable(inodes, available_inodes, flags)
+    return FreeSpace.of_blocks(fragment_size, blocks, free, available, unwritable)

@@ -28,9 +28,14 @@ from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.watchdog import Watchdog
 
 _DISK_FULL_TEXT = re.compile(r"no space|quota|disk full", re.IGNORECASE)
+_READ_ONLY_TEXT = re.compile(r"read.only", re.IGNORECASE)
 _UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.IGNORECASE)
 # With less free space than one sender has bytes in flight, a "Failure" means a full disk.
 _FULL_BELOW_BYTES = protocol.IN_FLIGHT_BYTES
+_MOUNT_OR_FREE_INODES = (
+    "at the receiver mount the spool's file system writable (`mount`, the kernel's log), or free"
+    " inodes on it (`df -i`)"
+)
 _SIGN_OF_LIFE_SECONDS = 15
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.001, 0.1
 
@@ -309,21 +314,28 @@ class SftpSession:
                 f"{where} is not permitted to {self.endpoint.user!r}",
                 remedy="give this account permission to read and write the spool at the receiver",
             )
-        if (full := self._disk_full(error, path, where)) is not None:
-            return full
+        if (found := self._disk_error(error, path, where)) is not None:
+            return found
         return RefusedByServerError(
             f"{where} was refused ({error})",
             remedy="see the receiver's sshd or sftp-server log for the reason; an exhausted quota"
             " is also reported like this",
         )
 
-    def _disk_full(
+    def _disk_error(
         self, error: Exception, path: PurePosixPath, where: str
-    ) -> ReceiverDiskFullError | None:
+    ) -> ReceiverDiskFullError | SpoolNotWritableError | None:
         space: FreeSpace | None = None
         with suppress(*FAILURES), self._bounded(None):
             space = self._space(path.parent)
         says_full = _DISK_FULL_TEXT.search(str(error)) is not None
+        if space is not None and space.unwritable:
+            return SpoolNotWritableError(
+                f"{where} failed: {space.unwritable}", remedy=_MOUNT_OR_FREE_INODES
+            )
+        # A server without statvfs, or a disk that became read-only by itself.
+        if _READ_ONLY_TEXT.search(str(error)):
+            return SpoolNotWritableError(f"{where} failed ({error})", remedy=_MOUNT_OR_FREE_INODES)
         if space is not None and space.free_bytes < _FULL_BELOW_BYTES:
             return _full(f"{where} failed: only {space.free_bytes:,} bytes are free")
         if not says_full:

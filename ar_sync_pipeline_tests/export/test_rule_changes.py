@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.sync.dump.sender_journal_file import SENT_FILE
 from ar_sync_pipeline_tests.export.source import (
     Source,
@@ -63,6 +68,49 @@ def test_without_the_journal_every_table_is_carried_whole(filled: Source) -> Non
     first = filled.complete()
     (filled.folder / SENT_FILE).unlink()
     assert whole_tables(filled.partial(first.watermark)) == {"t_a", "t_b", "t_c"}
+
+
+def of_an_earlier_version(scratch: Path) -> None:
+    """Make the journal one of the commit "Version 0.2.0": rules of tables with rules only.
+
+    It kept no manifest under the names of today either.
+    """
+    for kept in scratch.glob("ar_sync_manifest_*"):
+        kept.unlink()
+    journal = scratch / SENT_FILE
+    content = json.loads(journal.read_bytes())
+    for entry in content["rules"]:
+        plain = [name for name, digest in entry["digests"].items() if digest == NO_RULES]
+        entry["digests"] = {n: d for n, d in entry["digests"].items() if n not in plain}
+        del entry["every_table"]
+    journal.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("ruled", "named"),
+    [
+        (MASKED, set()),
+        (MASKED | {"t_c": {"mask": {"w": "null"}}}, {"t_c"}),
+        ({"t_b": MASKED["t_b"]}, {"t_a"}),
+    ],
+)
+def test_upgrade_names_only_large_tables_whose_rules_changed(
+    filled: Source, ruled: dict[str, Any], named: set[str]
+) -> None:
+    filled.catalog = catalog(table=MASKED, watermark_limit_mb=0)
+    first = filled.complete()
+    of_an_earlier_version(filled.folder)
+    filled.catalog = catalog(table=ruled, watermark_limit_mb=0)
+    dump = filled.partial(first.watermark)
+    assert {"t_a", "t_b", "t_c"} <= set(dump.untracked_tables)
+    assert set(dump.redefined or ()) == named
+
+
+def test_upgrade_carries_a_table_whole_that_may_be_new(filled: Source) -> None:
+    filled.catalog = rules(**MASKED)
+    first = filled.complete()
+    of_an_earlier_version(filled.folder)
+    assert whole_tables(filled.partial(first.watermark)) == {"t_c"}
 
 
 def test_large_table_waits_for_the_next_complete_and_is_named(filled: Source) -> None:

@@ -6,8 +6,6 @@ import errno
 import io
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -31,7 +29,7 @@ from ar_sync_pipeline_tests.media.loading import (
     show,
     stage_files,
 )
-from ar_sync_pipeline_tests.missing_parts import require_root
+from ar_sync_pipeline_tests.mounted import mounted
 
 
 @pytest.fixture
@@ -39,16 +37,6 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "media"
     path.mkdir()
     return path
-
-
-@contextmanager
-def mounted(target: Path, *words: str | Path) -> Iterator[None]:
-    require_root("mount")
-    subprocess.run(["mount", *words, target], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", target], check=True)
 
 
 def visible(folder: Path) -> list[str]:

@@ -59,6 +59,31 @@ def test_disk_that_reports_no_space_has_no_figures(monkeypatch: pytest.MonkeyPat
     assert not any("free" in name for name in result.metadata or {})
 
 
+def test_disk_on_which_no_file_can_be_made_fails_the_check_however_much_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spaces = {"state": FreeSpace(90, 100, "its file system is mounted read-only")}
+    monkeypatch.setattr(
+        space_check, "measure_free_space", lambda f: spaces.get(f.name, FreeSpace(90, 100))
+    )
+    places = {name: Path("/x", name) for name in ("spool", "state")}
+    with dg.DagsterInstance.ephemeral() as instance:
+        closed = space_check_result(instance, SPEC, places, 10)
+        instance.report_runless_asset_event(evaluation_of(closed))
+        spaces["spool"] = FreeSpace(5, 100, "its file system has no inode left")
+        both = space_check_result(instance, SPEC, places, 10)
+        spaces.clear()
+        assert space_check_result(instance, SPEC, places, 10).passed
+    state = (
+        "state cannot be written (its file system is mounted read-only), so no new alert is kept"
+    )
+    assert (closed.passed, closed.description) == (False, f"S{state[1:]}.")
+    assert both.description == (
+        f"Spool cannot be written (its file system has no inode left). S{state[1:]}."
+        " Less than 10 % free: spool."
+    )
+
+
 def test_disk_that_never_was_below_the_floor_does_not_keep_the_check_failing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

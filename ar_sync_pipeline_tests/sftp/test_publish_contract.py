@@ -238,6 +238,27 @@ def test_full_disk_is_reported_before_anything_is_sent(
         assert list((spool / INCOMING).iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "why"), [("ro", "mounted read-only"), ("nr_inodes", "no inode")]
+)
+def test_small_disk_on_which_no_file_can_be_made_is_not_said_to_be_out_of_bytes(
+    any_server_with_extensions: SftpTestServer,
+    session_with_extensions: SftpSession,
+    option: str,
+    why: str,
+) -> None:
+    spool = any_server_with_extensions.spool_path
+    with small_disk(spool, 2 * MIB):
+        prepare_spool(session_with_extensions, any_server_with_extensions.spool)
+        facts = os.statvfs(spool)
+        used = f"={facts.f_files - facts.f_ffree}" if option == "nr_inodes" else ""
+        subprocess.run(["mount", "-o", f"remount,{option}{used}", spool], check=True)
+        with pytest.raises(SpoolNotWritableError, match=why) as caught:
+            publish_to(any_server_with_extensions, session_with_extensions, some_archive(1000))
+        assert "bytes are free" not in caught.value.problem
+        assert "mount the spool's file system writable" in caught.value.remedy
+
+
 def test_disk_that_fills_during_the_upload_is_reported(
     any_server_with_extensions: SftpTestServer, session_with_extensions: SftpSession
 ) -> None:

@@ -21,6 +21,7 @@ from ar_sync_pipeline.sftp.errors import (
     ReceiverDiskFullError,
     RemoteFileMissingError,
     SourceChangedError,
+    SpoolNotWritableError,
     UnreachableHostError,
 )
 from ar_sync_pipeline.sftp.limits import SessionLimits
@@ -31,6 +32,7 @@ from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
 from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
 from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
+from ar_sync_pipeline_tests.mounted import mounted
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
 
 StartProxy = Callable[..., CuttingProxy]
@@ -376,6 +378,14 @@ def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer
     sftp_server.faults.unsupported.add("statvfs")
     sftp_server.faults.free_bytes = 2 * MIB
     with pytest.raises(ReceiverDiskFullError, match="no space is left"):
+        publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
+
+
+def test_read_only_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.unsupported.add("statvfs")
+    spool = sftp_server.spool_path
+    read_only = mounted(spool, "-t", "tmpfs", "-o", "ro", "tmpfs")
+    with read_only, pytest.raises(SpoolNotWritableError, match="Read-only file system"):
         publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
 
 

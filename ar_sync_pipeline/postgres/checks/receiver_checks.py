@@ -226,8 +226,8 @@ def _refusing(catalog: Catalog, table: TableFacts, sent: TableManifest | None) -
         yield Finding(
             Level.WARNING,
             f"{problem}, so archives are parked unless AR_SYNC_SCHEMA_DRIFT is ignore",
-            "migrate the sender too, or DROP NOT NULL, SET DEFAULT or DROP EXPRESSION at the"
-            " receiver",
+            "migrate the side that is behind: the sender, or the receiver (DROP NOT NULL, SET"
+            " DEFAULT or DROP EXPRESSION there)",
         )
 
 

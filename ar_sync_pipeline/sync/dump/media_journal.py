@@ -302,7 +302,10 @@ def _prepare(connection: sqlite3.Connection) -> bool:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > _VERSION:
         return False
-    if found in (_WITHOUT_UNRESOLVED, _WITHOUT_LEFT_OUT):
+    if found == _WITHOUT_UNRESOLVED:
+        # 0.2.0 empties a journal of a newer version in place, after a rollback, without these.
+        connection.executescript(_DROP_LATER_TABLES + _ADD_LATER_TABLES)
+    elif found == _WITHOUT_LEFT_OUT:
         connection.executescript(_ADD_LATER_TABLES)
     elif found != _VERSION:
         connection.executescript(_DDL + _ADD_LATER_TABLES)
@@ -338,6 +341,7 @@ CREATE TABLE carried (
 CREATE TABLE owed (path text PRIMARY KEY, reason text NOT NULL);
 COMMIT;
 """
+_DROP_LATER_TABLES = "DROP TABLE IF EXISTS unresolved; DROP TABLE IF EXISTS left_out;"
 _ADD_LATER_TABLES = f"""
 BEGIN;
 CREATE TABLE IF NOT EXISTS unresolved (name text PRIMARY KEY) WITHOUT ROWID;

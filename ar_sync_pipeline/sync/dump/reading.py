@@ -166,9 +166,10 @@ class Reading:
             for name, known in before.items()
             if not has_other_values(known, self.untracked[name], stored.get(name, frozenset()))
         }
-        # Without any known rules, all tables seem to be read otherwise.
+        # Without any known rules, all tables seem to be read otherwise. Where an earlier version
+        # recorded only those with rules, nothing says that the others were not sent.
         knows_rules = bool(_rules_at(self.scratch, self.since.snapshot_at))
-        otherwise = self.read_otherwise(self.since) if knows_rules else frozenset[str]()
+        otherwise = self.read_otherwise(self.since, self.rules) if knows_rules else frozenset[str]()
         return written - harmless | (otherwise & tables.keys())
 
     def gone(self) -> tuple[str, ...]:
@@ -178,10 +179,14 @@ class Reading:
         before = _rules_at(self.scratch, self.since.snapshot_at)
         return tuple(sorted(before.keys() - self.rules.keys()))
 
-    def read_otherwise(self, since: Watermark) -> frozenset[str]:
-        """Return tables that had other rules, were others, or were not replicated at a point."""
+    def read_otherwise(self, since: Watermark, if_unlisted: Collection[str] = ()) -> frozenset[str]:
+        """Return tables that had other rules, were others, or were not replicated at a point.
+
+        Args:
+            if_unlisted: Tables that count as replicated where only tables with rules are recorded.
+        """
         at = since.snapshot_at
-        objects, rules = objects_of(self.scratch, at), _rules_at(self.scratch, at)
+        objects, rules = objects_of(self.scratch, at), _rules_at(self.scratch, at, if_unlisted)
         moved = self.objects.tables_of_others(objects, self.session.tables) if objects else set()
         changed = (name for name, digest in self.rules.items() if rules.get(name) != digest)
         return frozenset(changed) | moved
@@ -219,12 +224,18 @@ class Reading:
         self.ruled.remember()
 
 
-def _rules_at(scratch: Path, snapshot_at: datetime) -> Mapping[str, str]:
-    """Return the rules of the tables in the archive of a snapshot; of no table if none is known."""
+def _rules_at(
+    scratch: Path, snapshot_at: datetime, if_unlisted: Collection[str] = ()
+) -> Mapping[str, str]:
+    """Return the rules of the tables in the archive of a snapshot; of no table if none is known.
+
+    Args:
+        if_unlisted: Tables to assume in it if neither the journal nor a complete lists all tables.
+    """
     known = rules_at(scratch, snapshot_at)
     if known is not None and known.every_table:
         return known.digests
-    plain = dict.fromkeys(tables_of_complete(scratch, snapshot_at), NO_RULES)
+    plain = dict.fromkeys(tables_of_complete(scratch, snapshot_at) or if_unlisted, NO_RULES)
     return plain | (known.digests if known else {})
 
 

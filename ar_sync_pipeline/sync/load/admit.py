@@ -37,6 +37,7 @@ from ar_sync_pipeline.sync.intake import IntakeContext, TakenOver
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
+from ar_sync_pipeline.sync.load.examine_again import renew_reasons
 from ar_sync_pipeline.sync.load.intakes import take_over
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.media_of_load import recover_left
@@ -236,7 +237,13 @@ def _sort_out(
         for archive in candidates
         if archive.name.kind in kinds or _waits_in_vain(archive, receiver)
     ]
-    _let_wait(spool, [archive for archive in candidates if archive.name.kind not in kinds])
+    others = [archive for archive in candidates if archive.name.kind not in kinds]
+    _let_wait(spool, others)
+    renew_reasons(
+        [one for one in others if one.state is SpoolState.PARKED and one not in of_kinds],
+        receiver,
+        clock(),
+    )
     forget_admitted(connection, [archive.name.applied for archive in of_kinds])
     for archive in of_kinds:
         if names is None or archive.name.applied in names:

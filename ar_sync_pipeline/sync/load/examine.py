@@ -48,9 +48,10 @@ _MIGRATE_RECEIVER = (
     "migrate the receiver, or the sender if the receiver is ahead of it; the archive is then loaded"
     " by itself, or superseded by a later one"
 )
-_RECEIVER_IS_AHEAD = (
-    "migrate the sender, too, and a later archive supersedes this one; to load it before, let the"
-    " receiver take the rows: DROP NOT NULL, SET DEFAULT or DROP EXPRESSION of the column"
+_MIGRATE_EITHER = (
+    "migrate the sender, too, if the receiver was migrated first, and a later archive supersedes"
+    " this one; otherwise migrate the receiver (DROP NOT NULL, SET DEFAULT or DROP EXPRESSION of"
+    " the column), and the archive is loaded by itself"
 )
 
 
@@ -235,7 +236,7 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
     if mismatches and not receiver.ignores_drift:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
-            remedy=_MIGRATE_RECEIVER if lacking_parts else _RECEIVER_IS_AHEAD,
+            remedy=_MIGRATE_RECEIVER if lacking_parts else _MIGRATE_EITHER,
         )
     # Not a difference that may be ignored: a load would delete rows that the sender has.
     in_keys = transformed_in_keys(manifest, receiver.catalog, receiver.tables)

@@ -1,11 +1,12 @@
-"""Why parked archives wait now: what was granted or migrated since their last check counts.
+"""Why parked archives wait now: what was granted, migrated or upgraded since their check counts.
 
-Nothing is changed: the next load moves them, and writes their new reasons.
+Nothing is moved: the next load of their kind does that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger_tables import open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.reasons import write_reason
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, DeleteGuardError, FutureArchiveError
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
@@ -53,6 +55,22 @@ def examine_again(
     for number in again:
         written[number] = _compared(parked[number], written[number], receiver)
     return written
+
+
+def renew_reasons(parked: Sequence[SpooledArchive], receiver: Receiver, at: datetime) -> None:
+    """Write why archives wait now that this load does not try, since they are of the other kind.
+
+    The check of the load and the report to the sender are made of what is written.
+    """
+    for archive in parked[:_MOST]:
+        written = Rejection.read(archive)
+        if written.code not in _COMPARED or written.code == DeleteGuardError.code:
+            continue
+        now = _compared(archive, written, receiver)
+        if now.problem != written.problem:
+            # A full disk keeps the earlier reason, which the status does not show.
+            with suppress(ArSyncError):
+                write_reason(archive.path, ArchiveParkedError(now.problem, remedy=now.remedy), at)
 
 
 def _compared(archive: SpooledArchive, written: Rejection, receiver: Receiver) -> Rejection:

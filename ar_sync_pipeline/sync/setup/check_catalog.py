@@ -22,14 +22,15 @@ from ar_sync_pipeline.postgres.gate import (
     type_mismatches,
 )
 from ar_sync_pipeline.postgres.migrations import read_migrations
-from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.setup.personal_rules import JoinedColumns, personal_by_table
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
+    ReadTables,
     check_receiver,
     check_sender,
+    read_once,
     sorted_by_level,
 )
 from ar_sync_pipeline.sync.watch.rows_before_first_load import hidden_before_first_load
@@ -57,11 +58,12 @@ def check_catalog(
     of_sender: list[Finding] = []
     of_receiver: list[Finding] = []
     of_both: list[Finding] = []
+    read_sender, read_receiver = read_once(catalog), read_once(catalog)
     if sender_url is not None:
-        of_sender += check_sender(sender_url, catalog)
-        _rules(sender_url, catalog, of_sender, alone=receiver_url is None)
+        of_sender += check_sender(sender_url, catalog, read=read_sender)
+        _rules(sender_url, catalog, of_sender, read_sender, alone=receiver_url is None)
     if receiver_url is not None:
-        of_receiver += check_receiver(receiver_url, catalog)
+        of_receiver += check_receiver(receiver_url, catalog, read=read_receiver)
         with (
             as_findings(receiver_url, of_receiver, catalog),
             connect(receiver_url, application="check") as connection,
@@ -69,8 +71,8 @@ def check_catalog(
             limit_waits(connection)
             of_receiver += hidden_before_first_load(connection, catalog)
     if sender_url is not None and receiver_url is not None:
-        sender = _read(sender_url, catalog, of_sender)
-        receiver = _read(receiver_url, catalog, of_receiver)
+        sender = _read(sender_url, catalog, of_sender, read_sender)
+        receiver = _read(receiver_url, catalog, of_receiver, read_receiver)
         if sender is not None and receiver is not None:
             of_both += _differences(catalog, sender, receiver)
             of_both += _encodings(sender.encoding, receiver.encoding)
@@ -89,12 +91,14 @@ def check_catalog(
     return sorted_by_level(finding for finding in findings if not finding.of_role)
 
 
-def _read(url: str, catalog: Catalog, findings: list[Finding]) -> _Side | None:
+def _read(
+    url: str, catalog: Catalog, findings: list[Finding], read_tables: ReadTables
+) -> _Side | None:
     """Return what the gate compares of a database; None, and a finding, if it cannot be used."""
     read: list[_Side] = []
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        tables = read_tables(connection)
         types = read_types(connection, catalog, tables)
         encoding = connection.info.parameter_status("server_encoding") or "UTF8"
         read.append(_Side(tables, types, _migrations(connection, catalog), encoding))
@@ -109,7 +113,9 @@ def _migrations(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
         return ()
 
 
-def _rules(url: str, catalog: Catalog, findings: list[Finding], *, alone: bool) -> None:
+def _rules(
+    url: str, catalog: Catalog, findings: list[Finding], read_tables: ReadTables, *, alone: bool
+) -> None:
     """Add what the sender's tables show about the catalog's rules.
 
     Args:
@@ -118,7 +124,7 @@ def _rules(url: str, catalog: Catalog, findings: list[Finding], *, alone: bool) 
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += useless_exclusions(connection, catalog)
-        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        tables = read_tables(connection)
         findings += _without_rule(catalog, tables)
         if alone:
             findings += _values_needed(connection, catalog, tables)

@@ -50,7 +50,7 @@ def draft_section(
         needed: Columns without whose values the receiver's table refuses rows.
     """
     statistics = sender.statistics[table.name]
-    changed_at = choose_changed_at(table, statistics)
+    changed_at = choose_changed_at(table, statistics, sender.usual_changed_at)
     media = sender.media.get(table.name, [])
     own = sender.choice.receiver_columns.get(table.name, ())
     there = held.get(table.name) if held is not None else None

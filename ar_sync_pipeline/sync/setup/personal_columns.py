@@ -71,13 +71,17 @@ def _with_references(
 def _by_names(table: TableFacts, tables: Mapping[str, TableFacts]) -> dict[str, Kind]:
     name = table.relname or table.name
     strong = {c.name: kind for c in table.columns if (kind := _strong(c)) is not None}
-    known = {kind for kind in strong.values() if kind not in {Kind.FREE_TEXT, Kind.POSITION}}
+    # What is encrypted may be of a program.
+    known = {kind for c in table.columns if (kind := _by_words(c)) is not None}
+    known -= {Kind.FREE_TEXT, Kind.POSITION}
     contexts = [
         *([_CARDS] if not _CARD_TABLES.isdisjoint(split_name(name)) else []),
         *([_of_people(table)] if known or is_about_people(name) else []),
         *([_OWNERS] if _belongs_to_people(table, tables) or _is_of_entries(name) else []),
         *([_CODES] if _is_of_grants(name) else []),
     ]
+    if known <= {Kind.SECRET} and _PROGRAMS.intersection(split_name(name)[-1:]):
+        contexts = [{w: kind for w, kind in one.items() if w != "name"} for one in contexts]
     found = dict(strong)
     for column in table.columns:
         if column.name not in found and (kind := _weak(column, contexts)) is not None:
@@ -130,6 +134,10 @@ def _beside(column: ColumnFacts, table: TableFacts, found: Mapping[str, Kind]) -
     if split in streets:
         # `invoice_to` beside `invoice_to_street`: the address in one text.
         return Kind.CONTACT
+    for prefix in _LOWER_CASE:
+        name = column.name.lower().removeprefix(prefix).removeprefix("_")
+        if name in found and name != column.name.lower():
+            return found[name]
     return next(
         (other_kind for other, other_kind in found.items() if _is_copy(split, split_name(other))),
         None,
@@ -192,6 +200,10 @@ def _any_ends(split: tuple[str, ...], ends: tuple[str, ...]) -> bool:
 
 def _strong(column: ColumnFacts) -> Kind | None:
     """Return the kind of a column that is personal in any table."""
+    return _by_words(column) or (Kind.SECRET if _is_encrypted(column) else None)
+
+
+def _by_words(column: ColumnFacts) -> Kind | None:
     if (kind := _by_type(column.type)) is not None:
         return kind
     split = split_name(column.name)
@@ -210,6 +222,14 @@ def _strong(column: ColumnFacts) -> Kind | None:
     return None
 
 
+def _is_encrypted(column: ColumnFacts) -> bool:
+    split = split_name(column.name)
+    if len(split) <= 1 or split[-1] in _ABOUT_ENCRYPTED or split[0] in _COUNTS:
+        return False
+    named = split[0] == words.ENCRYPTED or split[-1] in _ENCRYPTED_ENDS
+    return named and _fits(column, Kind.SECRET, split)
+
+
 def _by_type(type_name: str) -> Kind | None:
     """Return the kind of a column that is personal by its type, whatever its name."""
     if type_name == "tsvector":
@@ -223,7 +243,7 @@ def _by_type(type_name: str) -> Kind | None:
 def _describes_data(split: tuple[str, ...]) -> bool:
     if len(split) <= 1 or split[-2:] in _NOT_DESCRIPTIONS:
         return False
-    return split[-1] in _DESCRIPTIONS or split[0] in _COUNTS
+    return split[-1] in _DESCRIPTIONS or split[0] in _COUNTS or words.RATE in split
 
 
 def _weak(column: ColumnFacts, contexts: list[dict[str, Kind]]) -> Kind | None:
@@ -334,6 +354,9 @@ _AMBIGUOUS = frozenset(words.AMBIGUOUS.split())
 _SUBJECTS, _ADDRESSES = tuple(words.PEOPLE.split()), tuple(words.ADDRESSES.split())
 _ENTRIES, _GRANTS = tuple(words.ENTRIES.split()), tuple(words.GRANTS.split())
 _CODES = {"code": Kind.SECRET}
+_PROGRAMS, _LOWER_CASE = frozenset(words.PROGRAMS.split()), words.LOWER_CASE.split()
+_ENCRYPTED_ENDS = frozenset(words.ENCRYPTED_ENDS.split())
+_ABOUT_ENCRYPTED = frozenset(words.ABOUT_ENCRYPTED.split())
 _COPIES, _STREETS = frozenset(words.COPIES.split()), frozenset(words.STREETS.split())
 _DOCUMENTS = {tuple(name.split()) for name in words.DOCUMENTS.split(",")}
 # A key and its value.
@@ -356,5 +379,5 @@ _FREE_WORDS = {
 _KNOWN = {
     *_BY_WORD, *_PEOPLE, *_CARDS, *_OWNERS, *_PREFIXES, *_DESCRIPTIONS, *_OTHER_TABLES,
     *(word for pair in _BY_PAIR for word in pair), *words.PEOPLE.split(), *words.CARDS.split(),
-    *words.ADDRESSES.split(), *_NUMBERED, *words.ENTRIES.split(), *_COPIES,
+    *words.ADDRESSES.split(), *_NUMBERED, *words.ENTRIES.split(), *_COPIES, *_PROGRAMS,
 }  # fmt: skip

@@ -6,11 +6,11 @@ from __future__ import annotations
 PERSONAL = {
     "secret": "password passwd pwd passphrase secret token apikey session cookie otp totp pin"
     " credential signature webhook clave contrasena contraseña cvv cvc passwordhash userpassword"
-    " accesstoken refreshtoken nonce pem dsn",
+    " accesstoken refreshtoken nonce pem dsn passwordsalt serverkey storedkey",
     "contact": "email mail correo phone telephone tel mobile cell cellphone fax telefono teléfono"
     " celular whatsapp recipient address street addr direccion dirección postcode postalcode postal"
     " zip zipcode domicilio emailaddress useremail streetname phonenumber mobilephone homephone"
-    " workphone",
+    " workphone addressline",
     "name": "firstname lastname surname forename fullname nickname username login"
     " nombres apellido usuario cardholder payer payee beneficiary",
     "identity": "birth born birthday birthdate dob ssn passport rut dni nif curp iban bic gender"
@@ -21,7 +21,7 @@ PERSONAL = {
     " latitud longitud ubicacion ubicación",
     # A ``repr`` is a copy of other columns, as in Django's log of changes.
     "free text": "note comment message body remark memo feedback biography transcript repr nota"
-    " comentario mensaje observacion observación",
+    " askmessage comentario mensaje observacion observación",
 }
 # Words that are personal together.
 PAIRS = {
@@ -31,12 +31,13 @@ PAIRS = {
     " key digest, auth hash, hmac key, authorization header, auth header, saml response,"
     " saml assertion, database url, connection url, connection string,"
     " smtp pass, mail pass, email pass, imap pass, user pass, db pass, database pass, ftp pass,"
-    " ssh pass, ldap pass, proxy pass, admin pass, login pass",
+    " ssh pass, ldap pass, proxy pass, admin pass, login pass, twofa key, mfa key, signing key,"
+    " server key, stored key",
     "name": "first name, last name, full name, middle name, user name, contact name, given name,"
     " family name, maiden name, account holder, author name, recipient name, sender name,"
     " holder name, owner name, buyer name,"
     " attendee name, participant name, guest name, customer name, client name, employee name,"
-    " billing name, shipping name",
+    " billing name, shipping name, legal name",
     "contact": "website url, homepage url, profile url, avatar url, photo url, blog url,"
     " personal url, linkedin url, twitter url, facebook url, instagram url, github url,"
     " facebook id, twitter id, linkedin id, instagram id, google id, twitter handle,"
@@ -46,15 +47,15 @@ PAIRS = {
     " account number, acc number, acc no,"
     " card no, account no, mac address, credit card, cc number, bank account, social security,"
     " national insurance, insurance number, driver license, driver licence, driving license,"
-    " driving licence, marital status",
+    " driving licence, marital status, legal number",
     "activity": "last login, last seen, last active, last activity, last access",
     "position": "remote addr, ip address, geo location",
     "picture": "profile photo, profile picture, profile image",
 }
 # Words that are personal only in a table about people: alone, after `PREFIXES`, and before a digit.
 OF_PEOPLE = {
-    "name": "name displayname nombre fname lname",
-    "contact": "city town state province county country region comuna ciudad company line"
+    "name": "name displayname nombre fname lname nick",
+    "contact": "jid city town state province county country region comuna ciudad company line"
     " location home homepage website url blog linkedin twitter facebook instagram skype telegram",
     "secret": "key hash digest salt",
     "identity": "card licence license licencia tarjeta mac",
@@ -91,6 +92,16 @@ ENTRIES = "submission enquiry inquiry"
 GRANTS = "grant"
 # Last words of copies and parts of another column: `name_cached` has what `name_parts` has.
 COPIES = "cached cache part copy normalized normalised canonical lowercase"
+# First words of the same: `lower_email`, and `lemail` beside `email`.
+LOWER_CASE = "l lower"
+# A column that begins with this is encrypted, so secret, whatever it describes: `encrypted_url_iv`.
+ENCRYPTED = "encrypted"
+# So is one that ends with one of these.
+ENCRYPTED_ENDS = "encrypted crypt salt"
+# Last words of columns that tell only how, when or by whom something was encrypted.
+ABOUT_ENCRYPTED = "at by id type count size length version algorithm enabled status"
+# A `name` in a table whose name ends with one of these is that of a program or task.
+PROGRAMS = "application app build job pipeline runner"
 # Beside a column that ends with one of these, those with the same beginning are of one address.
 STREETS = "street streetname postcode postalcode zip zipcode"
 # Names of text columns that often contain a document, whatever their table; singular.
@@ -124,8 +135,10 @@ DESCRIPTIONS = (
     "type template kind status count enabled verified confirmed required format method provider"
     " domain host port server limit length size version class sent at interval timeout expires"
     " expiry label config setting option policy scope algorithm field table file path url prefix"
-    " visibility state"
+    " visibility state window hostname"
 )
+# A number of what is in the name, wherever the word is: `unique_ips_limit_per_user`.
+RATE = "per"
 # First words of columns that describe data and are none: `num_orders_as_shipping_address`.
 COUNTS = "is has num nb total max min can allow requires show hide default error meta enable"
 # Last words of free text in a format: `body_html`.

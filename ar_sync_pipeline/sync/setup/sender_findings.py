@@ -12,6 +12,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.migrations import migrated_apps
 from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.sync.setup.changed_at_choice import usual_changed_at
 from ar_sync_pipeline.sync.setup.table_choice import (
     TableChoice,
     choose_tables,
@@ -47,6 +48,7 @@ class SenderFindings:
         apps: Apps of a Django database.
         apps_guessed: Whether the role may not read which apps have migrations.
         others: Views and foreign tables, each with its kind.
+        usual_changed_at: Name of the column that moves in most replicated tables; empty: none.
     """
 
     database: str
@@ -57,6 +59,7 @@ class SenderFindings:
     apps: tuple[str, ...]
     apps_guessed: bool
     others: tuple[str, ...]
+    usual_changed_at: str
 
 
 def examine_sender(connection: Connection, media_folder: Path | None) -> SenderFindings:
@@ -98,4 +101,5 @@ def examine_sender(connection: Connection, media_folder: Path | None) -> SenderF
         django_apps(made, migrated),
         migrated is None,
         others,
+        usual_changed_at(choice.replicated.values()),
     )

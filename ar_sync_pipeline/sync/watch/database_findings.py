@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
@@ -39,6 +39,8 @@ from ar_sync_pipeline.sync.watch.database_access import (
 from ar_sync_pipeline.sync.watch.rows_before_first_load import rows_before_first_load
 from ar_sync_pipeline.sync.watch.rows_no_longer_replicated import rows_no_longer_replicated
 
+ReadTables = Callable[[Connection], dict[str, TableFacts]]
+"""Reads the facts of the replicated tables."""
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
 
@@ -51,8 +53,26 @@ def check_access(url: str) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
+def read_once(catalog: Catalog) -> ReadTables:
+    """Return what reads the tables of one database once, for all checks of a call.
+
+    With hundreds of tables it takes a second.
+    """
+    known: list[dict[str, TableFacts]] = []
+
+    def read(connection: Connection) -> dict[str, TableFacts]:
+        if not known:
+            known.append(read_tables(connection, catalog.schema_name, catalog.replicates))
+        return known[0]
+
+    return read
+
+
 def check_sender(
-    url: str, catalog: Catalog, before: RuledBefore | None = None
+    url: str,
+    catalog: Catalog,
+    before: RuledBefore | None = None,
+    read: ReadTables | None = None,
 ) -> tuple[Finding, ...]:
     """Compare the sender's database with the catalog; nothing is written, no row is read.
 
@@ -62,13 +82,14 @@ def check_sender(
         url: URL of the sender's database, with the role that dumps.
         catalog: The catalog.
         before: Where values under rules were at the last dump; None: they are not looked for.
+        read: How to read the tables; None: from the database.
     """
     findings: list[Finding] = []
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         findings += acting_role_findings(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        tables = (read or read_once(catalog))(connection)
         lost = list(lost_rules(connection, catalog, tables, before)) if before is not None else []
         findings += (as_error(one.error) for one in lost)
         # A grant on a table that has such values would let them leave.
@@ -126,6 +147,7 @@ def check_receiver(
     catalog: Catalog,
     newest: Manifest | None = None,
     complete: Manifest | None = None,
+    read: ReadTables | None = None,
 ) -> tuple[Finding, ...]:
     """Compare the receiver's database with the catalog; nothing is written.
 
@@ -138,13 +160,14 @@ def check_receiver(
         catalog: The catalog.
         newest: Manifest of the sender's newest archive in the spool.
         complete: Manifest of its newest complete there.
+        read: How to read the tables; None: from the database.
     """
     findings: list[Finding] = []
     with as_findings(url, findings, catalog), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         findings += acting_role_findings(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        tables = (read or read_once(catalog))(connection)
         findings += check_receiver_tables(connection, catalog, tables, newest, complete)
         findings += migration_findings(connection, catalog)
         # Before what reads tables, for which a lock of another session ends the check.

@@ -17,7 +17,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.spool_names import ARCHIVE_FOLDERS, INCOMING, RECEIPTS
 from ar_sync_pipeline.disk_errors import DiskFailedError, measure_free_space
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.files import is_kind, may
+from ar_sync_pipeline.files import is_kind, is_read_only, may
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
@@ -72,8 +72,11 @@ def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
         yield Finding(
             Level.WARNING,
             f"{_account(os.geteuid())} cannot write to {folder}, so no file can be installed in it",
-            f"chown -R {_account(os.geteuid())} {_word(folder)}, or give the account's group that"
-            " right",
+            _or_mount(
+                folder,
+                f"chown -R {_account(os.geteuid())} {_word(folder)}, or give the account's group"
+                " that right",
+            ),
         )
     yield from _free_space(settings.receiver_media_fldr, settings.free_space_floor)
 
@@ -111,11 +114,16 @@ def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
         )
         return
     if not is_kind(Path.is_dir, folder) or not may(folder, os.W_OK | os.X_OK):
+        why = "is on a file system that is mounted read-only"
         yield Finding(
             Level.ERROR,
-            f"incidents cannot be kept in {settings.state_fldr}, since {folder} cannot be written",
-            f"make the folder for {_account(os.geteuid())}, or name another one in"
-            " AR_SYNC_STATE_FLDR",
+            f"incidents cannot be kept in {settings.state_fldr}, since {folder}"
+            f" {why if is_read_only(folder) else 'cannot be written'}",
+            _or_mount(
+                folder,
+                f"make the folder for {_account(os.geteuid())}, or name another one in"
+                " AR_SYNC_STATE_FLDR",
+            ),
         )
         return
     yield from _writable(folder, "AR_SYNC_STATE_FLDR")
@@ -297,6 +305,14 @@ def _writable(folder: Path, variable: str) -> Iterator[Finding]:
             f"free space on its file system, give {_account(os.geteuid())} the right, or correct"
             f" {variable}",
         )
+
+
+def _or_mount(folder: Path, remedy: str) -> str:
+    """Return the remedy for a folder that this account cannot write.
+
+    No right helps on a read-only file system.
+    """
+    return "read the kernel's log, and mount it writable again" if is_read_only(folder) else remedy
 
 
 def _owner(folder: Path) -> Iterator[Finding]:

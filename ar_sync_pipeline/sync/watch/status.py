@@ -62,8 +62,8 @@ class Status:
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
             it never wrote anything.
         incidents: Open incidents of this side.
-        low_disks: Which disks of this side have less free space than
-            ``AR_SYNC_FREE_SPACE_FLOOR``, as a clause.
+        low_disks: Which folders of this side cannot be written, or have less free space than
+            ``AR_SYNC_FREE_SPACE_FLOOR``, as clauses.
         lost_media: That the receiver's media folder lacks its files, as a clause; empty if it does
             not, or at the sender.
         parked: Why parked archives wait now, not when they were parked; empty at the sender.

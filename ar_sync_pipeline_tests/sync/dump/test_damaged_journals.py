@@ -92,6 +92,28 @@ def test_journal_that_is_no_database_is_replaced_at_once(
         assert journal.owed() == ()
 
 
+def test_journal_that_0_2_0_emptied_after_a_rollback_has_nothing_of_the_time_before(
+    tmp_path: Path,
+) -> None:
+    """It drops the tables that it knows, and sets its version."""
+    with open_journal(tmp_path) as journal:
+        journal.keep_unresolved([], ["old.jpeg"])
+    path = tmp_path / "ar_sync_media.sqlite"
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript(
+            "INSERT INTO left_out VALUES ('old.jpeg', 1); DELETE FROM archive; DELETE FROM carried;"
+            " DELETE FROM owed; PRAGMA user_version = 1"
+        )
+    for _ in range(2):  # the second time it has this version
+        with open_journal(tmp_path) as journal:
+            assert journal.unresolved() == frozenset()
+            journal.keep_unresolved([], ["new.jpeg"])
+            assert journal.unresolved() == {"new.jpeg"}
+            journal.keep_unresolved(["new.jpeg"], [])
+    with closing(sqlite3.connect(path)) as now:
+        assert now.execute("SELECT * FROM left_out").fetchall() == []
+
+
 def test_journal_of_a_newer_version_is_moved_away_whole(sender: MediaSender) -> None:
     path = sender.scratch / MEDIA_JOURNAL
     with closing(sqlite3.connect(path)) as newer:

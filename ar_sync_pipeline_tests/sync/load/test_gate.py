@@ -102,6 +102,58 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
     assert equal(filled)
 
 
+@pytest.mark.parametrize(
+    ("sender_first", "said", "receiver_then"),
+    [
+        ("ALTER amount DROP NOT NULL", "app_child.amount may be NULL at the sender",
+         "ALTER amount DROP NOT NULL"),
+        ("DROP amount", "app_child.amount needs a value that the sender lacks",
+         "ALTER amount DROP NOT NULL"),
+        ("DROP amount", "app_child.amount needs a value that the sender lacks", "DROP amount"),
+    ],
+)  # fmt: skip
+def test_archive_of_a_sender_that_was_migrated_first_waits_for_the_receivers_migration(
+    filled: TwoSites, sender_first: str, said: str, receiver_then: str
+) -> None:
+    for migrated in (filled.at_sender, filled.at_receiver):
+        migrated(
+            "UPDATE app_child SET amount = 0 WHERE amount IS NULL",
+            "ALTER TABLE app_child ALTER amount SET NOT NULL",
+        )
+    since = watermark_of(filled.complete())
+    assert len(filled.load().loaded) == 1
+    filled.at_sender(f"ALTER TABLE app_child {sender_first}")
+    filled.partial(recent_window(), since=since)
+    with open_archive(filled.complete()) as archive:
+        newest = archive.manifest
+    assert filled.load().loaded == ()
+    for parked in list_parked(filled.spool):
+        reason = read_reason(parked.path)
+        assert reason is not None
+        assert said in reason.reason
+        assert "otherwise migrate the receiver (DROP NOT NULL" in reason.remedy
+        assert "the archive is loaded by itself" in reason.remedy
+    checked = check_receiver(filled.receiver, filled.catalog, newest)
+    (remedy,) = [found.remedy for found in checked if said in found.problem]
+    assert remedy.startswith("migrate the side that is behind")
+    filled.at_receiver(f"ALTER TABLE app_child {receiver_then}")
+    assert filled.load().loaded
+    assert list_parked(filled.spool) == []
+
+
+def test_column_that_takes_null_before_the_sender_drops_it_parks_nothing(filled: TwoSites) -> None:
+    """The order that docs/upgrade.md names for a change that removes."""
+    for migrated in (filled.at_sender, filled.at_receiver):
+        migrated("ALTER TABLE app_child ADD score integer NOT NULL DEFAULT 1")
+        migrated("ALTER TABLE app_child ALTER score DROP DEFAULT")
+    filled.complete()
+    assert len(filled.load().loaded) == 1
+    filled.at_receiver("ALTER TABLE app_child ALTER score DROP NOT NULL")
+    filled.at_sender("ALTER TABLE app_child DROP score")
+    filled.complete()
+    assert len(filled.load().loaded) == 1
+
+
 COMPUTED = "ALTER TABLE app_child DROP amount, ADD amount float GENERATED ALWAYS AS (id) STORED"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -14,9 +15,13 @@ from ar_sync_pipeline.catalog.draft import Draft, as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.checks.findings import Level
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
+from ar_sync_pipeline.sync.watch import database_findings
 from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline.transform.transapp.catalog_marks import lines_to_add
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
@@ -465,6 +470,62 @@ def test_time_of_failures_and_visits_is_a_choice_and_no_rule(empty_database: str
     assert page.rules == {"changed_at": "interview_updated_at"}
 
 
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        ("user_updated_at created_at updated_at", "updated_at"),
+        ("email_changed_at modified", "modified"),
+        ("password_updated_at updated_on", "updated_on"),
+        ("price_last_updated last_update", "last_update"),
+        ("status_updated_at last_modified", "last_modified"),
+        ("ratechangedate modifieddate", "modifieddate"),
+        ("passwordUpdatedAt lastModifiedDate", "lastModifiedDate"),
+        ("fecha_cambio_precio fecha_actualizacion", "fecha_actualizacion"),
+    ],
+)
+def test_time_of_the_row_comes_before_that_of_one_column(
+    empty_database: str, columns: str, chosen: str
+) -> None:
+    times = ", ".join(f'"{name}" timestamptz NOT NULL' for name in columns.split())
+    times = times.replace(f'"{chosen}" timestamptz NOT NULL', f'"{chosen}" timestamptz')
+    execute(empty_database, f"CREATE TABLE t (id int PRIMARY KEY, {times})")
+    (section,) = draft_catalog(empty_database).sections
+    assert section.rules == {"changed_at": chosen}
+    assert "some changes only" not in "".join(section.notes)
+
+
+def test_time_of_one_column_alone_is_said_to_be_one(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE users (id int PRIMARY KEY, password_changed_at timestamptz)",
+        "CREATE TABLE visit (id int PRIMARY KEY, place_updated timestamp)",
+    )
+    users, visit = draft_catalog(empty_database).sections
+    assert "by its name moves with some changes only" in users.notes[0]
+    assert "by its name moves with some changes only" in visit.choices[0][2]
+
+
+def test_name_that_most_tables_have_is_chosen_without_a_remark(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE t (id int PRIMARY KEY, crm_updated timestamptz, updated_at timestamptz)",
+        "CREATE TABLE u (id int PRIMARY KEY, crm_updated timestamptz)",
+        "CREATE TABLE v (id int PRIMARY KEY, crm_updated timestamptz, price_updated timestamptz)",
+    )
+    for section in draft_catalog(empty_database).sections:
+        assert section.rules["changed_at"] == "crm_updated"
+        assert "some changes only" not in "".join(section.notes)
+
+
+def test_time_in_the_key_does_not_move(empty_database: str) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE pay (id int, rate_changed timestamptz, PRIMARY KEY (id, rate_changed))",
+        "CREATE TABLE event (id int, timestamp timestamptz, PRIMARY KEY (id, timestamp))",
+    )
+    assert all("changed_at" not in one.rules for one in draft_catalog(empty_database).sections)
+
+
 def test_masks_of_json_say_that_a_list_may_be_expected(empty_database: str) -> None:
     execute(empty_database, "CREATE TABLE mail (id int PRIMARY KEY, email jsonb NOT NULL)")
     text = re.sub(r"\n#  ", "", as_toml(draft_catalog(empty_database)))
@@ -616,3 +677,26 @@ def test_column_without_a_binary_form_is_named_by_draft_and_check(
     assert any("column own of table book is not replicated, since its type" in n for n in notes)
     (error,) = [text for text, level in found.items() if level is Level.ERROR]
     assert "granted.own needs a value that the catalog withholds (drop NOT NULL there" in error
+
+
+def test_check_reads_the_tables_of_each_database_once(
+    database_factory: DatabaseFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds of tables each reading takes a second."""
+    sender, receiver = database_factory(), database_factory()
+    execute(sender, "CREATE TABLE book (id int PRIMARY KEY, title text)")
+    catalog, read = Catalog.model_validate({"name": "c", "tables": ["book"]}), read_tables
+    databases: list[str] = []
+
+    def counted(connection: Connection, *arguments: Any) -> dict[str, TableFacts]:
+        databases.append(connection.info.dbname)
+        return read(connection, *arguments)
+
+    monkeypatch.setattr(database_findings, "read_tables", counted)
+    found = [str(one) for one in check_catalog(catalog, sender, receiver)]
+    assert any("the receiver has no table book" in one for one in found)
+    assert len(databases) == len(set(databases)) == 2
+    # Nothing is kept for the next call.
+    execute(receiver, "CREATE TABLE book (id int PRIMARY KEY, title text)")
+    found = [str(one) for one in check_catalog(catalog, sender, receiver)]
+    assert not any("the receiver has no table book" in one for one in found)

@@ -45,6 +45,56 @@ def ruled(url: str) -> dict[str, set[str]]:
     return {label: columns for label, columns in found.items() if columns}
 
 
+def kinds_of(table: str, columns: str) -> dict[str, Kind]:
+    """Return the kinds of a table's columns, given as names or as `name:type`."""
+    named = (one.partition(":") for one in columns.split())
+    return kinds(table, **{name: type_ or "text" for name, _, type_ in named})
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "kind"),
+    [
+        ("users", "pass_crypt pass_salt twofa_key", Kind.SECRET),
+        ("users", "serverkey", Kind.SECRET),
+        ("ci_variables", "encrypted_value encrypted_value_iv encrypted_value_salt", Kind.SECRET),
+        ("application_settings", "encrypted_ci_jwt_signing_key_iv signing_key", Kind.SECRET),
+        ("web_hooks", "encrypted_url settings_encrypted", Kind.SECRET),
+        ("password", "passwordsalt", Kind.SECRET),
+        ("address", "addressline1 addressline2", Kind.CONTACT),
+        ("customers", "legal_name", Kind.NAME),
+        ("customers", "legal_number", Kind.IDENTITY),
+        ("vcard_search", "email lemail lower_email", Kind.CONTACT),
+        ("vcard_search", "username lusername nickname lnickname nick", Kind.NAME),
+    ],
+)
+def test_secrets_and_copies_with_plain_names_are_found(
+    table: str, columns: str, kind: Kind
+) -> None:
+    assert kinds_of(table, columns) == dict.fromkeys(columns.split(), kind)
+
+
+@pytest.mark.parametrize(
+    ("table", "beside", "columns"),
+    [
+        ("files", "token", "encrypted_at:timestamp encrypted_size is_encrypted encrypted"),
+        ("ci_variables", "encrypted_value", "key environment_scope"),
+        ("settings", "token", "unique_ips_limit_per_user:integer commit_email_hostname"),
+        ("settings", "token", "unique_ips_limit_time_window:integer"),
+        ("oauth_applications", "secret", "name"),
+        ("ci_builds", "token_encrypted", "name"),
+        ("products", "secret", "label link lower_bound sea_salt:numeric"),
+    ],
+)
+def test_limits_programs_and_descriptions_are_not_found(
+    table: str, beside: str, columns: str
+) -> None:
+    assert kinds_of(table, f"{columns} {beside}") == {beside: Kind.SECRET}
+
+
+def test_applications_of_people_have_names() -> None:
+    assert kinds_of("job_applications", "email name")["name"] is Kind.NAME
+
+
 @pytest.mark.parametrize(
     "schema",
     [CHINOOK, DJANGO_SHOP, OSCAR_CUSTOMERS, JOINED],

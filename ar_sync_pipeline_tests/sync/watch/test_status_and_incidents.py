@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,9 +23,12 @@ from ar_sync_pipeline.settings.model import (
     load_receiver_settings,
     load_sender_settings,
 )
+from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
+from ar_sync_pipeline.sync.watch.disk_space import filled_folders
 from ar_sync_pipeline.sync.watch.folder_findings import state_findings
 from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.mounted import mounted
 from ar_sync_pipeline_tests.sync.watch.test_status import status
 
 Settings = SenderSettings | ReceiverSettings
@@ -132,6 +137,38 @@ def test_incidents_on_a_disk_that_is_not_mounted_are_not_known(
         assert [*mounted.iterdir()] == []
         errors = [*state_findings(load_receiver_settings(given))]
         assert [one.level for one in errors] == [Level.ERROR] * (place != "incidents.sqlite")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [("ro", "is mounted read-only"), ("nr_inodes={used}", "has no inode left")],
+)
+def test_folder_that_takes_no_file_is_not_well_and_the_list_of_incidents_says_so(
+    loaded: Deployment, change: str, why: str
+) -> None:
+    """No incident can be opened there, so that nothing else says it."""
+    for side, names in {"sender": ("state",), "receiver": ("state", "spool")}.items():
+        given, settings = environment(loaded, side), settings_of(loaded, side)
+        for name in names:
+            folder = filled_folders(settings)[name]
+            with mounted(folder, "-t", "tmpfs", "-o", f"mode={folder.stat().st_mode:o}", "tmpfs"):
+                prepare_spool(folder) if name == "spool" else None
+                listed = CliRunner().invoke(main, ["incidents"], env=given)
+                assert (listed.exit_code, why in listed.output) == (0, False), listed.output
+                facts = os.statvfs(folder)
+                option = change.format(used=facts.f_files - facts.f_ffree)
+                subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)
+                if name == "state" or "inode" in why:
+                    shown = status(given)
+                    assert f"{name} cannot be written (its file system {why})" in shown.stdout
+                    assert (shown.exit_code, WELL in shown.stdout) == (1, False)
+                if name == "state":
+                    listed = CliRunner().invoke(main, ["incidents"], env=given)
+                    assert f"{why}), so no new alert is kept" in listed.output
+                    (found, *_) = state_findings(settings)
+                    assert ("mounted read-only" in found.problem) is (change == "ro")
+                    assert ("mount it writable" in found.remedy) is (change == "ro")
 
 
 @pytest.mark.long
