@@ -1,7 +1,7 @@
 """The check that no window of the grid is missing, even if the schedule is stopped."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -9,6 +9,8 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.check_evaluation import REMEDY
+from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.backoff import LONGEST_PAUSE
@@ -44,6 +46,12 @@ _TICKS_PER_WINDOW = 2.5
 _FASTEST_SECONDS, _SLOWEST_SECONDS = 60, 300
 
 
+_TAKEN_ALONG = (
+    "the next run takes missed windows along. Their rows are not lost: every partial carries all"
+    " changes since the newest archive that the receiver has"
+)
+
+
 def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
     """Return the specification, on the partial archive, whose partitions are the windows."""
     return check_spec(
@@ -52,10 +60,8 @@ def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
         meaning=f"Every window of the last {HORIZON.total_seconds() / 3600:.0f} hours has"
         " its archive, or a run is about to make it",
         remedy=f"switch the schedule `{names.name(SCHEDULE)}` on, start the daemon, and read"
-        f" the error of the last run of `{names.name(PARTIAL_DUMP)}`; the next run takes"
-        " missed windows along. Their rows are not lost: every partial carries all changes"
-        " since the newest archive that the receiver has. A window has none either if its"
-        " archive was made while the clock was ahead",
+        f" the error of the last run of `{names.name(PARTIAL_DUMP)}`; {_TAKEN_ALONG}. A window"
+        " has none either if its archive was made while the clock was ahead",
         page="gap_in_windows",
     )
 
@@ -92,24 +98,45 @@ def check_for_gaps(
     instance: dg.DagsterInstance,
     repository_id: str | None = None,
 ) -> Evaluation:
-    """Return which windows are missing in the grid now; pass if a run is about to fill them."""
-    stopped = is_stopped(instance, site.names.name(SCHEDULE), repository_id)
+    """Return which windows are missing in the grid now; pass if a run is about to fill them.
+
+    Once it has failed it passes when they have their archives: a run that has begun may fail again.
+    """
+    spec, schedule = no_gap_spec(site.names), site.names.name(SCHEDULE)
+    stopped = is_stopped(instance, schedule, repository_id)
     found = _Gaps.find(site, windows, instance, stopped=stopped)
+    last = last_evaluation(instance, spec.key)
+    found = replace(found, known=last is not None and not last.passed)
+    described = found.in_words
+    metadata: dict[str, object] = {"missing_windows": len(found.missing)}
+    if stopped and not found.passed:
+        described = f"{described} The schedule {schedule} is stopped."
+        metadata[REMEDY] = f"switch the schedule `{schedule}` on; {_TAKEN_ALONG}"
     result = result_for(
-        no_gap_spec(site.names),
+        spec,
         passed=found.passed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=found.in_words,
-        metadata={"missing_windows": len(found.missing)},
+        description=described,
+        metadata=metadata,
     )
     interval = timedelta(minutes=site.settings.partial_interval)
     news = frozenset[str]() if result.passed else found.beginnings(interval)
-    mail_from = None
+    return Evaluation(
+        result,
+        news,
+        mail_from=_mail_from(found, site.clock(), _ON_THEIR_WAY * interval, stopped=stopped),
+        settles=_UNTIL_THE_NEXT_RUN * interval,
+    )
+
+
+def _mail_from(
+    found: "_Gaps", now: datetime, grace: timedelta, *, stopped: bool
+) -> datetime | None:
     # Failed runs have their own incidents, and the windows that they missed are a consequence; not
     # those that no run follows any more.
     if found.failures and not stopped:
-        mail_from = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
-    return Evaluation(result, news, mail_from=mail_from, settles=_UNTIL_THE_NEXT_RUN * interval)
+        return max(found.failures) + LONGEST_PAUSE + grace
+    return now + grace if found.filled_by is not None else None
 
 
 @dataclass(frozen=True)
@@ -123,6 +150,7 @@ class _Gaps:
         failures: When the last runs failed, without a success since.
         job: Name of the job of these runs.
         none_yet: Why the grid has no closed window; None: it has one.
+        known: Whether the check has failed already.
     """
 
     missing: list[str]
@@ -131,10 +159,15 @@ class _Gaps:
     failures: list[datetime]
     job: str
     none_yet: str | None = None
+    known: bool = False
 
     @property
     def passed(self) -> bool:
-        return self.none_yet is None and (not self.missing or self.filled_by is not None)
+        return self.none_yet is None and (not self.missing or self._is_left_to_a_run)
+
+    @property
+    def _is_left_to_a_run(self) -> bool:
+        return self.filled_by is not None and not self.failures and not self.known
 
     @classmethod
     def find(
@@ -195,12 +228,12 @@ class _Gaps:
         shown = ", ".join(self.missing[:_SHOWN]) + (", …" if len(self.missing) > _SHOWN else "")
         have = "1 window has" if len(self.missing) == 1 else f"{len(self.missing)} windows have"
         text = f"{have} no archive: {shown}."
+        if len(self.failures) == 1:
+            text += f" The last run of {self.job} has failed."
+        elif self.failures:
+            text += f" The last {len(self.failures)} runs of {self.job} have failed."
         if self.filled_by is not None:
-            return f"{text} {self.filled_by} takes them along."
-        if self.failures:
-            if len(self.failures) == 1:
-                return f"{text} The last run of {self.job} has failed."
-            return f"{text} The last {len(self.failures)} runs of {self.job} have failed."
+            text += f" {self.filled_by} {'takes' if self.passed else 'is to take'} them along."
         return text
 
 

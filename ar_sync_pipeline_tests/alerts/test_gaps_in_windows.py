@@ -93,7 +93,8 @@ def test_windows_that_a_run_is_about_to_fill_are_no_gap(operation: Operation, ho
     with operation.watched.instance() as instance:
         UNDER_WAY[how](instance, job)
     operation.tick()
-    operation.watch(30 * MINUTES)
+    # A backfill that has no run after ten minutes starts none.
+    operation.watch((5 if "backfill" in how else 30) * MINUTES)
     found = operation.found(NO_GAP)
     assert found.passed
     assert "windows have no archive" in str(found.description)
@@ -295,6 +296,46 @@ def test_gap_is_mailed_when_failed_runs_are_followed_by_silence(operation: Opera
     operation.watch(10 * MINUTES)
     (subject,) = gaps(operation)
     assert "windows have no archive" in subject
+
+
+@pytest.mark.long
+def test_gap_that_was_found_is_over_when_its_windows_have_archives(operation: Operation) -> None:
+    """Not when a run begins: it may fail, like those before it, or be of another window."""
+    operation.dumped(50 * MINUTES)
+    operation.tick()
+    operation.watch(20 * MINUTES)
+    assert len(gaps(operation)) == 1
+    job = operation.watched.definitions("sender").resolve_job_def("partial_dump")
+    with operation.watched.instance() as instance:
+        UNDER_WAY["at work"](instance, job)
+    operation.watch(10 * MINUTES)
+    found = operation.found(NO_GAP)
+    assert not found.passed
+    assert " or the next one is to take them along." in str(found.description)
+    assert len(gaps(operation)) == 1, "neither a second mail nor a recovery"
+
+
+@pytest.mark.long
+def test_run_that_follows_failed_ones_is_no_excuse(operation: Operation) -> None:
+    operation.dumped(50 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.FAILURE)
+    job = operation.watched.definitions("sender").resolve_job_def("partial_dump")
+    with operation.watched.instance() as instance:
+        UNDER_WAY["at work"](instance, job)
+    operation.tick()
+    found = operation.found(NO_GAP)
+    assert not found.passed
+    assert "The last run of partial_dump has failed. Run " in str(found.description)
+
+
+def test_stopped_schedule_is_named_with_the_gap_that_it_leaves(operation: Operation) -> None:
+    operation.dumped(50 * MINUTES)
+    with operation.watched.instance() as instance:
+        stop_schedule(instance, "partial_dump_schedule")
+    operation.tick()
+    found = operation.found(NO_GAP)
+    assert str(found.description).endswith("The schedule partial_dump_schedule is stopped.")
+    assert str(found.metadata["remedy"].value).startswith("switch the schedule")
 
 
 @pytest.mark.long
