@@ -191,8 +191,9 @@ def _admission(
         if content is not None:
             files.believed(content, known, now)
         files.leave_out_quarantined(session, {point.snapshot_at for point in known}, dump.since)
-        until = latest_date(last_checkpoint(scratch, now), now)
-        if files.claimed or has_unknown(scratch, files.dates, dump.since, until):
+        before = last_checkpoint(scratch, now)
+        is_lost, until = content is None and before is not None, latest_date(before, now)
+        if is_lost or files.claimed or has_unknown(scratch, files.dates, dump.since, until):
             raise UnknownArchivesError(settings.remote_host)
 
     return admit
