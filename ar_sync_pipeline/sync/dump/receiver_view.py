@@ -63,7 +63,7 @@ class ReceiverView:
         is_loading: Whether it says that a load is at work on what waits.
         free_bytes: Free space of the spool in bytes; None: it is not known.
         lost_checkpoint: Whether its spool has no checkpoint, although one was read before: it was
-            made anew, and shows nothing of what the receiver has.
+            rebuilt, and shows nothing of what the receiver has.
     """
 
     checkpoint: Checkpoint | None
