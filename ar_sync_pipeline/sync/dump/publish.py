@@ -192,7 +192,8 @@ def _admission(
             files.believed(content, known, now)
         files.leave_out_quarantined(session, {point.snapshot_at for point in known}, dump.since)
         before = last_checkpoint(scratch, now)
-        is_lost, until = content is None and before is not None, latest_date(before, now)
+        is_lost = files.has_no_checkpoint and before is not None
+        until = latest_date(before, now)
         if is_lost or files.claimed or has_unknown(scratch, files.dates, dump.since, until):
             raise UnknownArchivesError(settings.remote_host)
 

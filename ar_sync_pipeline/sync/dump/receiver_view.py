@@ -133,7 +133,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
         capabilities=current(can_read, checkpoint or before),
         is_loading=is_loading,
         free_bytes=space.free_bytes if space is not None else None,
-        lost_checkpoint=content is None and before is not None,
+        lost_checkpoint=files.has_no_checkpoint and before is not None,
     )
 
 
