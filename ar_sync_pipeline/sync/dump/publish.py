@@ -35,6 +35,7 @@ from ar_sync_pipeline.sync.dump.sender_journal import (
     announce,
     has_unknown,
     read_points,
+    read_sent,
     record_arrival,
     remember_sent,
 )
@@ -192,7 +193,7 @@ def _admission(
             files.believed(content, known, now)
         files.leave_out_quarantined(session, {point.snapshot_at for point in known}, dump.since)
         before = last_checkpoint(scratch, now)
-        is_lost = files.has_no_checkpoint and before is not None
+        is_lost = files.is_lost(before, read_sent(scratch))
         until = latest_date(before, now)
         if is_lost or files.claimed or has_unknown(scratch, files.dates, dump.since, until):
             raise UnknownArchivesError(settings.remote_host)

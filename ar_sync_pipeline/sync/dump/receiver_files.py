@@ -81,6 +81,17 @@ class ReceiverFiles:
         self.has_no_checkpoint = content is None and len(self.problems) == refused
         return content
 
+    def is_lost(self, before: Checkpoint | None, sent: Sequence[SentArchive]) -> bool:
+        """Return whether the spool has no checkpoint any more, or nothing of what was sent.
+
+        It is called after the folders and the checkpoint were read.
+
+        Args:
+            before: Checkpoint that was accepted last.
+        """
+        left = any(archive.watermark.snapshot_at in self.dates for archive in sent)
+        return self.has_no_checkpoint and (before is not None or (bool(sent) and not left))
+
     def believed(
         self, content: bytes, known: Sequence[Watermark], now: datetime
     ) -> Checkpoint | None:

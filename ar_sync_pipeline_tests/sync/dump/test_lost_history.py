@@ -17,7 +17,7 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
-from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
+from ar_sync_pipeline.sync.dump.last_view import CACHED_CHECKPOINT, last_checkpoint
 from ar_sync_pipeline.sync.errors import SetBackError, UnknownArchivesError
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge_by_hand
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
@@ -93,8 +93,9 @@ def equal(machine: Machine) -> bool:
 
 def assert_told_and_repaired(machine: Machine, publish: Publish) -> None:
     """At the latest the next complete repairs, and until then the reason is shown."""
-    publish(machine.sender)
+    first = publish(machine.sender)
     machine.sites.load()
+    assert first.new_history or first.name.applied in said(machine)
     if not equal(machine):
         assert "all is well" not in said(machine)
         assert "the sender's database was" in said(machine)
@@ -133,6 +134,17 @@ def test_database_may_have_overtaken_what_was_lost_with_the_spool(
     hour_ago.cluster.transactions(first=1, count=300, value=9)
     lose_spool(hour_ago)
     assert_told_and_repaired(hour_ago, publish)
+
+
+def test_sender_that_had_read_no_checkpoint_yet_finds_nothing_of_what_it_sent(
+    hour_ago: Machine,
+) -> None:
+    (hour_ago.sender.scratch / CACHED_CHECKPOINT).unlink()
+    save(hour_ago)
+    lose_history(hour_ago, MediaSender.complete)
+    go_back(hour_ago)
+    lose_spool(hour_ago)
+    assert_told_and_repaired(hour_ago, MediaSender.partial)
 
 
 def test_link_that_comes_back_does_not_hide_that_the_spool_was_lost(hour_ago: Machine) -> None:
