@@ -40,6 +40,28 @@ class FutureArchiveError(ParkedError):
     """The archive is dated later than the receiver's clock allows."""
 
 
+class SetBackError(ParkedError):
+    """The archive contradicts applied ones: the sender's database or clock was set back.
+
+    Attributes:
+        lacking: Nothing of its own: any later complete will do.
+
+    Args:
+        other: Name of the applied archive.
+    """
+
+    def __init__(self, archive: str, other: str) -> None:
+        super().__init__(
+            f"{archive} came after {other}, whose data the receiver has, and is of an earlier state"
+            " of the sender's database: the sender's database was set back, and so was its scratch"
+            " folder, or its clock was ahead when this archive was made",
+            remedy=f"{NO_ACTION}: the sender reads in the receiver's checkpoint that it was set"
+            " back, and its next complete replaces what it lost; `complete_for_receiver` at the"
+            " sender requests one within minutes after the next partial",
+        )
+        self.lacking = Lacking()
+
+
 class StillArrivingError(ParkedError):
     """An archive of the old system is truncated, but so new that the rest may still come."""
 
@@ -91,9 +113,10 @@ class UnknownArchivesError(TransientError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"{host} has archives of this sender that its journal does not know, and the link was"
-            " down when the dump began: another sender publishes into this spool, or this one was"
-            " restored together with its scratch folder",
+            f"{host} has archives of this sender that its journal does not know, or no checkpoint"
+            " any more, and the link was down when the dump began: another sender publishes into"
+            " this spool, this one was restored together with its scratch folder, or the spool was"
+            " lost",
             remedy="the archive is not sent; start a complete_dump, which reads the receiver first",
         )
 

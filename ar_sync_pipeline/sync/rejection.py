@@ -22,7 +22,7 @@ from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.lacking import Lacking, LackingTable
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, park, quarantine
-from ar_sync_pipeline.sync.errors import ContentLackingError
+from ar_sync_pipeline.sync.errors import ContentLackingError, SetBackError
 from ar_sync_pipeline.visible_text import listed, visible
 
 _MOST_NAMES = 3
@@ -174,4 +174,4 @@ def _lacking(error: ArSyncError) -> Lacking | None:
         # Of an archive that came late, any later complete will do: nothing has to be carried.
         named = () if error.table is None else (LackingTable(name=error.table),)
         return Lacking(tables=named)
-    return error.lacking if isinstance(error, ContentLackingError) else None
+    return error.lacking if isinstance(error, ContentLackingError | SetBackError) else None

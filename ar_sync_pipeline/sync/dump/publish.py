@@ -35,6 +35,7 @@ from ar_sync_pipeline.sync.dump.sender_journal import (
     announce,
     has_unknown,
     read_points,
+    read_sent,
     record_arrival,
     remember_sent,
 )
@@ -191,8 +192,10 @@ def _admission(
         if content is not None:
             files.believed(content, known, now)
         files.leave_out_quarantined(session, {point.snapshot_at for point in known}, dump.since)
-        until = latest_date(last_checkpoint(scratch, now), now)
-        if files.claimed or has_unknown(scratch, files.dates, dump.since, until):
+        before = last_checkpoint(scratch, now)
+        is_lost = files.is_lost(before, read_sent(scratch))
+        until = latest_date(before, now)
+        if is_lost or files.claimed or has_unknown(scratch, files.dates, dump.since, until):
             raise UnknownArchivesError(settings.remote_host)
 
     return admit

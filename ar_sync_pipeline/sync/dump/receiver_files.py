@@ -56,6 +56,7 @@ class ReceiverFiles:
     Attributes:
         problems: What is not accepted, one sentence each.
         claimed: Point of a checkpoint that is not accepted.
+        has_no_checkpoint: Whether there is no checkpoint in the spool, and not only none to read.
     """
 
     def __init__(self, settings: SenderSettings, now: datetime) -> None:
@@ -64,6 +65,7 @@ class ReceiverFiles:
         self._folder = self._spool / RECEIPTS
         self.problems: list[str] = []
         self.claimed: Watermark | None = None
+        self.has_no_checkpoint = False
         self._in_folders = set[datetime]()
         self._with_receipts = dict[datetime, ArchiveName]()
 
@@ -74,7 +76,21 @@ class ReceiverFiles:
 
     def checkpoint_file(self, session: SftpSession) -> bytes | None:
         """Return the bytes of the checkpoint in the spool."""
-        return self._read(session, self._folder / Checkpoint.FILE)
+        refused = len(self.problems)
+        content = self._read(session, self._folder / Checkpoint.FILE)
+        self.has_no_checkpoint = content is None and len(self.problems) == refused
+        return content
+
+    def is_lost(self, before: Checkpoint | None, sent: Sequence[SentArchive]) -> bool:
+        """Return whether the spool has no checkpoint any more, or nothing of what was sent.
+
+        It is called after the folders and the checkpoint were read.
+
+        Args:
+            before: Checkpoint that was accepted last.
+        """
+        left = any(archive.watermark.snapshot_at in self.dates for archive in sent)
+        return self.has_no_checkpoint and (before is not None or (bool(sent) and not left))
 
     def believed(
         self, content: bytes, known: Sequence[Watermark], now: datetime

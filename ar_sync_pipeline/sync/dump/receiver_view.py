@@ -62,6 +62,8 @@ class ReceiverView:
         failure: Why the spool could not be read; None: it was.
         is_loading: Whether it says that a load is at work on what waits.
         free_bytes: Free space of the spool in bytes; None: it is not known.
+        lost_checkpoint: Whether its spool was lost (`ReceiverFiles.is_lost`): it shows nothing of
+            what the receiver has.
     """
 
     checkpoint: Checkpoint | None
@@ -75,6 +77,7 @@ class ReceiverView:
     failure: TransientError | None = None
     is_loading: bool = False
     free_bytes: int | None = None
+    lost_checkpoint: bool = False
 
 
 def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
@@ -130,6 +133,7 @@ def observe_receiver(settings: SenderSettings, clock: Clock) -> ReceiverView:
         capabilities=current(can_read, checkpoint or before),
         is_loading=is_loading,
         free_bytes=space.free_bytes if space is not None else None,
+        lost_checkpoint=files.is_lost(before, sent),
     )
 
 

@@ -82,9 +82,8 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
         never_sent=never_sent_in_words(unknown_archives(settings.tmp_bkp_fldr, view, now), view),
         reported=Reported(
             claimed=view.claimed,
-            has_unknown=has_unknown(
-                settings.tmp_bkp_fldr, view.dates, since, latest_date(checkpoint, now)
-            ),
+            has_unknown=view.lost_checkpoint
+            or has_unknown(settings.tmp_bkp_fldr, view.dates, since, latest_date(checkpoint, now)),
             unread=view.failure is not None,
             free_bytes=view.free_bytes,
         ),

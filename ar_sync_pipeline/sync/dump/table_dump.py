@@ -27,7 +27,8 @@ class Reported:
 
     Attributes:
         claimed: Point that it claims to have and that is not accepted.
-        has_unknown: Whether it has archives that this sender's journal does not know.
+        has_unknown: Whether it has archives that this sender's journal does not know, or may have
+            any, since its spool was lost.
         unread: Whether it could not be read, so that nothing of this is known.
         free_bytes: Free space of its spool in bytes; None: it is not known.
     """

@@ -92,7 +92,8 @@ def acknowledge(
     keys = settings.signing_keys.accepted(clock())
     ledger = read_ledger(connection)
     lines = {line.name: line for line in ledger}
-    receipts = {receipt.archive: receipt for receipt in _receipts(spool, lines)}
+    found = (*_after_the_chain(ledger), *_receipts(spool, lines))
+    receipts = {receipt.archive: receipt for receipt in found}
     for receipt in receipts.values():
         if not _is_written(spool, receipt, keys):
             write_receipt(spool, receipt, signing_keys=keys)
@@ -132,18 +133,20 @@ def acknowledge(
 def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
     """Write the checkpoint again after a change by a person; return whether it was written.
 
-    A person moves rejected archives, or restores the database. Without it the sender would know of
-    that only after the next load. A load at work writes it itself.
+    A person moves rejected archives, restores the database, or makes a lost spool again. Without it
+    the sender would know of that only after the next load. A load at work writes it itself.
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached.
         SpoolAccessError: The operating system refuses.
     """
     written, url = _written(settings, clock), settings.database_url
-    if written is None:
+    if written is None and not (settings.remote_bkp_fldr / RECEIPTS).exists():
         return False
     with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
-        if not open_existing_ledger(connection) or _is_true(written, settings, connection):
+        if not open_existing_ledger(connection):
+            return False
+        if written is not None and _is_true(written, settings, connection):
             return False
         with load_lock(connection):
             acknowledge(settings, connection, clock)
@@ -202,6 +205,17 @@ def _capabilities(settings: ReceiverSettings, connection: Connection, at: dateti
         ),
         digest_probe=probe_digest(connection),
     )
+
+
+def _after_the_chain(ledger: Sequence[AppliedArchive]) -> Iterator[Receipt]:
+    """Yield receipts of what the checkpoint does not show, also if the files of it are lost.
+
+    A sender that was set back learns only by them that the receiver has more than it knows.
+    """
+    chain = chain_in(ledger)
+    for line in ledger:
+        if chain is not None and line.snapshot_at > chain.until and not line.superseded:
+            yield _of_line(line)
 
 
 def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Receipt]:

@@ -19,12 +19,14 @@ from uuid import UUID
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
-from ar_sync_pipeline.sync.errors import FutureArchiveError
+from ar_sync_pipeline.sync.errors import FutureArchiveError, SetBackError
 
 # A sender whose clock was set back dates its archives a microsecond after the newest one.
 _TICKS = timedelta(seconds=1)
 # Two simultaneous dumps may be dated in reverse order.
 _SIDE_BY_SIDE = timedelta(minutes=1)
+# By no more than between the snapshot and its date, if the later one was applied meanwhile.
+_DATING = timedelta(seconds=5)
 # No clock is wrong for so long that this much is written; a larger difference is forged.
 _MOST_WAL_BYTES = 2**43
 _MOST_IDS = 2**31
@@ -40,6 +42,7 @@ class SnapshotMark:
         lsn: Written position in the write-ahead log, which may be that of the dump before; None in
             archives of the old system.
         arrived_at: When the file had arrived, by the receiver's clock; None: unknown.
+        applied_at: When it was applied; None: it is not.
     """
 
     snapshot_at: datetime
@@ -47,11 +50,33 @@ class SnapshotMark:
     xmax: int
     lsn: int | None
     arrived_at: datetime | None = None
+    applied_at: datetime | None = None
 
     def came_before(self, other: SnapshotMark) -> bool:
         """Return whether it was taken earlier than another one, and is dated later."""
         dated_later = self.snapshot_at > other.snapshot_at + _SIDE_BY_SIDE
         return dated_later and (self._precedes(other) or self._arrived_before(other))
+
+    def contradicts(self, other: SnapshotMark, now: datetime) -> bool:
+        """Return whether it came after another one was applied, and is of an earlier state.
+
+        The sender's database was set back, unless its clock was ahead when it was made: that is
+        known of an archive that arrived before its date only.
+        """
+        return (
+            self.arrived_at is not None
+            and other.applied_at is not None
+            and other.applied_at < self.arrived_at <= now + CLOCK_TOLERANCE
+            and not self._is_dated_ahead()
+            and self.snapshot_at > other.snapshot_at + _DATING
+            and self._has_less_than(other)
+        )
+
+    def _has_less_than(self, other: SnapshotMark) -> bool:
+        """Return whether its cluster had written less, or used fewer ids, in the same history."""
+        if self.history != other.history or self.lsn is None or other.lsn is None:
+            return False
+        return 0 < other.lsn - self.lsn < _MOST_WAL_BYTES or 0 < other.xmax - self.xmax < _MOST_IDS
 
     def _arrived_before(self, other: SnapshotMark) -> bool:
         """Return whether it was here, dated ahead, when one of another history was made.
@@ -144,6 +169,7 @@ class Histories:
                 (line.system_identifier, line.timeline, line.history),
                 line.xmax,
                 line.lsn,
+                applied_at=line.applied_at,
             )
             for line in self.ledger
             if not line.superseded
@@ -184,3 +210,28 @@ def check_date(
         remedy="set the clock that is wrong; the archive is loaded by itself when its time has"
         " come, unless a newer one has been loaded by then",
     )
+
+
+def check_not_set_back(
+    manifest: Manifest, histories: Histories, now: datetime, arrived_at: datetime
+) -> None:
+    """Check that an archive that came after applied ones was made after them.
+
+    One that another archive has overtaken for certain is superseded.
+
+    Args:
+        arrived_at: When its file had arrived, by the receiver's clock.
+
+    Raises:
+        SetBackError: It is of an earlier state, although it is dated after them.
+    """
+    if any(line.archive_id == manifest.archive_id for line in histories.ledger):
+        return
+    mark = replace(histories.mark(manifest), arrived_at=arrived_at)
+    applied = histories.applied
+    contradicted = [one for one, other in applied.items() if mark.contradicts(other, now)]
+    others = (other for one, other in applied.items() if one not in contradicted)
+    if not contradicted or is_overtaken(mark, others):
+        return
+    names = [line.name for line in histories.ledger if line.archive_id in contradicted]
+    raise SetBackError(manifest.name.applied, names[-1])

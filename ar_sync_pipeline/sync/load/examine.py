@@ -40,7 +40,7 @@ from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, OtherPairError
 from ar_sync_pipeline.sync.intake import check_old_system
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until, is_brought
-from ar_sync_pipeline.sync.load.dates import Histories, check_date
+from ar_sync_pipeline.sync.load.dates import Histories, check_date, check_not_set_back
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.one_database import check_database, check_own_database
 
@@ -146,6 +146,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
         ArchiveParkedError: It does not match the receiver's schema yet, or comes from the database
             into which it would be loaded, or from another one than the receiver follows.
         FutureArchiveError: It is dated in the future.
+        SetBackError: It is of an earlier state of the sender's database than applied archives.
     """
     reader.check_signature(receiver.signing_keys)
     manifest = reader.manifest
@@ -153,7 +154,10 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     _check_applied(reader, receiver.ledger)
     check_date(manifest, receiver.histories, receiver.now, reader.written_at)
     check_database(manifest, receiver.ledger)
-    return [] if receiver.has_content_of(manifest.name) else check_schema(manifest, receiver)
+    if receiver.has_content_of(manifest.name):
+        return []
+    check_not_set_back(manifest, receiver.histories, receiver.now, reader.written_at)
+    return check_schema(manifest, receiver)
 
 
 def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> None:

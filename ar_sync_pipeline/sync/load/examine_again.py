@@ -19,7 +19,12 @@ from ar_sync_pipeline.postgres.ledger_tables import open_existing_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.reasons import write_reason
 from ar_sync_pipeline.spool.states import SpooledArchive
-from ar_sync_pipeline.sync.errors import ArchiveParkedError, DeleteGuardError, FutureArchiveError
+from ar_sync_pipeline.sync.errors import (
+    ArchiveParkedError,
+    DeleteGuardError,
+    FutureArchiveError,
+    SetBackError,
+)
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.rejection import Rejection
 
@@ -27,7 +32,13 @@ from ar_sync_pipeline.sync.rejection import Rejection
 _MOST = 30
 _COMPARED = frozenset(
     error.code
-    for error in (ArchiveParkedError, DeleteGuardError, FutureArchiveError, NewerFormatError)
+    for error in (
+        ArchiveParkedError,
+        DeleteGuardError,
+        FutureArchiveError,
+        NewerFormatError,
+        SetBackError,
+    )
 )
 
 

@@ -25,6 +25,7 @@ from ar_sync_pipeline.sync.errors import (
     ArchiveParkedError,
     FutureArchiveError,
     ReplacedSenderError,
+    SetBackError,
     StillArrivingError,
 )
 from ar_sync_pipeline.sync.load.applied_chain import content_until, is_brought, promised_chain
@@ -37,6 +38,7 @@ _OF_THE_GATE = frozenset(
         ArchiveParkedError,
         FutureArchiveError,
         NewerFormatError,
+        SetBackError,
         StillArrivingError,
         UnreadableArchiveError,
     )

@@ -269,7 +269,9 @@ class TestReceipts:
         (problem,) = look(sender).problems
         assert "not permitted" in problem
         assert path.name in problem
-        assert rows_of_children(sender.partial()) == 1
+        partial = sender.partial()
+        assert rows_of_children(partial) == 1
+        assert not partial.new_history, "what cannot be read is not lost"
 
     @pytest.mark.parametrize("name", ["receipts", "complete", "partial"])
     def test_folder_that_the_account_may_not_list_is_named_and_stops_no_dump(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from shutil import rmtree
 
 import pytest
 
@@ -11,7 +12,7 @@ from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger_tables import load_lock
 from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, Checkpoint
-from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
+from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, prepare_spool
 from ar_sync_pipeline.spool.reasons import Reason, reason_path
 from ar_sync_pipeline.spool.receipts import ReceiptState, list_receipts, read_receipt
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge, acknowledge_by_hand
@@ -55,6 +56,19 @@ def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(
     assert acknowledge_by_hand(filled.settings, lambda: NOW)
     assert quarantined(filled) == 0
     assert not acknowledge_by_hand(filled.settings, lambda: NOW)
+
+
+def test_archive_after_a_gap_keeps_its_receipt_when_the_spool_is_lost(filled: TwoSites) -> None:
+    """The checkpoint is before the gap: a sender that was set back learns of it by this only."""
+    filled.complete()
+    filled.load()
+    name = filled.partial(recent_window()).name.removeprefix("NEW_")
+    filled.load()
+    rmtree(filled.spool)
+    filled.spool.mkdir()
+    prepare_spool(filled.spool)
+    assert acknowledge_by_hand(filled.settings, lambda: NOW)
+    assert [found.applied for found in list_receipts(filled.spool)] == [name]
 
 
 @pytest.mark.long
