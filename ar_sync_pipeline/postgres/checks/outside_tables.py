@@ -12,6 +12,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.acting_role import acting_role
 from ar_sync_pipeline.postgres.checks.findings import Finding
 from ar_sync_pipeline.postgres.checks.named_schemas import RELATIONS
 from ar_sync_pipeline.postgres.checks.rights import (
@@ -61,7 +62,7 @@ def _select_grant(
     return sql.SQL("GRANT SELECT{} ON {} TO {}").format(
         listed if columns else sql.SQL(""),
         sql.Identifier(*place),
-        sql.Identifier(connection.info.user),
+        acting_role(connection),
     )
 
 

@@ -160,7 +160,7 @@ def check_types(
         "tables": [table for _, table, _ in places],
         "columns": [name for _, _, name in places],
     }
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     for (name,) in connection.execute(_UNUSABLE_TYPES, arguments):
         grant = sql.SQL("GRANT USAGE ON TYPE {} TO {}").format(sql.SQL(name), role)
         yield lacking_right(connection, f"type {name}", "USAGE", grant, script)
@@ -198,7 +198,7 @@ def _cluster_functions(
 ) -> Iterator[Finding]:
     """Yield missing rights on what identifies the cluster; only dumps ask for its timeline."""
     asked = ("pg_control_system()", "pg_control_checkpoint()")
-    role = sql.Identifier(connection.info.user)
+    role = acting_role(connection)
     for function in asked[:1] if "INSERT" in wanted else asked:
         if not _has(connection, "has_function_privilege(%s, 'EXECUTE')", f"pg_catalog.{function}"):
             execute = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.{} TO {}")
