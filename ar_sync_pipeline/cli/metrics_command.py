@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail
-from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.cli.side import load_side_without_paths, side_option
 from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import write_atomically
@@ -33,7 +33,8 @@ def metrics(side: str | None, output: Path | None) -> None:
     of incidents or the output file cannot be used.
     """
     try:
-        found = measure(load_side(side), utc_now())
+        settings, unusable = load_side_without_paths(side)
+        found = measure(settings, utc_now(), unusable)
     except ArSyncError as error:
         fail(error, as_json=False, exit_code=USAGE_ERROR)
     text = "".join(open_metrics(found))

@@ -13,12 +13,33 @@ import pytest
 from click import Command, Context
 from click.testing import CliRunner
 
+from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.cli import demo_command, main
 from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.clock import utc_now
+from ar_sync_pipeline.settings.model import load_receiver_settings
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
 Called = subprocess.CompletedProcess[bytes]
 CONTEXT = Context(main)
 NAMES = main.list_commands(CONTEXT)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the variables of a receiver of which nothing but the folders can be used."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("spool", "media"):
+        (tmp_path / folder).mkdir()
+    return {
+        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d",
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
+        "AR_SYNC_STATE_FLDR": str(tmp_path / "state"),
+        "AR_SYNC_ADMINS": "ops@example.org",
+        "AR_SYNC_EMAIL_HOST": "127.0.0.1",
+        "AR_SYNC_EMAIL_PORT": "1",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -203,6 +224,59 @@ def test_what_a_command_does_not_use_need_not_be_right(
         env=unused | {"AR_SYNC_SENDER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"},
     )
     assert "AR_SYNC_SENDER_MEDIA_FLDR=/nowhere is no folder" in drafted.stderr
+
+
+@pytest.mark.parametrize("gone", ["spool", "media"])
+def test_disk_that_is_not_mounted_does_not_hide_incidents_and_figures(
+    receiver: dict[str, str], tmp_path: Path, gone: str
+) -> None:
+    settings = load_receiver_settings(receiver)
+    gone_folder = Problem(
+        "spool", "check", "1", utc_now(), "the spool", "check", "The spool is gone", "mount it"
+    )
+    open_alerts(settings, utc_now).record(gone_folder)
+    (tmp_path / gone).rmdir()
+    shown = CliRunner().invoke(main, ["incidents"], env=receiver)
+    assert shown.exit_code == 1
+    assert "cause: The spool is gone" in shown.stdout
+    tried = CliRunner().invoke(main, ["alert-test"], env=receiver)
+    assert tried.exit_code == 1
+    assert "127.0.0.1" in tried.stdout
+    measured = CliRunner().invoke(main, ["metrics"], env=receiver)
+    assert measured.exit_code == 1
+    assert 'ar_sync_readable{side="receiver"} 0\n' in measured.stdout
+    assert 'ar_sync_open_incidents{side="receiver"} 1\n' in measured.stdout
+    assert f"{tmp_path / gone}: does not exist: mount or make the folder" in measured.stderr
+    checked = CliRunner().invoke(main, ["check"], env=receiver)
+    assert "warning: no alert can be mailed" in checked.stdout
+    assert "mail was not examined" not in checked.stdout
+
+
+def test_private_key_that_is_gone_does_not_hide_incidents(tmp_path: Path) -> None:
+    environment = {
+        "AR_SYNC_SENDER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d",
+        "AR_SYNC_SENDER_MEDIA_FLDR": "/nowhere",
+        "AR_SYNC_TMP_BKP_FLDR": "/nowhere",
+        "AR_SYNC_REMOTE_HOST": "127.0.0.1",
+        "AR_SYNC_REMOTE_USER": "u",
+        "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+        "AR_SYNC_PRIVATE_KEY": "/nowhere/key",
+        "AR_SYNC_KNOWN_HOSTS": "/nowhere/hosts",
+        "AR_SYNC_STATE_FLDR": str(tmp_path / "state"),
+    }
+    shown = CliRunner().invoke(main, ["incidents"], env=environment)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"AR_SYNC_STATE_FOLDER": "/state"}, {"AR_SYNC_STATE_FLDR": "state"}]
+)
+def test_incidents_of_another_file_are_not_shown(
+    receiver: dict[str, str], wrong: dict[str, str]
+) -> None:
+    shown = CliRunner().invoke(main, ["incidents"], env=receiver | wrong)
+    assert shown.exit_code == 2
+    assert wrong.keys() <= {word.partition("=")[0].strip(":") for word in shown.stderr.split()}
 
 
 def test_other_programs_variables_of_the_settings_file_reach_them(

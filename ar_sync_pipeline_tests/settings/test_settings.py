@@ -174,7 +174,7 @@ def test_every_error_is_told_at_once_in_the_order_of_the_docs(sender_environ: En
         "AR_SYNC_TIMEZONE": "AR_SYNC_TIMEZONE=America/Santigo: "
         "is not a time zone of the IANA database: did you mean America/Santiago?",
         "AR_SYNC_TMP_BKP_FLDR": "AR_SYNC_TMP_BKP_FLDR=/no/such/folder: does not exist: "
-        "make the folder, or correct the path",
+        "mount or make the folder, or correct the path",
         "AR_SYNC_REMOTE_PORT": "AR_SYNC_REMOTE_PORT=70000: is out of range: "
         "write a whole number, 1 to 65535",
         "AR_SYNC_REMOTE_USER": "AR_SYNC_REMOTE_USER: is not set: "
