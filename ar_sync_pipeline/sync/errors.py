@@ -40,6 +40,10 @@ class FutureArchiveError(ParkedError):
     """The archive is dated later than the receiver's clock allows."""
 
 
+class SpoolOfAnotherError(ParkedError):
+    """Another receiver loads from this receiver's spool."""
+
+
 class StillArrivingError(ParkedError):
     """An archive of the old system is truncated, but so new that the rest may still come."""
 

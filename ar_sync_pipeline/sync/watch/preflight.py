@@ -29,8 +29,10 @@ from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, si
 from ar_sync_pipeline.settings.usable import UnusableSettingError
 from ar_sync_pipeline.sync.dump.known_rules import ruled_before
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
+from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
 from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.newest_archive import newest_in_spool
+from ar_sync_pipeline.sync.load.one_receiver import check_receiver_of_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
@@ -237,12 +239,18 @@ def _receiver_areas(
     def ask(question: Callable[[Connection], Iterable[Finding]]) -> Area:
         return lambda: _ask_for(settings.database_url, question)
 
+    def other(connection: Connection) -> Iterator[Finding]:
+        try:
+            check_receiver_of_spool(settings, connection, clock())
+        except SpoolOfAnotherError as error:
+            yield as_error(error)
+
     return {
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "media files": partial(_media_files, settings),
-        "spool": partial(spool_findings, settings),
+        "spool": lambda: (*spool_findings(settings), *ask(other)()),
         "parked": lambda: parked_findings(settings, _usable(catalog), clock),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
