@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_check_of_the_second_one_names_the_first(filled: TwoSites, second: TwoSi
 
 
 def test_keys_of_the_second_one_do_not_matter(second: TwoSites) -> None:
-    second.environ["AR_SYNC_SIGNING_KEY"] = "0f3a9c1e5b7d2846a0c9e8f1d3b5a7c6e4f2091827364554637281900a1b2c3d"
+    second.environ["AR_SYNC_SIGNING_KEY"] = token_hex(32)
     with pytest.raises(SpoolOfAnotherError):
         second.admit()
 
