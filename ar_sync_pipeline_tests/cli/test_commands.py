@@ -279,6 +279,44 @@ def test_incidents_of_another_file_are_not_shown(
     assert wrong.keys() <= {word.partition("=")[0].strip(":") for word in shown.stderr.split()}
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("AR_SYNC_TIME=15\nA=Operaci\u00f3n\n".encode("latin-1"), 2), ("A=1".encode("utf-16"), 1)],
+)
+def test_settings_file_of_another_encoding_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, line: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(content)
+    shown = CliRunner().invoke(main, ["status"])
+    assert shown.exit_code == 2
+    assert f"(line {line} is not text in UTF-8): save the file as UTF-8" in shown.stderr
+
+
+def test_folder_in_place_of_the_settings_file_is_to_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").mkdir()
+    shown = CliRunner().invoke(main, ["status"])
+    assert shown.exit_code == 2
+    assert "(Is a directory): remove the folder" in shown.stderr
+
+
+@pytest.mark.parametrize("junk", ["this is junk", "A='open"])
+def test_line_that_is_no_variable_is_named_once(
+    receiver: dict[str, str], tmp_path: Path, junk: str
+) -> None:
+    (tmp_path / ".env").write_text(f"B=1\n{junk}\n")
+    shown = CliRunner().invoke(main, ["check"], env=receiver)
+    said = f"line 2 of {tmp_path / '.env'} is no NAME=VALUE and is ignored: correct or remove it"
+    assert shown.stderr.count("line 2") == 1
+    assert f"warning: {said}\n" in shown.stderr
+    assert f"warning: {said}" in shown.stdout
+    assert "python-dotenv" not in shown.output
+    assert "systemd reads" not in shown.stdout
+
+
 def test_other_programs_variables_of_the_settings_file_reach_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
 from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
-from ar_sync_pipeline.settings.env_file import read_differently
+from ar_sync_pipeline.settings.env_file import read_differently, unreadable_lines
 from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE, open_folder
 from ar_sync_pipeline.spool.states import list_applied, list_waiting
@@ -147,7 +147,15 @@ def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Fin
 def _read_differently(file: Path) -> Iterator[Finding]:
     """Warn if a service of systemd gets other values than this command, which tests its own."""
     with suppress(OSError, UnicodeDecodeError):  # reading the settings reports them
-        if names := read_differently(file.read_text("utf-8")):
+        text = file.read_text("utf-8")
+        unread = [f"line {number}" for number in unreadable_lines(text)]
+        if unread:
+            yield Finding(
+                Level.WARNING,
+                f"{', '.join(unread)} of {file} is no NAME=VALUE and is ignored",
+                "correct or remove it",
+            )
+        if names := [name for name in read_differently(text) if name not in unread]:
             yield Finding(
                 Level.WARNING,
                 f"systemd reads {', '.join(names)} in {file} otherwise than this command",
