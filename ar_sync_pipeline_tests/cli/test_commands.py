@@ -317,6 +317,26 @@ def test_line_that_is_no_variable_is_named_once(
     assert "systemd reads" not in shown.stdout
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", ""],
+        ["plan", ""],
+        ["compare", ""],
+        ["import-settings", ""],
+        ["catalog", "check", ""],
+        ["grants", "sender", "--catalog", ""],
+        ["metrics", "--output", ""],
+        ["init", "sender", "--folder", ""],
+        ["demo", "--folder", ""],
+    ],
+)
+def test_empty_path_is_not_the_current_folder(words: list[str]) -> None:
+    shown = CliRunner().invoke(main, words)
+    assert shown.exit_code == 2
+    assert "it is empty, such as by a shell variable that is not set" in shown.stderr
+
+
 def test_other_programs_variables_of_the_settings_file_reach_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +364,21 @@ def test_demo_refuses_a_folder_and_a_port_that_cannot_be(tmp_path: Path) -> None
     shown = CliRunner().invoke(main, ["demo", "--ui", "--port", "99999"])
     assert shown.exit_code == 2
     assert "99999 is not in the range" in shown.stderr
+
+
+def test_demo_with_a_port_in_use_makes_no_folder_and_says_which_command_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        port = str(used.getsockname()[1])
+        shown = CliRunner().invoke(main, ["demo", "--ui", "--port", port])
+    assert shown.exit_code == 1
+    assert "ar-sync demo --ui --port 3100" in shown.stderr
+    assert "Both servers' files" not in shown.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,13 @@ def test_every_error_is_told_at_once_in_the_order_of_the_docs(sender_environ: En
     assert list(found)[:-1] == [name for name in variables(SenderSettings) if name in found]
 
 
+def test_name_that_is_alike_only_by_its_prefix_is_not_proposed(sender_environ: Environ) -> None:
+    for name in ("AR_SYNC_FOO", "AR_SYNC_X"):
+        (told,) = sender_errors(sender_environ | {name: "1"}).values()
+        assert "did you mean" not in told
+        assert "docs/settings.md" in told
+
+
 def test_the_message_is_readable_as_it_is(
     receiver_environ: Environ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
