@@ -27,6 +27,7 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.settings.loading import variable_name
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.settings.usable import UnusableSettingError
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.dump.known_rules import ruled_before
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
 from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
@@ -244,19 +245,21 @@ def _receiver_areas(
             check_receiver_of_spool(settings, connection, clock())
         except SpoolOfAnotherError as error:
             yield as_error(error)
+        except SpoolAccessError:
+            return  # the check of the spool reports it
 
     return {
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "media files": partial(_media_files, settings),
-        "spool": lambda: (*spool_findings(settings), *ask(other)()),
+        "spool": partial(spool_findings, settings),
         "parked": lambda: parked_findings(settings, _usable(catalog), clock),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
         "transform": lambda: transform_findings(settings, _usable(catalog), clock),
         "mail": partial(mail_findings, settings, clock),
-        "sender": ask(lambda c: sender_as_written(settings, c, clock())),
+        "sender": ask(lambda c: (*sender_as_written(settings, c, clock()), *other(c))),
     }
 
 
