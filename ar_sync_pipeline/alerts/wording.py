@@ -55,8 +55,10 @@ class Place:
         return f"{self.pair} {self.side}".strip()
 
     def moment(self, at: datetime) -> str:
-        """Return a time in UTC and in the local time zone."""
+        """Return a time in UTC and in the local time zone, if that differs."""
         local = at.astimezone(ZoneInfo(self.timezone))
+        if not local.utcoffset():
+            return f"{at:%Y-%m-%d %H:%M} UTC"
         return f"{at:%Y-%m-%d %H:%M} UTC ({local:%H:%M} {self.timezone})"
 
     def link(self, incident: Incident) -> str:

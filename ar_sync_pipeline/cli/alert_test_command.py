@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
-from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.cli.side import load_side_without_paths, side_option
 from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.alert_test import send_tests
@@ -27,7 +27,8 @@ def alert_test(side: str | None, as_json: bool) -> None:
     recipient was refused, or none is configured; 2 invalid settings.
     """
     try:
-        tried = send_tests(load_side(side), utc_now)
+        settings, _ = load_side_without_paths(side)
+        tried = send_tests(settings, utc_now)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     ok = all(one.problem is None for one in tried) and any(one.sent for one in tried)

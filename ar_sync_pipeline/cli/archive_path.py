@@ -12,6 +12,7 @@ import click
 from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.archive.spool_names import INCOMING, RECEIPTS
 from ar_sync_pipeline.cli.environment import EnvironmentFileError, operator_environment
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.files import is_kind
 from ar_sync_pipeline.spool.layout import FOLDERS
 
@@ -22,7 +23,7 @@ def archive_argument(*, required: bool = True) -> Callable[[Command], Command]:
     """Return the argument ARCHIVE: a file, or the name of an archive in the spool."""
     return click.argument(
         "archive",
-        type=click.Path(path_type=Path),
+        type=GivenPath(),
         required=required,
         callback=lambda _context, _parameter, path: path and _file(path),
     )

@@ -13,6 +13,7 @@ from ar_sync_pipeline.catalog.errors import InvalidCatalogError
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Name
 from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.checks.findings import Finding, errors_of
@@ -67,7 +68,7 @@ def draft(name: str | None, as_json: bool) -> None:
 
 
 @catalog.command("check")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=GivenPath(), required=False)
 @json_option
 def check_file(file: Path | None, as_json: bool) -> None:
     """Report what is wrong with a catalog: in FILE itself, and compared with both databases.

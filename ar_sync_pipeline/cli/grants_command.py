@@ -9,6 +9,7 @@ import click
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases
@@ -20,7 +21,7 @@ from ar_sync_pipeline.sync.setup.grants import grants as script
 @click.option(
     "--catalog",
     "file",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="File of the catalog; by default that of AR_SYNC_CATALOG.",
 )
 @json_option

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.legacy import import_settings as engine
 from ar_sync_pipeline.sync.setup.new_files import write_new_files
 
-_PATH = click.Path(path_type=Path)
+_PATH = GivenPath()
 
 
 @click.command("import-settings")

@@ -11,7 +11,7 @@ import click
 from ar_sync_pipeline.alerts.outbox import UnsentMessage
 from ar_sync_pipeline.alerts.store import NumberedIncident
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
-from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.cli.side import load_side_without_paths, side_option
 from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
@@ -31,13 +31,13 @@ from ar_sync_pipeline.sync.watch.open_incidents import why_none_is_recorded
 def incidents(number: int | None, side: str | None, as_json: bool) -> None:
     """Show open incidents and unsent alerts; run it on the machine of the code location.
 
-    Neither a database nor the network is needed.
+    Neither a database nor the network is needed, and no folder but that of the incidents.
 
     Exit codes: 0 no incident is open (messages may still wait); 1 an incident is open; 2 invalid
     settings, no open incident has the number of --close, or the file of incidents cannot be used.
     """
     try:
-        settings = load_side(side)
+        settings, _ = load_side_without_paths(side)
         alerts = open_alerts(settings, utc_now)
         note = why_none_is_recorded(incidents_file(settings))
         if number is not None and (note or not alerts.store.close(number, alerts.clock())):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.loading import PREFIX
@@ -35,7 +36,7 @@ _CHOICES: Mapping[SideName, str] = {
 @click.argument("side", type=click.Choice(["sender", "receiver"]))
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A variable; repeatable.")
 @click.option("--catalog", help="A file; `draft`, at the sender only; or `android_requests`.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write.")
+@click.option("--folder", type=GivenPath(), default=Path(), help="Where to write.")
 @click.option("--no-input", is_flag=True, help="Ask nothing; a missing value is an error.")
 @json_option
 def init(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from ar_sync_pipeline.cli.given_path import GivenPath
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail
-from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.cli.side import load_side_without_paths, side_option
 from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import write_atomically
@@ -19,9 +20,9 @@ from ar_sync_pipeline.sync.watch.figures import Figures, measure
 @side_option
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=GivenPath(dir_okay=False),
     help="Replace this file as a whole instead of printing, for the textfile collector of"
-    " Prometheus' node exporter; its name ends with .prom.",
+    " Prometheus' node exporter, which reads only files whose name ends with .prom.",
 )
 def metrics(side: str | None, output: Path | None) -> None:
     """Print lag, gaps, archives, free space and incidents for Prometheus (OpenMetrics text).
@@ -33,7 +34,8 @@ def metrics(side: str | None, output: Path | None) -> None:
     of incidents or the output file cannot be used.
     """
     try:
-        found = measure(load_side(side), utc_now())
+        settings, unusable = load_side_without_paths(side)
+        found = measure(settings, utc_now(), unusable)
     except ArSyncError as error:
         fail(error, as_json=False, exit_code=USAGE_ERROR)
     text = "".join(open_metrics(found))

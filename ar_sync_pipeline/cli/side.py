@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from ar_sync_pipeline.cli.environment import operator_environment
@@ -14,6 +16,16 @@ from ar_sync_pipeline.settings.model import (
 )
 from ar_sync_pipeline.settings.side import infer_side, refuse_sender
 from ar_sync_pipeline.settings.usable import usable_settings
+
+_UNUSED_PATHS: Final = {
+    "AR_SYNC_CATALOG",
+    "AR_SYNC_KNOWN_HOSTS",
+    "AR_SYNC_PRIVATE_KEY",
+    "AR_SYNC_RECEIVER_MEDIA_FLDR",
+    "AR_SYNC_REMOTE_BKP_FLDR",
+    "AR_SYNC_SENDER_MEDIA_FLDR",
+    "AR_SYNC_TMP_BKP_FLDR",
+}
 
 side_option = click.option(
     "--side",
@@ -56,6 +68,24 @@ def load_usable_side(
         if usable is None:
             raise
         return usable, error
+
+
+def load_side_without_paths(
+    side: str | None,
+) -> tuple[SenderSettings | ReceiverSettings, SettingsError | None]:
+    """Return the settings of a side for a command that uses no path of them but the state folder's.
+
+    A disk that is not mounted must not hide the incidents. The error names the paths that cannot
+    be used.
+
+    Raises:
+        SideError: The side cannot be inferred.
+        SettingsError: Another variable is missing, wrong or unknown.
+    """
+    settings, error = load_usable_side(side)
+    if error is not None and any(one.variable not in _UNUSED_PATHS for one in error.problems):
+        raise error
+    return settings, error
 
 
 def load_receiver(command: str) -> ReceiverSettings:

@@ -48,7 +48,6 @@ def run_live(folder: Path, port: int, console: Console) -> None:
         DemoRunError: A process of the demo did not start.
         DemoPortError: Another program uses the port.
     """
-    _check_port(port)
     with live_servers(folder, port, console) as servers:
         console.print(f"Dagster UI: http://{HOST}:{port}  (Ctrl-C ends the demo)")
         console.print(
@@ -58,8 +57,12 @@ def run_live(folder: Path, port: int, console: Console) -> None:
         _keep_production_busy(servers, console)
 
 
-def _check_port(port: int) -> None:
-    """Check that no other program uses the port: it would be taken for the UI of the demo."""
+def check_port(port: int) -> None:
+    """Check that no other program uses the port: it would be taken for the UI of the demo.
+
+    Raises:
+        DemoPortError: The port cannot be used.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -67,7 +70,8 @@ def _check_port(port: int) -> None:
         except OSError as error:
             raise DemoPortError(
                 f"the Dagster UI cannot have port {port} ({error.strerror})",
-                remedy="let --port name another one",
+                remedy="name another one, as in: ar-sync demo --ui --port 3100 (in a checkout"
+                " .venv/bin/ar-sync)",
             ) from error
 
 

@@ -10,31 +10,37 @@ from __future__ import annotations
 from psycopg import sql
 
 from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 
 _TIME = "timestamp"
 
 
+def as_truncated(target: TargetTable, alias: str) -> dict[str, sql.Composable]:
+    """Return the times of a table outside its key as such a partial has them, by column."""
+    return {
+        column.name: sql.SQL("pg_catalog.date_trunc('milliseconds', {})").format(
+            sql.Identifier(alias, column.name)
+        )
+        for column in target.columns
+        if column.type.startswith(_TIME) and column.name not in target.key
+    }
+
+
 def give_back_microseconds(connection: Connection, staged: StagedTable) -> None:
     """Replace staged times by the receiver's if these are equal to the millisecond."""
     target = staged.target
-    names = [
-        column.name
-        for column in target.columns
-        if column.type.startswith(_TIME) and column.name not in target.key
-    ]
-    if not names:
+    held_times = as_truncated(target, "t")
+    if not held_times:
         return
     assignments = [
-        sql.SQL(
-            "{column} = CASE WHEN pg_catalog.date_trunc('milliseconds', {held}) = {sent}"
-            " THEN {held} ELSE {sent} END"
-        ).format(
+        sql.SQL("{column} = CASE WHEN {truncated} = {sent} THEN {held} ELSE {sent} END").format(
             column=sql.Identifier(name),
+            truncated=truncated,
             held=sql.Identifier("t", name),
             sent=sql.Identifier("n", name),
         )
-        for name in names
+        for name, truncated in held_times.items()
     ]
     connection.execute(
         sql.SQL("UPDATE {} AS n SET {} FROM {} AS t WHERE {}").format(

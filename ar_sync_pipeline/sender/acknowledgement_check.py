@@ -17,6 +17,10 @@ from ar_sync_pipeline.sync.dump.starting_point import StartingPoint
 from ar_sync_pipeline.visible_text import counted
 
 _PAUSE_WINDOWS = 3
+_BELIEVE = (
+    "do what the cause says; the receiver's next load writes its reports again, and the next"
+    " partial_dump reads them"
+)
 _STOP_ONE = "stop the sender that should not publish here, if there is one; start a complete_dump"
 
 
@@ -43,7 +47,7 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
     if late and start.is_loading:
         found.append("The receiver says that a load is at work.")
     others = [start.never_sent] if start.never_sent else []
-    found += [f"{problem[:1].upper()}{problem[1:]}." for problem in (*problems, *others)]
+    found += map(_as_sentence, (*problems, *others))
     return result_for(
         acknowledgement_check_spec(site.names),
         passed=not found,
@@ -54,10 +58,17 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
             "not_believed": len(problems),
             "never_sent": len(others),
             **({REMEDY: _STOP_ONE} if others and not late else {}),
+            **({REMEDY: _BELIEVE} if problems else {}),
             # What is not believed is not heard either: one cause, which other checks find, too.
             **({ERROR: ReceiptError.code} if problems else _mailed_later(start, site)),
         },
     )
+
+
+def _as_sentence(problem: str) -> str:
+    """Return a problem as a sentence; a name of a file at its beginning stays as it is."""
+    is_word = problem.partition(" ")[0].isalpha()
+    return f"{problem[:1].upper() if is_word else problem[:1]}{problem[1:]}."
 
 
 def _mailed_later(start: StartingPoint, site: SenderSite) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from ar_sync_pipeline.sender.endpoint_asset import record_publication
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_names, media_metadata
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.publish import publish_archive
-from ar_sync_pipeline.visible_text import counted
+from ar_sync_pipeline.visible_text import counted, quoted
 
 _LATE_SINCE, _LATE_FILES_SINCE = "late_since", "late_files_since"
 _MOST_LATE = 1_000
@@ -105,7 +105,12 @@ def materialize_media(
         spec,
         passed=not lost and not late,
         severity=dg.AssetCheckSeverity.WARN,
-        description=lost_in_words(bundle.missing_count, bundle.refused_count, late),
+        description=" ".join(
+            [
+                lost_in_words(bundle.missing_count, bundle.refused_count, late),
+                *(f"The first: {quoted(name)}." for name in _first_lost(bundle)),
+            ]
+        ),
         metadata={"names_without_file": lost, "late_files": late, **lost_names(bundle), **since},
     )
     return dg.MaterializeResult(
@@ -134,6 +139,11 @@ def _late_since(
         _LATE_SINCE: dg.MetadataValue.timestamp(min(since.values())),
         _LATE_FILES_SINCE: dg.MetadataValue.json(since),
     }
+
+
+def _first_lost(bundle: MediaBundle) -> Sequence[str]:
+    """Return the first name without a file; else the first file that is late, if there is one."""
+    return [*bundle.missing, *(path for path, _ in (*bundle.refused, *bundle.late))][:1]
 
 
 def lost_in_words(missing: int, refused: int, late: int = 0) -> str:

@@ -179,7 +179,7 @@ def _verdict(site: SenderSite, found: EndpointCheck) -> dg.AssetCheckResult:
         if failed
         else "A test file was published and removed.",
         metadata=metadata,
-        page=area.page,
+        page=area.page_of(failed.code if failed else None),
     )
 
 

@@ -81,6 +81,11 @@ def read_differently(text: str) -> list[str]:
     ]
 
 
+def unreadable_lines(text: str) -> list[int]:
+    """Return the lines of a settings file that are no variable to python-dotenv."""
+    return [found.original.line for found in parse_stream(io.StringIO(text)) if found.error]
+
+
 def _is_read_alike(found: Binding) -> bool:
     match = _READ_ALIKE.fullmatch(found.original.string)
     if match is None or _UNREADABLE.search(found.value or ""):

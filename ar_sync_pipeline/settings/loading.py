@@ -155,6 +155,8 @@ def meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> list[str
     words = set(name.split("_"))
     longer = [one for one in known if words < set(one.split("_"))]
     guess = nearest(name, longer or known, likeness)
+    if guess and not nearest(name.removeprefix(PREFIX), [guess.removeprefix(PREFIX)], 0.5):
+        guess = None  # only the prefix is alike
     if guess is None:
         return longer
     return [guess, *(one for one in longer if one != guess)]

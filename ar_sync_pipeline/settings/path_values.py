@@ -36,7 +36,7 @@ def folder(*, writable: bool) -> BeforeValidator:
         path = _absolute(value)
         if not is_kind(Path.is_dir, path):
             found = "is not a folder" if is_kind(Path.exists, path) else "does not exist"
-            raise invalid_value(found, "make the folder, or correct the path")
+            raise invalid_value(found, "mount or make the folder, or correct the path")
         if not may(path, os.R_OK | os.X_OK):
             raise invalid_value("cannot be read by this user", "give this user read permission")
         if writable and not may(path, os.W_OK):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ar_sync_pipeline.files import is_kind
+
 _FILE = Path(".env")
 
 
@@ -41,3 +43,10 @@ def unreadable_reason() -> str | None:
         return None
     except OSError as error:
         return error.strerror or str(error)
+
+
+def unreadable_remedy() -> str:
+    """Return what to do if the file of settings cannot be read."""
+    if is_kind(Path.is_dir, _FILE):
+        return "remove the folder, and write the settings into a file of that name"
+    return "run the command as the account of the product, such as with sudo -u ar_sync"

@@ -8,7 +8,7 @@ from typing import Final
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.settings.loading import given_variables, meant, variables
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.settings.places import settings_file, unreadable_reason
+from ar_sync_pipeline.settings.places import settings_file, unreadable_reason, unreadable_remedy
 from ar_sync_pipeline.settings.values import Side
 
 _VARIABLE: Final = "AR_SYNC_SIDE"
@@ -68,7 +68,7 @@ def _nothing_set() -> SideError:
     if reason is not None:
         return SideError(
             f"{nothing}, and {settings_file()} cannot be read ({reason})",
-            remedy="run the command as the account of the product, such as with sudo -u ar_sync",
+            remedy=unreadable_remedy(),
         )
     return SideError(
         f"{nothing} or in {settings_file()}",

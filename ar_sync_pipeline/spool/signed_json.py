@@ -106,6 +106,7 @@ def parse_signed(
     if keys and not parsed.is_signed_by(keys):
         raise ReceiptError(
             f"{what} is not signed with the shared key",
-            remedy="give both sides the same AR_SYNC_SIGNING_KEY",
+            remedy="give both sides the same AR_SYNC_SIGNING_KEY; if they have it, the receiver's"
+            " next load signs again",
         )
     return parsed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -32,6 +33,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.demo.ports import free_port
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key, endpoint_key
 from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.spool.errors import SpoolMissingError
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import silent_server
 
@@ -233,6 +235,7 @@ def test_sensors_that_fail_because_the_spool_is_gone_are_one_cause(bare: Watched
     bare.tick_both()
     (subject,) = bare.subjects
     assert subject == "[ar_sync receiver] Failing: the spool: the spool /x does not exist: mount it"
+    assert "docs/runbook/spool_cannot_be_used.md" in bare.text(0)
     tick(bare, "new_partial_archives", None)
     tick(bare, "new_complete_archives", None)
     bare.tick_both()
@@ -281,6 +284,35 @@ def test_spool_that_the_sender_does_not_find_is_the_connection(bare: Watched) ->
     bare.tick_both()
     (subject,) = bare.subjects
     assert subject == "[ar_sync sender] Failing: the connection to the receiver: no spool there"
+
+
+@pytest.mark.parametrize(
+    ("error", "page"),
+    [
+        ("ChangedHostKeyError", "host_key_changed"),
+        ("RemoteSpoolMissingError", "spool_cannot_be_used"),
+        ("LoginRefusedError", "link_down"),
+    ],
+)
+def test_mail_names_the_page_about_its_error(bare: Watched, error: str, page: str) -> None:
+    tick(bare, "complete_for_receiver", "no connection.", error)
+    bare.tick_both()
+    assert f"docs/runbook/{page}.md" in bare.text(0)
+
+
+def test_check_that_fails_by_an_outage_names_the_page_about_that(bare: Watched) -> None:
+    error = SpoolMissingError(Path("/x"))
+    evaluate(
+        bare,
+        applied_archives_key(ALONE),
+        "up_to_date",
+        error.problem,
+        error=error.code,
+        runbook_page="receiver_is_behind",
+    )
+    bare.tick_both()
+    assert bare.subjects[0].startswith("[ar_sync receiver] Failing: the spool: ")
+    assert "docs/runbook/spool_cannot_be_used.md" in bare.text(0)
 
 
 def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:

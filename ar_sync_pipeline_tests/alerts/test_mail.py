@@ -63,6 +63,11 @@ def test_mail_says_what_where_since_when_why_and_what_to_do(mailbox: Mailbox) ->
             assert fact in part
 
 
+def test_time_is_told_once_where_the_clock_of_the_city_is_utc() -> None:
+    assert replace(PLACE, timezone="UTC").moment(NOON) == "2026-11-24 12:00 UTC"
+    assert PLACE.moment(NOON) == "2026-11-24 12:00 UTC (09:00 America/Santiago)"
+
+
 def test_mails_of_an_incident_are_one_thread(mailbox: Mailbox) -> None:
     mail = channel(MailServer("127.0.0.1", mailbox.port))
     for kind in (NoticeKind.OPENED, NoticeKind.RECOVERED):

@@ -13,12 +13,33 @@ import pytest
 from click import Command, Context
 from click.testing import CliRunner
 
+from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.cli import demo_command, main
 from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.clock import utc_now
+from ar_sync_pipeline.settings.model import load_receiver_settings
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
 Called = subprocess.CompletedProcess[bytes]
 CONTEXT = Context(main)
 NAMES = main.list_commands(CONTEXT)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the variables of a receiver of which nothing but the folders can be used."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("spool", "media"):
+        (tmp_path / folder).mkdir()
+    return {
+        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d",
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
+        "AR_SYNC_STATE_FLDR": str(tmp_path / "state"),
+        "AR_SYNC_ADMINS": "ops@example.org",
+        "AR_SYNC_EMAIL_HOST": "127.0.0.1",
+        "AR_SYNC_EMAIL_PORT": "1",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -205,6 +226,117 @@ def test_what_a_command_does_not_use_need_not_be_right(
     assert "AR_SYNC_SENDER_MEDIA_FLDR=/nowhere is no folder" in drafted.stderr
 
 
+@pytest.mark.parametrize("gone", ["spool", "media"])
+def test_disk_that_is_not_mounted_does_not_hide_incidents_and_figures(
+    receiver: dict[str, str], tmp_path: Path, gone: str
+) -> None:
+    settings = load_receiver_settings(receiver)
+    gone_folder = Problem(
+        "spool", "check", "1", utc_now(), "the spool", "check", "The spool is gone", "mount it"
+    )
+    open_alerts(settings, utc_now).record(gone_folder)
+    (tmp_path / gone).rmdir()
+    shown = CliRunner().invoke(main, ["incidents"], env=receiver)
+    assert shown.exit_code == 1
+    assert "cause: The spool is gone" in shown.stdout
+    tried = CliRunner().invoke(main, ["alert-test"], env=receiver)
+    assert tried.exit_code == 1
+    assert "127.0.0.1" in tried.stdout
+    measured = CliRunner().invoke(main, ["metrics"], env=receiver)
+    assert measured.exit_code == 1
+    assert 'ar_sync_readable{side="receiver"} 0\n' in measured.stdout
+    assert 'ar_sync_open_incidents{side="receiver"} 1\n' in measured.stdout
+    assert f"{tmp_path / gone}: does not exist: mount or make the folder" in measured.stderr
+    checked = CliRunner().invoke(main, ["check"], env=receiver)
+    assert "warning: no alert can be mailed" in checked.stdout
+    assert "mail was not examined" not in checked.stdout
+
+
+def test_private_key_that_is_gone_does_not_hide_incidents(tmp_path: Path) -> None:
+    environment = {
+        "AR_SYNC_SENDER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d",
+        "AR_SYNC_SENDER_MEDIA_FLDR": "/nowhere",
+        "AR_SYNC_TMP_BKP_FLDR": "/nowhere",
+        "AR_SYNC_REMOTE_HOST": "127.0.0.1",
+        "AR_SYNC_REMOTE_USER": "u",
+        "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+        "AR_SYNC_PRIVATE_KEY": "/nowhere/key",
+        "AR_SYNC_KNOWN_HOSTS": "/nowhere/hosts",
+        "AR_SYNC_STATE_FLDR": str(tmp_path / "state"),
+    }
+    shown = CliRunner().invoke(main, ["incidents"], env=environment)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"AR_SYNC_STATE_FOLDER": "/state"}, {"AR_SYNC_STATE_FLDR": "state"}]
+)
+def test_incidents_of_another_file_are_not_shown(
+    receiver: dict[str, str], wrong: dict[str, str]
+) -> None:
+    shown = CliRunner().invoke(main, ["incidents"], env=receiver | wrong)
+    assert shown.exit_code == 2
+    assert wrong.keys() <= {word.partition("=")[0].strip(":") for word in shown.stderr.split()}
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("AR_SYNC_TIME=15\nA=Operaci\u00f3n\n".encode("latin-1"), 2), ("A=1".encode("utf-16"), 1)],
+)
+def test_settings_file_of_another_encoding_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, line: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(content)
+    shown = CliRunner().invoke(main, ["status"])
+    assert shown.exit_code == 2
+    assert f"(line {line} is not text in UTF-8): save the file as UTF-8" in shown.stderr
+
+
+def test_folder_in_place_of_the_settings_file_is_to_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").mkdir()
+    shown = CliRunner().invoke(main, ["status"])
+    assert shown.exit_code == 2
+    assert "(Is a directory): remove the folder" in shown.stderr
+
+
+@pytest.mark.parametrize("junk", ["this is junk", "A='open"])
+def test_line_that_is_no_variable_is_named_once(
+    receiver: dict[str, str], tmp_path: Path, junk: str
+) -> None:
+    (tmp_path / ".env").write_text(f"B=1\n{junk}\n")
+    shown = CliRunner().invoke(main, ["check"], env=receiver)
+    said = f"line 2 of {tmp_path / '.env'} is no NAME=VALUE and is ignored: correct or remove it"
+    assert shown.stderr.count("line 2") == 1
+    assert f"warning: {said}\n" in shown.stderr
+    assert f"warning: {said}" in shown.stdout
+    assert "python-dotenv" not in shown.output
+    assert "systemd reads" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", ""],
+        ["plan", ""],
+        ["compare", ""],
+        ["import-settings", ""],
+        ["catalog", "check", ""],
+        ["grants", "sender", "--catalog", ""],
+        ["metrics", "--output", ""],
+        ["init", "sender", "--folder", ""],
+        ["demo", "--folder", ""],
+    ],
+)
+def test_empty_path_is_not_the_current_folder(words: list[str]) -> None:
+    shown = CliRunner().invoke(main, words)
+    assert shown.exit_code == 2
+    assert "it is empty, such as by a shell variable that is not set" in shown.stderr
+
+
 def test_other_programs_variables_of_the_settings_file_reach_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +364,21 @@ def test_demo_refuses_a_folder_and_a_port_that_cannot_be(tmp_path: Path) -> None
     shown = CliRunner().invoke(main, ["demo", "--ui", "--port", "99999"])
     assert shown.exit_code == 2
     assert "99999 is not in the range" in shown.stderr
+
+
+def test_demo_with_a_port_in_use_makes_no_folder_and_says_which_command_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        port = str(used.getsockname()[1])
+        shown = CliRunner().invoke(main, ["demo", "--ui", "--port", port])
+    assert shown.exit_code == 1
+    assert "ar-sync demo --ui --port 3100" in shown.stderr
+    assert "Both servers' files" not in shown.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

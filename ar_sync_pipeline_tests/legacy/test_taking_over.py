@@ -19,8 +19,11 @@ from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
+from ar_sync_pipeline.spool.states import list_applied
 from ar_sync_pipeline.sync.load.retention import run_retention
+from ar_sync_pipeline.sync.watch.compare import compare_archive
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline.sync.watch.row_differences import Kind
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_sites import rows
 from ar_sync_pipeline_tests.legacy.building import (
@@ -141,6 +144,27 @@ def test_d20_time_that_is_known_better_keeps_its_microseconds(receiver: OldRecei
     ]
     (plan,) = loaded[-1].tables
     assert (plan.added, plan.changed) == (1, 2)
+
+
+def test_d20_times_are_compared_to_the_millisecond_with_a_partial(receiver: OldReceiver) -> None:
+    known = [report_row(n, time="2017-09-25 12:01:36.950123+00") for n in (1, 2)]
+    receiver.offer(complete(dump({"report": (REPORT, known)})))
+    receiver.offer(partial({"report": [report(1), report(2, "changed")]}), "partial", LATER)
+    receiver.load()
+    applied = {one.name.kind: one.path for one in list_applied(receiver.spool)}
+
+    def different(kind: ArchiveKind) -> int:
+        found = compare_archive(applied[kind], receiver.receiver, receiver.catalog, signing_keys=())
+        return sum(one.count(Kind.DIFFERENT) for one in found)
+
+    assert different(ArchiveKind.PARTIAL) == 0
+    # A complete is exact, and row 2 came with the partial.
+    assert different(ArchiveKind.COMPLETE) == 1
+    later = 'UPDATE "AndroidRequests_report" SET "timeStamp" = "timeStamp" + interval %s'
+    receiver.at_receiver(later % "'1 ms' WHERE id = 1")
+    assert different(ArchiveKind.PARTIAL) == 1
+    receiver.at_receiver(later % "'-1 ms 1 us' WHERE id = 1")
+    assert (different(ArchiveKind.PARTIAL), different(ArchiveKind.COMPLETE)) == (0, 2)
 
 
 def test_old_archive_waits_parked_until_the_setting_says_accept(receiver: OldReceiver) -> None:

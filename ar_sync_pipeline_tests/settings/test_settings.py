@@ -174,7 +174,7 @@ def test_every_error_is_told_at_once_in_the_order_of_the_docs(sender_environ: En
         "AR_SYNC_TIMEZONE": "AR_SYNC_TIMEZONE=America/Santigo: "
         "is not a time zone of the IANA database: did you mean America/Santiago?",
         "AR_SYNC_TMP_BKP_FLDR": "AR_SYNC_TMP_BKP_FLDR=/no/such/folder: does not exist: "
-        "make the folder, or correct the path",
+        "mount or make the folder, or correct the path",
         "AR_SYNC_REMOTE_PORT": "AR_SYNC_REMOTE_PORT=70000: is out of range: "
         "write a whole number, 1 to 65535",
         "AR_SYNC_REMOTE_USER": "AR_SYNC_REMOTE_USER: is not set: "
@@ -182,6 +182,13 @@ def test_every_error_is_told_at_once_in_the_order_of_the_docs(sender_environ: En
         "AR_SYNC_TYME": "AR_SYNC_TYME: is no setting of the sender: did you mean AR_SYNC_TIME?",
     }
     assert list(found)[:-1] == [name for name in variables(SenderSettings) if name in found]
+
+
+def test_name_that_is_alike_only_by_its_prefix_is_not_proposed(sender_environ: Environ) -> None:
+    for name in ("AR_SYNC_FOO", "AR_SYNC_X"):
+        (told,) = sender_errors(sender_environ | {name: "1"}).values()
+        assert "did you mean" not in told
+        assert "docs/settings.md" in told
 
 
 def test_the_message_is_readable_as_it_is(

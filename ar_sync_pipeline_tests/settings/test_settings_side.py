@@ -99,7 +99,8 @@ def test_commands_of_either_side_agree_on_the_side(
     unclear = run(monkeypatch, tmp_path, SENDER | RECEIVER, command)
     assert (unclear.exit_code, unclear.stderr.count("\n")) == (2, 1)
     assert "AR_SYNC_SIDE" in unclear.stderr
-    said = run(monkeypatch, tmp_path, SENDER | RECEIVER, command, "--side", "receiver")
+    wrong = SENDER | RECEIVER | {"AR_SYNC_TIME": "soon"}
+    said = run(monkeypatch, tmp_path, wrong, command, "--side", "receiver")
     assert "settings of the receiver" in said.stderr
 
 

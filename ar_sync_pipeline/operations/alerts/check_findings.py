@@ -123,7 +123,7 @@ def _problem(
     # What to do about this finding is more exact than what the check says about all findings.
     remedy = str(own.value) if own is not None and own.value else remedy_of(spec)
     muted_by = scope.muted.get(key)
-    page, cause = evaluation.metadata.get(PAGE), evaluation.metadata.get(CAUSE)
+    cause = evaluation.metadata.get(CAUSE)
     own_area = scope.checks_of_areas.get(key)
     own_cause = str(cause.value) if cause is not None else check_source(key)
     return Problem(
@@ -139,13 +139,22 @@ def _problem(
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         # A failure of that very cause counts there; recorded again later, it is known.
         muted_by=None if area is not None and area.cause == muted_by else muted_by,
-        runbook=scope.page(str(page.value) if page is not None else page_of(spec)),
+        runbook=scope.page(_page(scope, evaluation, area)),
         # With a cause of its own or an error, the check does not say what became of the others;
         # that of an area has found it to work if it fails by something after it.
         ends_other_causes=(cause is None and ERROR not in evaluation.metadata)
         if own_area is None
         else area is not own_area,
     )
+
+
+def _page(scope: AlertScope, evaluation: dg.AssetCheckEvaluation, area: Area | None) -> str:
+    """Return the page of the runbook about what is broken, or else that of the finding."""
+    error, page = evaluation.metadata.get(ERROR), evaluation.metadata.get(PAGE)
+    if area is not None and error is not None:
+        return area.page_of(str(error.value))
+    spec = scope.checks[evaluation.asset_check_key]
+    return str(page.value) if page is not None else page_of(spec)
 
 
 def _area(scope: AlertScope, evaluation: dg.AssetCheckEvaluation) -> Area | None:

@@ -8,6 +8,7 @@ from ar_sync_pipeline.media.errors import MediaLostError, MediaNotMountedError
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
 from ar_sync_pipeline.sftp import errors as sftp
 from ar_sync_pipeline.spool import errors as spool
+from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Area:
         cause: Key of its incident.
         title: Name in messages.
         errors: Errors of the engine that say it is broken.
-        page: Page of the runbook.
+        page: Page of the runbook about its errors without one of their own.
         outages: Those errors that say that it is broken for everyone who uses it.
     """
 
@@ -28,11 +29,21 @@ class Area:
     page: str
     outages: tuple[type[ArSyncError], ...] = ()
 
+    def page_of(self, code: str | None) -> str:
+        """Return the page of the runbook about an error of this code."""
+        return _PAGES.get(code or "", self.page)
+
     def is_outage(self, code: str) -> bool:
         """Return whether an error of this code says that it is broken for everyone."""
         return any(error.code == code for error in self.outages)
 
 
+_SPOOL_PAGE = "spool_cannot_be_used"
+_PAGES = {
+    sftp.ChangedHostKeyError.code: "host_key_changed",
+    sftp.UnknownHostKeyError.code: "host_key_changed",
+    sftp.RemoteSpoolMissingError.code: _SPOOL_PAGE,
+}
 ENDPOINT = Area(
     "endpoint",
     "the connection to the receiver",
@@ -70,8 +81,13 @@ RECEIPTS = Area(
 SPOOL = Area(
     "spool",
     "the spool",
-    (spool.SpoolMissingError, spool.SpoolAccessError, spool.SpoolLayoutError),
-    "README",
+    (
+        spool.SpoolMissingError,
+        spool.SpoolAccessError,
+        spool.SpoolLayoutError,
+        SpoolOfAnotherError,
+    ),
+    _SPOOL_PAGE,
 )
 # A partial and a complete report the same missing file.
 MEDIA_REFERENCES = Area(

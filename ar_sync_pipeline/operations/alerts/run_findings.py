@@ -137,7 +137,7 @@ def _step_problems(
             remedy=message.remedy,
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
-            runbook=scope.page(area.page) if area else "",
+            runbook=scope.page(area.page_of(message.error)) if area else "",
             is_outage=area is not None
             and (message.is_of_connection or area.is_outage(message.error)),
         )

@@ -113,5 +113,5 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
         sentence=message.problem if message else "the tick failed without a reason",
         remedy=_REMEDY_OF_SCHEDULE if is_schedule else _REMEDY,
         page="automation",
-        runbook=scope.page(area.page) if area else "",
+        runbook=scope.page(area.page_of(code)) if area else "",
     )

@@ -15,6 +15,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
+    list_applied,
     list_parked,
     list_waiting,
     unpark,
@@ -47,6 +48,8 @@ def allow_archive(
     name = ArchiveName.parse(filename)
     spool = settings.remote_bkp_fldr
     found = [a for a in (*list_parked(spool), *list_waiting(spool)) if a.name == name]
+    if any(a.name == name for a in list_applied(spool)) and not found:
+        raise NoArchiveError(f"{filename} is applied", remedy="nothing is to be allowed")
     if name is None or not found:
         raise NoArchiveError(
             f"no archive {filename} waits or is parked in {spool}",

@@ -128,8 +128,8 @@ def _mail(settings: SenderSettings | ReceiverSettings, place: Place) -> MailChan
 def _secrets(settings: SenderSettings | ReceiverSettings) -> tuple[str, ...]:
     """Return every secret value and the password of a connection string, longest first."""
     found = set()
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
+    # Not getattr: a setting that cannot be used refuses it (`settings.usable`), and has no secret.
+    for name, value in settings:
         if isinstance(value, SecretStr):
             text = value.get_secret_value()
             found.add(text)

@@ -14,6 +14,7 @@ from pathlib import Path
 from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
+from ar_sync_pipeline.archive.converted import has_truncated_times
 from ar_sync_pipeline.archive.manifest import Chunk, Column, Manifest, TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
@@ -30,6 +31,7 @@ from ar_sync_pipeline.merge.target_table import (
     target_tables,
     with_key,
 )
+from ar_sync_pipeline.merge.truncated_times import as_truncated
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import SchemaError
@@ -211,7 +213,13 @@ def _with_staged(
             staging,
             row_query(source, columns, table.primary_key, as_stored(staged.target, {}, "t")),
         ),
-        _rows(second, staged.target, table.primary_key, within=_carried_ranges(staged)),
+        _rows(
+            second,
+            staged.target,
+            table.primary_key,
+            as_truncated(staged.target, "t") if has_truncated_times(manifest) else None,
+            within=_carried_ranges(staged),
+        ),
         columns=columns_differ,
         partial=not staged.speaks_for_all_rows,
     )
@@ -299,7 +307,7 @@ def _rows(
         connection: Connection to the database.
         table: The table.
         key: Columns of its key.
-        masked: By column, the expression that the sender sends instead.
+        masked: By column, the expression to read instead, as the sender does.
         within: Condition on the rows ``t`` to read; None: all.
     """
     columns = [column.name for column in table.columns]

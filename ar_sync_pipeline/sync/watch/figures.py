@@ -10,7 +10,12 @@ from ar_sync_pipeline.alerts.outbox import Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
+from ar_sync_pipeline.settings.model import (
+    ReceiverSettings,
+    SenderSettings,
+    SettingsError,
+    side_of,
+)
 from ar_sync_pipeline.spool.states import list_applied
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.arrived_archives import Arrived
@@ -55,17 +60,28 @@ class Figures:
     error: ArSyncError | None
 
 
-def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figures:
+def measure(
+    settings: SenderSettings | ReceiverSettings,
+    now: datetime,
+    unusable: SettingsError | None = None,
+) -> Figures:
     """Measure all figures; a database, spool or link that cannot be used is a figure, too.
+
+    Args:
+        settings: Settings of the side.
+        now: Current time.
+        unusable: Error that names the paths of the settings that cannot be used, if there are any.
 
     Raises:
         AlertStoreError: The file of incidents cannot be used.
     """
-    status, failure = None, None
-    try:
-        status = _read_status(settings, now)
-    except ArSyncError as error:
-        failure = error
+    status: Status | None = None
+    failure: ArSyncError | None = unusable
+    if unusable is None:
+        try:
+            status = _read_status(settings, now)
+        except ArSyncError as error:
+            failure = error
     measured = [
         Figure(
             "ar_sync_metrics_timestamp_seconds",
@@ -74,7 +90,7 @@ def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figur
         ),
         *_of_status(status),
         *(_of_archives(settings, status.newest) if status else ()),
-        *_of_space(settings),
+        *(_of_space(settings) if unusable is None else ()),
         *_of_incidents(settings),
     ]
     return Figures(side_of(settings), settings.pair, measured, failure)
@@ -89,7 +105,7 @@ def _read_status(settings: SenderSettings | ReceiverSettings, now: datetime) -> 
 def _of_status(status: Status | None) -> Iterator[Figure]:
     yield Figure(
         "ar_sync_readable",
-        "Whether the state of the archives could be read (1); 0: the database, the spool or the"
+        "Whether the state of the archives could be read (1); 0: the database, a folder or the"
         " login cannot be used.",
         [({}, status is not None)],
     )

@@ -23,8 +23,8 @@ from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
 from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
-from ar_sync_pipeline.settings.env_file import read_differently
-from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.env_file import read_differently, unreadable_lines
+from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.layout import FOLDERS, PARKED, QUARANTINE, open_folder
 from ar_sync_pipeline.spool.states import list_applied, list_waiting
 from ar_sync_pipeline.sync.errors import ScratchFileError
@@ -34,6 +34,7 @@ from ar_sync_pipeline.sync.watch.disk_space import existing_folder, leads_nowher
 from ar_sync_pipeline.visible_text import listed, quoted
 
 _MODES = "see the modes in docs/receiver_account.md"
+_BEFORE_IT_TAKES_OVER = "before the new sender takes over: "
 _LEAST_BYTES = 16_000_000
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_ENTRIES, _MOST_NAMED = 10_000, 5
@@ -154,7 +155,15 @@ def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Fin
 def _read_differently(file: Path) -> Iterator[Finding]:
     """Warn if a service of systemd gets other values than this command, which tests its own."""
     with suppress(OSError, UnicodeDecodeError):  # reading the settings reports them
-        if names := read_differently(file.read_text("utf-8")):
+        text = file.read_text("utf-8")
+        unread = [f"line {number}" for number in unreadable_lines(text)]
+        if unread:
+            yield Finding(
+                Level.WARNING,
+                f"{', '.join(unread)} of {file} is no NAME=VALUE and is ignored",
+                "correct or remove it",
+            )
+        if names := [name for name in read_differently(text) if name not in unread]:
             yield Finding(
                 Level.WARNING,
                 f"systemd reads {', '.join(names)} in {file} otherwise than this command",
@@ -167,19 +176,19 @@ def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:
     spool = settings.remote_bkp_fldr
     yield from _writable(spool, "AR_SYNC_REMOTE_BKP_FLDR")
     yield from _owner(spool)
-    facts = spool.stat()
+    facts, old = spool.stat(), settings.old_archives is OldArchives.ACCEPT
     for name in FOLDERS:
-        yield from _spool_folder(spool / name, facts)
+        yield from _spool_folder(spool / name, facts, old)
     for name in (*ARCHIVE_FOLDERS, INCOMING):
         yield from _ignored_entries(settings, name)
     yield from _free_space(spool, settings.free_space_floor)
 
 
-def _spool_folder(folder: Path, spool: os.stat_result) -> Iterator[Finding]:
+def _spool_folder(folder: Path, spool: os.stat_result, old: bool) -> Iterator[Finding]:
     try:
         facts = folder.lstat()
     except FileNotFoundError:
-        yield _missing_folder(folder, spool)
+        yield _missing_folder(folder, spool, old)
         return
     if not stat.S_ISDIR(facts.st_mode):
         yield Finding(
@@ -202,6 +211,7 @@ def _spool_folder(folder: Path, spool: os.stat_result) -> Iterator[Finding]:
             f"set its owner, group and mode: {_MODES}",
         )
     yield from _owner_of_spool_folder(folder, facts)
+    yield from _closed_to_the_sender(folder, facts, spool)
     if folder.name in _OWN_FOLDERS and facts.st_mode & _OTHERS_MAY_WRITE:
         yield Finding(
             Level.WARNING,
@@ -244,14 +254,18 @@ def _archives(settings: ReceiverSettings, folder: Path) -> set[str]:
     return {archive.path.name for archive in found if archive.path.parent == folder}
 
 
-def _missing_folder(folder: Path, spool: os.stat_result) -> Finding:
-    """Return an error if only the receiver can make a folder that the sender needs, else a note."""
-    of_two_accounts = spool.st_mode & stat.S_ISGID or spool.st_gid != os.getegid()
-    if folder.name in _FOR_THE_SENDER and of_two_accounts and not spool.st_mode & _OTHERS_MAY_WRITE:
+def _missing_folder(folder: Path, spool: os.stat_result, old: bool) -> Finding:
+    """Return an error if only the receiver can make a folder that the sender needs, else a note.
+
+    An old sender needs none of them, and while its archives are accepted a load makes them first.
+    """
+    is_for_sender = folder.name in _FOR_THE_SENDER and _is_of_two_accounts(spool)
+    if is_for_sender and not spool.st_mode & _OTHERS_MAY_WRITE:
         return Finding(
-            Level.ERROR,
+            Level.NOTE if old else Level.ERROR,
             f"the spool has no folder {folder.name}, and the sender's account may not make it in"
             f" {folder.parent}",
+            f"{_BEFORE_IT_TAKES_OVER if old else ''}"
             f"install -d -o {_account(os.geteuid())} -g {_group(spool.st_gid)}"
             f" -m {_FOR_THE_SENDER[folder.name]} {_word(folder)}",
         )
@@ -260,6 +274,31 @@ def _missing_folder(folder: Path, spool: os.stat_result) -> Finding:
         f"the spool has no folder {folder.name} yet",
         "nothing is to be done, the first load makes it",
     )
+
+
+def _is_of_two_accounts(spool: os.stat_result) -> bool:
+    """Return whether the sender has an account of its own, which the spool's group lets in."""
+    return bool(spool.st_mode & stat.S_ISGID) or spool.st_gid != os.getegid()
+
+
+def _closed_to_the_sender(
+    folder: Path, facts: os.stat_result, spool: os.stat_result
+) -> Iterator[Finding]:
+    """Check that the mode of a folder lets in the sender's account, which only that side notices.
+
+    The bits of the group are the mask of an access control list, where there is one (acl(5)).
+    """
+    mode = _FOR_THE_SENDER.get(folder.name)
+    if mode is None or not _is_of_two_accounts(spool):
+        return
+    of_group = int(mode, 8) & stat.S_IRWXG
+    if (facts.st_mode | facts.st_mode << 3) & of_group != of_group:
+        yield Finding(
+            Level.WARNING,
+            f"the mode {stat.S_IMODE(facts.st_mode):04o} of {folder} keeps the sender's account"
+            " out, so nothing can be sent",
+            f"chmod {mode} {_word(folder)}",
+        )
 
 
 def _owner_of_spool_folder(folder: Path, facts: os.stat_result) -> Iterator[Finding]:

@@ -158,20 +158,19 @@ def _hidden(paths: dict[str, Path], root: Path) -> Iterator[Finding]:
 def _old_archives(settings: ReceiverSettings) -> Iterator[Finding]:
     spool = settings.remote_bkp_fldr
     try:
-        waiting = [
-            archive for archive in other_archives(settings) if archive.state is SpoolState.WAITING
-        ]
+        found = list(other_archives(settings))
     except (OSError, SpoolAccessError):
         return  # the check of the spool reports it
-    if not waiting:
+    if not found:
         yield Finding(
             Level.NOTE,
-            f"no archive of the old sender waits in {spool}",
+            f"no archive of the old sender is in {spool}",
             "compare AR_SYNC_REMOTE_BKP_FLDR with the old REMOTE_BKP_FLDR, which has the folders"
             " complete and partial",
         )
         return
-    yield from _conversion(settings, waiting)
+    if waiting := [archive for archive in found if archive.state is SpoolState.WAITING]:
+        yield from _conversion(settings, waiting)
 
 
 def _conversion(settings: ReceiverSettings, waiting: list[SpooledArchive]) -> Iterator[Finding]:

@@ -27,10 +27,13 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.settings.loading import variable_name
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.settings.usable import UnusableSettingError
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.dump.known_rules import ruled_before
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
+from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
 from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.newest_archive import newest_in_spool
+from ar_sync_pipeline.sync.load.one_receiver import check_receiver_of_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
@@ -237,6 +240,14 @@ def _receiver_areas(
     def ask(question: Callable[[Connection], Iterable[Finding]]) -> Area:
         return lambda: _ask_for(settings.database_url, question)
 
+    def other(connection: Connection) -> Iterator[Finding]:
+        try:
+            check_receiver_of_spool(settings, connection, clock())
+        except SpoolOfAnotherError as error:
+            yield as_error(error)
+        except SpoolAccessError:
+            return  # the check of the spool reports it
+
     return {
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
@@ -248,7 +259,7 @@ def _receiver_areas(
         "state": partial(state_findings, settings),
         "transform": lambda: transform_findings(settings, _usable(catalog), clock),
         "mail": partial(mail_findings, settings, clock),
-        "sender": ask(lambda c: sender_as_written(settings, c, clock())),
+        "sender": ask(lambda c: (*sender_as_written(settings, c, clock()), *other(c))),
     }
 
 

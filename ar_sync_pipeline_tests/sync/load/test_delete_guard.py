@@ -19,6 +19,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
+from ar_sync_pipeline.sync.errors import NoArchiveError
+from ar_sync_pipeline.sync.load.allow import allow_archive
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, guard_error, suspicious
 from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.rejection import Rejection, by_cause
@@ -556,3 +558,10 @@ class TestPlanCommand:
         (archive,) = (guarded.spool / "complete").iterdir()
         shown = CliRunner().invoke(main, ["plan", str(archive)])
         assert shown.exit_code == 0, shown.output
+
+
+def test_archive_that_is_applied_needs_no_approval(filled: TwoSites) -> None:
+    name = filled.complete().name.removeprefix("NEW_")
+    filled.load()
+    with pytest.raises(NoArchiveError, match=f"{name} is applied"):
+        allow_archive(filled.settings, name, allowed_by="ana", clock=filled.clock)

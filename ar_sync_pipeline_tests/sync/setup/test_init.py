@@ -122,7 +122,7 @@ def test_questions_ask_for_what_is_missing_until_it_is_right_and_echo_no_secret(
     shown = call("init", "receiver", "--json", answers=answers)
     assert shown.exit_code == 0, shown.output
     assert "hunter2" not in shown.output
-    assert "does not exist: make the folder" in shown.stderr
+    assert "does not exist: mount or make the folder" in shown.stderr
     result = json.loads(shown.stdout)
     assert (result["ok"], len(result["next"])) == (True, 3)
     values = settings_of(tmp_path / "new")

@@ -138,6 +138,18 @@ def test_old_archives_that_would_be_refused_or_not_fit_are_errors(environ: dict[
     assert "conversion needs 3 times as many" in space
 
 
+def test_old_archives_that_are_applied_show_that_the_spool_is_the_old_one(
+    environ: dict[str, str],
+) -> None:
+    def said() -> bool:
+        findings = moving_in_findings(settings(environ), Path(environ["AR_SYNC_REMOTE_BKP_FLDR"]))
+        return any("no archive of the old sender is in" in one.problem for one in findings)
+
+    assert said()
+    (Path(environ["AR_SYNC_REMOTE_BKP_FLDR"]) / "complete" / WAITING.removeprefix("NEW_")).touch()
+    assert not said()
+
+
 def test_folders_that_the_services_do_not_see_are_named(
     environ: dict[str, str], tmp_path: Path
 ) -> None:

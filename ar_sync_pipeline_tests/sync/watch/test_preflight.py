@@ -556,6 +556,11 @@ def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deploym
     found = spool_findings(load_receiver_settings(deployment.receiver_environment()))
     missing = {Path(one.remedy.split()[-1]).name: one for one in found if one.level == "error"}
     assert missing.keys() == modes.keys()
+    deployment.receiver_changes["AR_SYNC_OLD_ARCHIVES"] = "accept"
+    found = spool_findings(load_receiver_settings(deployment.receiver_environment()))
+    later = [one.remedy for one in found if one.level == "note"]
+    assert later == [f"before the new sender takes over: {one.remedy}" for one in missing.values()]
+    del deployment.receiver_changes["AR_SYNC_OLD_ARCHIVES"]
     for name, mode in modes.items():
         words = missing[name].remedy.split()
         assert words[:3] == ["install", "-d", "-o"]
@@ -563,6 +568,31 @@ def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deploym
     spool.chmod(0o2770)
     left = spool_findings(load_receiver_settings(deployment.receiver_environment()))
     assert {str(one.level) for one in left} == {"note"}
+
+
+def test_modes_that_keep_the_senders_account_out_are_named(deployment: Deployment) -> None:
+    settings = load_receiver_settings(deployment.receiver_environment())
+    modes = {"complete": 0o3770, "partial": 0o3770, "receipts": 0o2750, ".incoming": 0o2770}
+
+    def closed() -> list[str]:
+        for name, mode in modes.items():
+            (deployment.spool / name).chmod(mode)
+        found = [one for one in spool_findings(settings) if "account out" in one.problem]
+        assert {str(one.level) for one in found} <= {"warning"}
+        return sorted(one.remedy for one in found)
+
+    deployment.spool.chmod(0o2750)
+    assert closed() == []
+    modes |= {"partial": 0o750, ".incoming": 0o700}
+    assert closed() == [
+        f"chmod 2770 {deployment.spool / '.incoming'}",
+        f"chmod 3770 {deployment.spool / 'partial'}",
+    ]
+    modes["receipts"] = 0o700
+    assert len(closed()) == 3
+    # One account for both sides.
+    deployment.spool.chmod(0o700)
+    assert closed() == []
 
 
 @only_root("give a folder away")
