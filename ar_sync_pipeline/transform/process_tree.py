@@ -25,6 +25,7 @@ _PAUSE_SECONDS: Final = 0.05
 class _Process:
     number: int
     parent: int
+    group: int
     session: int
 
 
@@ -34,15 +35,12 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants() -> list[int]:
-    """Return the processes that this one and its descendants have started; empty without /proc."""
-    running = list(_running())
-    found, parents = list[int](), {os.getpid()}
-    while parents:
-        children = [one.number for one in running if one.parent in parents]
-        found += children
-        parents = set(children)
-    return found
+def reap_orphans(*, command: int) -> None:
+    """Take note of the ends of adopted orphans, which would stay as zombies, not of the command."""
+    how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    with suppress(ChildProcessError):  # there is none
+        while (ended := os.waitid(os.P_ALL, 0, how)) is not None and ended.si_pid != command:
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def kill_session(leader: int) -> None:
@@ -52,21 +50,37 @@ def kill_session(leader: int) -> None:
             _send(one.number, signal.SIGKILL)
 
 
-def end_descendants(number: signal.Signals, *, within_seconds: float) -> list[int]:
+def end_descendants(
+    number: signal.Signals, *, within_seconds: float, except_group: int | None = None
+) -> list[int]:
     """Send a signal to all descendants until none is left; return those that are left at the end.
 
-    One that is started meanwhile gets it, too.
+    One that is started meanwhile gets it, too. Without /proc there seem to be none.
+
+    Args:
+        except_group: Process group that has already got it; a second one would interrupt cleanups.
     """
     told, deadline = set[int](), time.monotonic() + within_seconds
-    while left := descendants():
+    while left := _descendants():
         for process in left:
-            if process not in told:
-                _send(process, number)
-        told.update(left)
+            if process.number not in told and process.group != except_group:
+                _send(process.number, number)
+            told.add(process.number)
         if time.monotonic() > deadline:
             break
         time.sleep(_PAUSE_SECONDS)
-    return left
+    return [process.number for process in left]
+
+
+def _descendants() -> list[_Process]:
+    """Return the processes that this one and its descendants have started."""
+    running = list(_running())
+    found, parents = list[_Process](), {os.getpid()}
+    while parents:
+        children = [one for one in running if one.parent in parents]
+        found += children
+        parents = {one.number for one in children}
+    return found
 
 
 def _send(process: int, number: signal.Signals) -> None:
@@ -80,6 +94,6 @@ def _running() -> Iterator[_Process]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
             text = path.read_text("utf-8", errors="replace")
-            state, parent, _, session = text.rpartition(")")[2].split()[:4]
+            state, *numbers = text.rpartition(")")[2].split()[:4]
             if state != "Z":
-                yield _Process(int(path.parent.name), int(parent), int(session))
+                yield _Process(int(path.parent.name), *map(int, numbers))

@@ -21,7 +21,7 @@ from typing import Final
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.transform.process_tree import adopt_orphans, end_descendants
+from ar_sync_pipeline.transform.process_tree import adopt_orphans, end_descendants, reap_orphans
 from ar_sync_pipeline.transform.transform_lock import lock_out_other_transforms
 
 GRACE_SECONDS: Final = 10
@@ -98,11 +98,12 @@ def _run(order: Order) -> Outcome:
         )
     deadline = time.monotonic() + order.timeout_seconds
     while (status := command.poll()) is None:
+        reap_orphans(command=command.pid)
         if _step_has_ended(within_seconds=_POLL_SECONDS):
-            _terminate()
+            _terminate(command)
             return ended
         if time.monotonic() > deadline:
-            _terminate()
+            _terminate(command)
             return Outcome(
                 problem="the transform command ran longer than"
                 f" {order.timeout_seconds / 60:.0f} minutes and was ended",
@@ -116,9 +117,12 @@ def _step_has_ended(*, within_seconds: float) -> bool:
     return bool(select.select([_STEP], [], [], within_seconds)[0])
 
 
-def _terminate() -> None:
+def _terminate(command: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + GRACE_SECONDS
     os.killpg(0, signal.SIGTERM)
-    end_descendants(signal.SIGTERM, within_seconds=GRACE_SECONDS)
+    end_descendants(signal.SIGTERM, within_seconds=GRACE_SECONDS, except_group=os.getpgrp())
+    with suppress(subprocess.TimeoutExpired):
+        command.wait(timeout=max(0.0, deadline - time.monotonic()))
 
 
 def _kill(outcome: Outcome) -> Outcome:

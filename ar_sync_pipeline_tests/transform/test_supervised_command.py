@@ -111,6 +111,40 @@ def test_a_command_with_a_process_group_of_its_own_is_ended_too(
     until(lambda: not any(map(is_running, everything)), "the command is ended", 10)
 
 
+CLEANUP = """
+import pathlib, signal, sys, time
+def count(*_):
+    with open(sys.argv[1], "a") as told:
+        told.write("signal ")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, count)
+try:
+    time.sleep(60)
+finally:
+    time.sleep(0.5)
+    with open(sys.argv[1], "a") as told:
+        told.write("cleaned up")
+"""
+
+
+def test_a_program_gets_one_signal_and_the_time_to_clean_up(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    with pytest.raises(CommandFailedError, match="ran longer than"):
+        run([sys.executable, "-c", CLEANUP, str(told)], receiver, timeout_seconds=1)
+    assert told.read_text() == "signal cleaned up"
+
+
+def test_orphans_of_a_command_do_not_stay_as_zombies(receiver: Receiver, tmp_path: Path) -> None:
+    """With hundreds of them the unit may start no further process."""
+    told = tmp_path / "told"
+    count = "cat /proc/[0-9]*/stat 2>/dev/null | awk -v p=$PPID '$3 == \"Z\" && $4 == p' | wc -l"
+    script = f"for i in $(seq 50); do (/bin/true & ); done; sleep 1; {count} > {told}"
+    assert run(["sh", "-c", script], receiver) == 0
+    assert int(told.read_text()) == 0
+
+
 @pytest.mark.long
 def test_a_program_that_ignores_sigterm_is_killed_with_its_orphans(
     receiver: Receiver, tmp_path: Path
