@@ -41,6 +41,7 @@ from ar_sync_pipeline.sender.window_requests import SCHEDULE
 # Two windows may be in a run that has just started; the next tick starts a third one.
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
+_NEWEST = "newest_missing_window"
 # A gap fails the check after two windows: a tick a minute would find it no sooner.
 _TICKS_PER_WINDOW = 2.5
 _FASTEST_SECONDS, _SLOWEST_SECONDS = 60, 300
@@ -100,15 +101,17 @@ def check_for_gaps(
 ) -> Evaluation:
     """Return which windows are missing in the grid now; pass if a run is about to fill them.
 
-    Once it has failed it passes when they have their archives: a run that has begun may fail again.
+    A gap that has failed it is over when its windows have archives: a run that has begun may fail.
     """
     spec, schedule = no_gap_spec(site.names), site.names.name(SCHEDULE)
     stopped = is_stopped(instance, schedule, repository_id)
     found = _Gaps.find(site, windows, instance, stopped=stopped)
-    last = last_evaluation(instance, spec.key)
-    found = replace(found, known=last is not None and not last.passed)
+    until = _known_until(last_evaluation(instance, spec.key))
+    found = replace(found, known=bool(found.missing) and found.missing[0] <= until)
     described = found.in_words
     metadata: dict[str, object] = {"missing_windows": len(found.missing)}
+    if found.missing and not found.passed:
+        metadata[_NEWEST] = until if found.known else found.missing[-1]
     if stopped and not found.passed:
         described = f"{described} The schedule {schedule} is stopped."
         metadata[REMEDY] = f"switch the schedule `{schedule}` on; {_TAKEN_ALONG}"
@@ -127,6 +130,12 @@ def check_for_gaps(
         mail_from=_mail_from(found, site.clock(), _ON_THEIR_WAY * interval, stopped=stopped),
         settles=_UNTIL_THE_NEXT_RUN * interval,
     )
+
+
+def _known_until(last: dg.AssetCheckEvaluation | None) -> str:
+    """Return the newest window by which the check has failed; empty if it has not."""
+    newest = last.metadata.get(_NEWEST) if last is not None and not last.passed else None
+    return str(newest.value) if newest is not None else ""
 
 
 def _mail_from(
@@ -150,7 +159,7 @@ class _Gaps:
         failures: When the last runs failed, without a success since.
         job: Name of the job of these runs.
         none_yet: Why the grid has no closed window; None: it has one.
-        known: Whether the check has failed already.
+        known: Whether the check has failed by some of them already.
     """
 
     missing: list[str]

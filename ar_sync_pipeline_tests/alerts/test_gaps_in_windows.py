@@ -316,6 +316,26 @@ def test_gap_that_was_found_is_over_when_its_windows_have_archives(operation: Op
 
 
 @pytest.mark.long
+def test_gap_is_over_although_later_windows_are_on_their_way(operation: Operation) -> None:
+    """Over a slow link a run ends when the next windows are over already."""
+    operation.dumped(50 * MINUTES)
+    operation.tick()
+    operation.watch(20 * MINUTES)
+    assert len(gaps(operation)) == 1
+    job = operation.watched.definitions("sender").resolve_job_def("partial_dump")
+    with operation.watched.instance() as instance:
+        UNDER_WAY["at work"](instance, job)
+    for late in range(75, 12, -5):
+        operation.dumped(late * MINUTES)
+    for _ in range(3):
+        operation.now += 5 * MINUTES
+        operation.dumped(16 * MINUTES)
+        operation.tick()
+    assert operation.found(NO_GAP).passed
+    assert len(gaps(operation)) == 2, "it has recovered"
+
+
+@pytest.mark.long
 def test_run_that_follows_failed_ones_is_no_excuse(operation: Operation) -> None:
     operation.dumped(50 * MINUTES)
     end_run(operation, "partial_dump", dg.DagsterRunStatus.FAILURE)
