@@ -286,9 +286,15 @@ def _result(
     return result_for(
         preflight_spec(key),
         passed=found.ok,
-        description=f"{first}{more}" if wrong else found.verdict,
+        description=f"{first}{more}" if wrong else _passing(found, now),
         metadata=metadata,
     )
+
+
+def _passing(found: Preflight, now: datetime) -> str:
+    """Return the verdict with its time: it is shown for an hour, and again after each run."""
+    verdict = found.verdict[:1].lower() + found.verdict[1:]
+    return f"Examined at {now:%Y-%m-%d %H:%M} UTC: {verdict}"
 
 
 def _errors_by_area(found: Preflight) -> dict[str, Any]:
