@@ -225,6 +225,8 @@ def test_passing_finding_says_when_it_was_examined_and_is_written_with_each_new_
             instance.report_runless_asset_event(event)
             cursor = answer.cursor
             said.append(event.description)
+            assert "unchanged_since" not in event.metadata
+            assert unchanged_since(event) == datetime(2026, 12, 1, 17, 28, tzinfo=UTC)
     assert said == [
         "Examined at 2026-12-01 17:28 UTC: archives can be published.",
         "Examined at 2026-12-01 18:28 UTC: archives can be published.",
