@@ -28,7 +28,12 @@ PAGE = "runbook_page"
 """Metadata of a failed evaluation: name of the runbook page about this finding."""
 
 UNCHANGED_SINCE = "unchanged_since"
-"""Metadata of an evaluation that repeats a finding: when it was first made, and counts once."""
+"""Metadata of a failed evaluation that repeats a finding: when it was first made, counts once."""
+
+PASSES_SINCE = "passes_since"
+"""Metadata of an evaluation that passes again: the first one's time; its message may have changed.
+
+Earlier versions wrote it as `UNCHANGED_SINCE`."""
 
 EXAMINED_AT = "examined_at"
 """Metadata of an evaluation that may be recorded again without an examination: its own time."""
@@ -47,7 +52,13 @@ _EXPLAINED_BY = "explained_by"
 
 def unchanged_since(evaluation: dg.AssetCheckEvaluation) -> datetime | None:
     """Return when the finding of an evaluation was first made; None if it repeats none."""
-    return _time(evaluation, UNCHANGED_SINCE)
+    since = _time(evaluation, PASSES_SINCE) if evaluation.passed else None
+    return since or _time(evaluation, UNCHANGED_SINCE)
+
+
+def since_name(*, passed: bool) -> str:
+    """Return the name of the metadata that `unchanged_since` reads."""
+    return PASSES_SINCE if passed else UNCHANGED_SINCE
 
 
 def examined_at(evaluation: dg.AssetCheckEvaluation) -> datetime | None:

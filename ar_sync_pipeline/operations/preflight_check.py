@@ -31,9 +31,9 @@ from ar_sync_pipeline.operations.check_evaluation import (
     ERROR,
     EXAMINED_AT,
     NOT_EXAMINED_SINCE,
-    UNCHANGED_SINCE,
     evaluation_of,
     result_of,
+    since_name,
     unchanged_since,
 )
 from ar_sync_pipeline.operations.check_history import (
@@ -250,10 +250,10 @@ def _with_times(
 ) -> dg.AssetCheckResult:
     """Return the result with when this process found it, and first found it: it counts once."""
     examined: Any = dg.MetadataValue.timestamp(now)
-    since = examined
+    since, name = examined, since_name(passed=bool(result.passed))
     if before is not None and before.result.passed == result.passed and news <= before.news:
-        since = (before.result.metadata or {}).get(UNCHANGED_SINCE, since)
-    times = {EXAMINED_AT: examined, UNCHANGED_SINCE: since}
+        since = (before.result.metadata or {}).get(name, since)
+    times = {EXAMINED_AT: examined, name: since}
     return result._replace(metadata={**(result.metadata or {}), **times})
 
 
@@ -286,9 +286,15 @@ def _result(
     return result_for(
         preflight_spec(key),
         passed=found.ok,
-        description=f"{first}{more}" if wrong else found.verdict,
+        description=f"{first}{more}" if wrong else _passing(found, now),
         metadata=metadata,
     )
+
+
+def _passing(found: Preflight, now: datetime) -> str:
+    """Return the verdict with its time: it is shown for an hour, and again after each run."""
+    verdict = found.verdict[:1].lower() + found.verdict[1:]
+    return f"Examined at {now:%Y-%m-%d %H:%M} UTC: {verdict}"
 
 
 def _errors_by_area(found: Preflight) -> dict[str, Any]:

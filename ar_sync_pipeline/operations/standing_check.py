@@ -19,8 +19,8 @@ from ar_sync_pipeline.operations.check_evaluation import (
     ERROR,
     NO_MAIL_BEFORE,
     REMEDY,
-    UNCHANGED_SINCE,
     evaluation_of,
+    since_name,
     unchanged_since,
 )
 from ar_sync_pipeline.operations.check_history import (
@@ -70,7 +70,8 @@ class Evaluation:
             watching_since: Time of the first of uninterrupted evaluations.
             since: Time when it was first found; None if unknown.
         """
-        times = {} if since is None else {UNCHANGED_SINCE: dg.MetadataValue.timestamp(since)}
+        name = since_name(passed=self.result.passed)
+        times = {} if since is None else {name: dg.MetadataValue.timestamp(since)}
         if not self.result.passed and (self.settles or self.mail_from):
             certain_at = watching_since + self.settles
             due = max(certain_at, self.mail_from) if self.mail_from else certain_at

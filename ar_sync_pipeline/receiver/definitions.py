@@ -11,6 +11,7 @@ from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.operations.alerts.alert_scope import SharedSteps
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.alerts.problem_areas import DATABASE
+from ar_sync_pipeline.operations.alerts.run_findings import step_source
 from ar_sync_pipeline.operations.asset_keys import (
     admitted_key,
     applied_archives_key,
@@ -40,6 +41,7 @@ from ar_sync_pipeline.receiver.jobs import complete_loaddata, loads_partials_onl
 from ar_sync_pipeline.receiver.load_assets import load_assets
 from ar_sync_pipeline.receiver.load_specs import load_step
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
+from ar_sync_pipeline.receiver.postprocess_checks import check_specs
 from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postprocessor
 from ar_sync_pipeline.receiver.site import ReceiverSite
@@ -88,8 +90,12 @@ def _definitions(settings: ReceiverSettings) -> dg.Definitions:
         executor=shared_executor(),
         sensors=list(_sensors(site, complete, partial, postprocessor)),
     )
-    # One outage of the database is one incident, also while the preflight is re-examined.
+    # One outage of the database is one incident, also while the preflight is re-examined. So is a
+    # transform that fails: it leaves and rejects the rows that its checks find.
     muted = {preflight_spec(ledger).key: DATABASE.cause}
+    if postprocessor:
+        failed_transform = step_source(postprocessed_key(names).to_python_identifier())
+        muted |= dict.fromkeys((one.key for one in check_specs(site)), failed_transform)
     # Partials are loaded every few minutes, whatever prevents the load of a complete.
     shared = SharedSteps(
         frozenset({admitted_key(names).to_python_identifier(), load_step(names)}),

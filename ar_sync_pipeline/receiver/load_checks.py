@@ -1,6 +1,6 @@
 """Checks of a load: all archives applied, digests equal, no gap, no drift, all tables sent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -284,10 +284,9 @@ def _no_drift(
     if before is not None and not completes and (newest is None or _is_about(before, newest.name)):
         return before
     found_at, drift = _drift_in(completes, newest)
-    tables = [f"{counted(rows, 'row')} of {visible_name(table)}" for table, rows in drift.items()]
     result = _result(
         spec,
-        ", ".join(listed(tables, most=20)),
+        _drift_in_words(found_at, drift) if found_at and drift else "",
         "The newest complete repaired nothing that partials should have brought.",
         rows_repaired=sum(drift.values()),
         **({_COMPLETE: newest.name} if newest else {}),
@@ -311,6 +310,15 @@ def _drift_in(
     if newest is not None and not loaded:
         plans, times = list(newest.tables), [newest.snapshot_at]
     return max(times, default=None), {plan.table: plan.drift for plan in plans if plan.drift}
+
+
+def _drift_in_words(found_at: datetime, drift: Mapping[str, int]) -> str:
+    tables = [f"{counted(rows, 'row')} of {visible_name(table)}" for table, rows in drift.items()]
+    return (
+        f"The complete of {found_at:%Y-%m-%d %H:%M} UTC has repaired"
+        f" {', '.join(listed(tables, most=20))} that differed from the sender: partials should have"
+        " brought them, or somebody changed them here."
+    )
 
 
 def _is_about(result: dg.AssetCheckResult, complete: str) -> bool:

@@ -21,11 +21,12 @@ from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_nam
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.publish import publish_archive
-from ar_sync_pipeline.visible_text import counted, quoted
+from ar_sync_pipeline.visible_text import counted, visible
 
 _LATE_SINCE, _LATE_FILES_SINCE = "late_since", "late_files_since"
 _MOST_LATE = 1_000
 _LASTS_SECONDS = 3600
+_LONGEST_NAME = 200
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
     " names; the archive carries those that the receiver is not known to have.",
@@ -105,11 +106,8 @@ def materialize_media(
         spec,
         passed=not lost and not late,
         severity=dg.AssetCheckSeverity.WARN,
-        description=" ".join(
-            [
-                lost_in_words(bundle.missing_count, bundle.refused_count, late),
-                *(f"The first: {quoted(name)}." for name in _first_lost(bundle)),
-            ]
+        description=lost_in_words(
+            bundle.missing_count, bundle.refused_count, late, _first_names(bundle)
         ),
         metadata={"names_without_file": lost, "late_files": late, **lost_names(bundle), **since},
     )
@@ -141,28 +139,38 @@ def _late_since(
     }
 
 
-def _first_lost(bundle: MediaBundle) -> Sequence[str]:
-    """Return the first name without a file; else the first file that is late, if there is one."""
-    return [*bundle.missing, *(path for path, _ in (*bundle.refused, *bundle.late))][:1]
-
-
-def lost_in_words(missing: int, refused: int, late: int = 0) -> str:
+def lost_in_words(
+    missing: int, refused: int, late: int = 0, first: Sequence[str] = ("", "", "")
+) -> str:
     """Return how many names have no file that can be sent, and how many files are late.
 
     Args:
         missing: Names in rows without a file.
         refused: Names in rows, or of files in the folder, that no archive can hold.
         late: Files that neither this archive nor an earlier one could send.
+        first: The first name of each of these, with the reason; empty without one.
     """
     lost = counted(missing, "name in rows has no file", "names in rows have no file")
     names = counted(refused, "name of a file, or in rows,", "names of files, or in rows,")
     files = counted(late, "file")
-    found = [
-        *([lost] if missing else []),
-        *([f"{names} cannot be sent"] if refused else []),
-        *([f"{files} could not be sent by earlier archives, and cannot now"] if late else []),
+    found = (
+        (missing, lost),
+        (refused, f"{names} cannot be sent"),
+        (late, f"{files} could not be sent by earlier archives, and cannot now"),
+    )
+    said = [
+        what + (f", such as {name}" if name else "")
+        for (number, what), name in zip(found, first, strict=True)
+        if number
     ]
-    return f"{', and '.join(found) or 'Every file that a row names was found'}."
+    return f"{', and '.join(said) or 'Every file that a row names was found'}."
+
+
+def _first_names(bundle: MediaBundle) -> list[str]:
+    """Return the first name of each kind that is not sent, as of `lost_in_words`."""
+    missing = bundle.missing[0] if bundle.missing else ""
+    with_reasons = (": ".join(found[0]) if found else "" for found in (bundle.refused, bundle.late))
+    return [visible(name, _LONGEST_NAME) for name in (missing, *with_reasons)]
 
 
 def materialize_archive(

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from ar_sync_pipeline.archive.names import WAITING_PREFIX
+from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import (
     LONGEST_PROBLEM,
@@ -89,6 +89,27 @@ def as_state(problem: str, remedy: str, longest: int | None = None) -> str:
         return problem + to_do
     to_do = to_do[: longest - 1]
     return visible(problem, longest - len(to_do)) + to_do
+
+
+def most_urgent_first(
+    rejections: Iterable[Rejection], data_until: datetime | None
+) -> list[Rejection]:
+    """Return first what needs a person, and of that first what keeps newer data from being loaded.
+
+    Args:
+        rejections: At the sender the receiver's report has the remedy in the reason, see
+            `as_state`.
+        data_until: Time up to which the receiver has the sender's data.
+    """
+
+    def order(one: Rejection) -> tuple[bool, bool]:
+        ends_by_itself = f"; {NO_ACTION}" in as_state(one.problem, one.remedy)
+        archive = ArchiveName.parse(one.name)
+        if archive is None or data_until is None:
+            return ends_by_itself, False
+        return ends_by_itself, archive.snapshot_at <= data_until
+
+    return sorted(rejections, key=order)
 
 
 @dataclass(frozen=True)

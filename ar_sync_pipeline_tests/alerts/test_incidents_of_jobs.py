@@ -14,11 +14,19 @@ from click.testing import CliRunner
 from dagster._core.definitions.dependency import NodeHandle
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.clock import utc_now
 from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.operations.alerts.step_hooks import OF_FAILURE, OF_SUCCESS
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_history import shown_evaluation
 from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.transform.rejected_rows import (
+    Rejection,
+    Severity,
+    prepare_rejected_rows,
+    record_rejections,
+)
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
@@ -146,7 +154,8 @@ def test_drift_that_a_complete_repaired_stays_an_incident_until_a_later_complete
     execute(deployment.receiver_url, "UPDATE app_child SET amount = -1 WHERE id < 9")
     run("complete_dump", "complete_loaddata")
     (subject,) = watched.subjects
-    assert "no_drift: 8 rows of app_child" in subject
+    assert "no_drift: The complete of " in subject
+    assert "UTC has repaired 8 rows of app_child that differed from" in watched.text(0)
     for number in range(3):
         if rows_change:
             execute(
@@ -158,7 +167,8 @@ def test_drift_that_a_complete_repaired_stays_an_incident_until_a_later_complete
             assert is_shown(instance, NO_DRIFT)
             shown = shown_evaluation(instance, NO_DRIFT)
         assert shown is not None
-        assert (shown.passed, shown.description) == (False, "8 rows of app_child")
+        assert not shown.passed
+        assert " UTC has repaired 8 rows of app_child that differed" in str(shown.description)
     (open_now,) = open_incidents(deployment.receiver_environment())
     assert open_now["count"] == 1, "partials do not repeat it"
 
@@ -185,6 +195,43 @@ def test_step_is_one_cause_for_both_load_jobs_and_for_a_run_by_hand(watched: Wat
     assert "Recovered" in watched.subjects[1]
     assert "2 more times" in watched.text(1)
     assert len(watched.subjects) == 2
+
+
+@pytest.mark.long
+def test_failed_transform_is_one_incident_with_the_rows_that_it_leaves_and_rejects(
+    watched: Watched,
+) -> None:
+    """What it still finds after the transform works is an incident of its own."""
+    watched.deployment.succeed("complete_dump")
+    watched.deployment.succeed("complete_loaddata")
+    with connect(watched.deployment.receiver_url, application="test") as connection:
+        prepare_rejected_rows(connection)
+        found = Rejection("7", "write", Severity.ERROR, "the database refuses the row's results")
+        record_rejections(connection, "app_child", [], [found], now=utc_now())
+    watched.forget()
+    watched.deployment.receiver_changes["AR_SYNC_TRANSFORM"] = "command:/bin/false"
+    by_hand(watched)
+    leave_rows_untransformed(watched)
+    watched.tick("receiver")
+    (subject,) = watched.subjects
+    assert "step receiver/postprocessed_rows" in subject
+    watched.deployment.receiver_changes["AR_SYNC_TRANSFORM"] = "command:/bin/true"
+    by_hand(watched)
+    leave_rows_untransformed(watched)
+    watched.tick("receiver")
+    assert "Recovered" in watched.subjects[1]
+    others = sorted(subject.split(": ")[2] for subject in watched.subjects[2:])
+    assert others == ["no_rows_rejected", "rows_transformed_in_time"]
+
+
+def leave_rows_untransformed(watched: Watched) -> None:
+    key = dg.AssetKey(["receiver", "postprocessed_rows"])
+    with watched.instance() as instance:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key, check_name="rows_transformed_in_time", passed=False, metadata={}
+            )
+        )
 
 
 def by_hand(watched: Watched) -> None:

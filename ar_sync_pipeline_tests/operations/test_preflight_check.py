@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import dagster as dg
@@ -116,7 +117,11 @@ def test_each_start_evaluates_the_check_once(
     first = process.tick()
     assert isinstance(first, dg.AssetCheckEvaluation)
     assert first.passed
-    assert first.description == "Archives can be loaded, with 1 warning."
+    at = examined_at(first)
+    assert at is not None
+    assert first.description == (
+        f"Examined at {at:%Y-%m-%d %H:%M} UTC: archives can be loaded, with 1 warning."
+    )
     assert "mail" in str(first.metadata["findings"].value)
     assert process.tick() == first.description
     again = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
@@ -197,6 +202,38 @@ def test_failed_finding_is_written_at_each_examination_and_is_one_finding(
     assert len({examined_at(one) for one in found if not isinstance(one, str)}) == 3
     history = instance.event_log_storage.get_asset_check_execution_history(RECEIVER, limit=9)
     assert len(history) <= 2, "they replace each other"
+
+
+def test_passing_finding_says_when_it_was_examined_and_is_written_with_each_new_time(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said that archives can be published for an hour in which nothing answered."""
+    monkeypatch.setattr(preflight_check, "AGAIN_AFTER_SECONDS", {True: 0.0, False: 0.0})
+    found = Preflight("sender", (), (), None, 1)
+    now = datetime(2026, 12, 1, 17, 28, tzinfo=UTC)
+    process = preflight_check._Process(  # noqa: SLF001  the examinations of one process
+        SENDER.asset_key, lambda _: found, lambda: now, "sender", lambda *_: (), began=now
+    )
+    said, cursor = [], None
+    for minutes in (0, 0, 60, 60):
+        now += timedelta(minutes=minutes)
+        with dg.build_sensor_context(instance, cursor=cursor) as context:
+            answer = process.tick(context)
+        if isinstance(answer, dg.SensorResult):
+            (event,) = answer.asset_events
+            assert isinstance(event, dg.AssetCheckEvaluation)
+            instance.report_runless_asset_event(event)
+            cursor = answer.cursor
+            said.append(event.description)
+            assert "unchanged_since" not in event.metadata
+            assert unchanged_since(event) == datetime(2026, 12, 1, 17, 28, tzinfo=UTC)
+    assert said == [
+        "Examined at 2026-12-01 17:28 UTC: archives can be published.",
+        "Examined at 2026-12-01 18:28 UTC: archives can be published.",
+        "Examined at 2026-12-01 19:28 UTC: archives can be published.",
+    ]
+    history = instance.event_log_storage.get_asset_check_execution_history(SENDER, limit=9)
+    assert len(history) == 2, "each replaces those before the newest one"
 
 
 def test_numbers_that_each_examination_measures_again_are_one_finding(
@@ -357,7 +394,9 @@ def shown_after(instance: dg.DagsterInstance, told: Sequence[Preflight]) -> list
     )
     process = Process(dg.Definitions(sensors=[sensor]), "examined", instance)
     found = [process.tick() for _ in told]
-    return [one if isinstance(one, str) else one.description for one in found]
+    said = [one if isinstance(one, str) else one.description for one in found]
+    # What passes begins with the time of the examination.
+    return [one and re.sub(r"^Examined at \S+ \S+ UTC: ", "", one) for one in said]
 
 
 def test_only_what_could_not_be_examined_stays(
@@ -386,8 +425,8 @@ def test_only_what_could_not_be_examined_stays(
         "gone: wait. (1 more in the metadata)",
         "no right: grant it.",
         "no program: install it. (1 more in the metadata)",
-        "Archives can be loaded.",
-        "Archives can be loaded, as far as it could be examined, with 1 warning.",
+        "archives can be loaded.",
+        "archives can be loaded, as far as it could be examined, with 1 warning.",
     ]
 
 
@@ -408,7 +447,7 @@ def test_locked_table_keeps_only_what_was_found_of_itself(
         "no right to a, b: grant it. (2 more in the metadata)",
         "b is unreadable: alter it.",
         "b is unreadable: alter it.",
-        "Archives can be loaded.",
+        "archives can be loaded.",
     ]
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, unchanged_since
+from ar_sync_pipeline.operations.check_evaluation import (
+    NO_MAIL_BEFORE,
+    evaluation_of,
+    unchanged_since,
+)
 from ar_sync_pipeline.operations.standing_check import (
     INTERRUPTION,
     Evaluation,
@@ -102,6 +106,25 @@ def test_only_what_was_not_found_before_makes_a_finding_new(
 
 def test_part_that_comes_back_is_new(instance: dg.DagsterInstance) -> None:
     assert len(times_of(instance, {"a", "b"}, {"a"}, {"a", "b"})) == 2
+
+
+@pytest.mark.parametrize(("passed", "name"), [(True, "passes_since"), (False, "unchanged_since")])
+def test_time_of_a_check_that_passes_is_not_named_as_that_of_its_message(
+    *, passed: bool, name: str
+) -> None:
+    """`unchanged_since` was older than the message, even than the time in it."""
+    result = dg.AssetCheckResult(passed=passed, asset_key=SPEC.asset_key, check_name=SPEC.name)
+    event = evaluation_of(Evaluation(result).with_times(NOON, NOON))
+    assert {*event.metadata} == {name}
+    assert unchanged_since(event) == NOON
+
+
+def test_evaluation_that_an_earlier_version_wrote_is_replaced_too() -> None:
+    since = {"unchanged_since": dg.MetadataValue.timestamp(NOON)}
+    result = dg.AssetCheckResult(
+        passed=True, asset_key=SPEC.asset_key, check_name=SPEC.name, metadata=since
+    )
+    assert unchanged_since(evaluation_of(result)) == NOON
 
 
 def test_size_is_new_when_it_has_doubled() -> None:

@@ -18,6 +18,7 @@ from ar_sync_pipeline.operations.asset_keys import media_bundle_key
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.sender.archive_assets import lost_in_words
 from ar_sync_pipeline_tests.alerts.operation import Operation
+from ar_sync_pipeline_tests.fix_sites import execute
 
 OPENER = "ar_sync_pipeline.media.hash_media.open_file"
 
@@ -35,6 +36,16 @@ def test_refused_name_of_a_file_is_not_told_as_one_of_a_row(
     missing: int, refused: int, said: str
 ) -> None:
     assert lost_in_words(missing, refused) == said
+
+
+def test_each_kind_of_lost_file_is_said_with_a_name_and_its_reason() -> None:
+    first = ("lost.jpeg", "../a.jpeg: it leads out of the folder", "b.jpeg: it cannot be read")
+    assert lost_in_words(2, 1, 10, first) == (
+        "2 names in rows have no file, such as lost.jpeg, and 1 name of a file, or in rows, cannot"
+        " be sent, such as ../a.jpeg: it leads out of the folder, and 10 files could not be sent by"
+        " earlier archives, and cannot now, such as b.jpeg: it cannot be read."
+    )
+    assert lost_in_words(0, 0, 1, first).endswith("cannot now, such as b.jpeg: it cannot be read.")
 
 
 @pytest.mark.long
@@ -59,6 +70,25 @@ def test_file_that_stays_unreadable_is_mailed_after_an_hour(
     operation.tick()
     (subject,) = operation.subjects
     assert "1 file could not be sent by earlier archives, and cannot now" in subject
+    said = str(operation.found(dg.AssetCheckKey(key, "references_resolved")).description)
+    assert said.endswith("such as closed.jpeg: it cannot be read (Permission denied).")
+
+
+@pytest.mark.long
+def test_name_without_a_file_and_name_that_cannot_be_sent_are_in_the_message(
+    operation: Operation,
+) -> None:
+    url, key = (
+        operation.watched.deployment.sender_url,
+        media_bundle_key(ArchiveKind.COMPLETE, ALONE),
+    )
+    for number, name in ((1, "lost.jpeg"), (2, "../out.jpeg")):
+        query = f"UPDATE app_child SET picture = '{name}' WHERE id = {number}"
+        execute(url, query)
+    operation.run("complete_dump")
+    said = str(operation.found(dg.AssetCheckKey(key, "references_resolved")).description)
+    assert "no file, such as lost.jpeg, and 1 name" in said
+    assert "cannot be sent, such as ../out.jpeg: " in said
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -19,10 +19,13 @@ from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.receiver.admission_asset import fail_on_refusals
 from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.states import list_parked, list_waiting, park
+from ar_sync_pipeline.sync.errors import ContentLackingError
+from ar_sync_pipeline.sync.load.acknowledge import acknowledge_by_hand
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
-from ar_sync_pipeline.sync.rejection import Rejection, by_cause, reject
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause, most_urgent_first, reject
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, watermark_of
@@ -119,6 +122,54 @@ def test_other_remedies_are_other_causes() -> None:
         "a.tar waits: allow a.tar.",
         "b.tar waits: allow b.tar.",
     ]
+
+
+COMPLETE = ArchiveName(ArchiveKind.COMPLETE, NOW).applied
+PARTIAL = ArchiveName(ArchiveKind.PARTIAL, NOW + timedelta(minutes=1)).applied
+BY_ITSELF = "no action is needed: the sender carries it"
+
+
+@pytest.mark.parametrize(
+    ("found", "first"),
+    [
+        ([rejection(COMPLETE, "lacks", BY_ITSELF), rejection(PARTIAL, "0035")], PARTIAL),
+        # At the sender the reason contains the remedy.
+        ([rejection(COMPLETE, f"lacks; {BY_ITSELF}", ""), rejection(PARTIAL, "0035", "")], PARTIAL),
+        # Data is newer than the one, and waits for the other.
+        ([rejection(COMPLETE, "guard", "allow it"), rejection(PARTIAL, "0035")], PARTIAL),
+        # Only a person lets the older one through.
+        ([rejection(COMPLETE, "guard"), rejection(PARTIAL, "lacks", BY_ITSELF)], COMPLETE),
+        ([rejection(PARTIAL, "0035"), rejection(PARTIAL, "guard")], PARTIAL),
+        ([rejection("old.tar.gz", "0035"), rejection(PARTIAL, "0035")], "old.tar.gz"),
+        ([rejection("old.tar.gz", "0035", BY_ITSELF), rejection(PARTIAL, "0035")], PARTIAL),
+    ],
+)
+def test_reason_that_needs_a_person_comes_first(found: Sequence[Rejection], first: str) -> None:
+    ordered = most_urgent_first(found, NOW)
+    assert (ordered[0].name, len(ordered)) == (first, 2)
+
+
+def test_both_sides_show_the_parked_archive_that_a_person_lets_through(
+    media_sender: MediaSender,
+) -> None:
+    """A complete that the receiver replaces by itself is older than the partials that wait."""
+    sites = media_sender.sites
+    media_sender.complete()
+    sites.load()
+    errors = [
+        ContentLackingError("it", Lacking(media=("a.jpeg",))),
+        ParkedError("it waits for migration 0035", remedy="migrate the receiver"),
+    ]
+    for archive, error in zip((media_sender.complete, media_sender.partial), errors, strict=True):
+        archive()
+        park(sites.spool, list_waiting(sites.spool)[-1], error, at=sites.clock())
+    assert acknowledge_by_hand(sites.settings, sites.clock)
+    for found in (
+        receiver_status(sites.settings, sites.catalog, sites.clock()),
+        sender_status(media_sender.settings, sites.clock()),
+    ):
+        assert "it waits for migration 0035 (and 1 more)" in found.lag.because
+        assert "no action is needed" not in found.lag.because
 
 
 def test_late_archives_do_not_each_say_the_names_of_all(filled: TwoSites) -> None:

@@ -91,7 +91,7 @@ class Backlog:
         waiting: Archives in the spool that no load has examined.
         newer: Those of them that bring newer data; without any data, completes.
         vanished: For each archive that has vanished before it was applied, what to do.
-        parked: For each parked archive, its reason.
+        parked: For each parked archive, its reason; the most urgent one first.
         more_parked: Number of further parked archives, whose reasons are not known.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.

@@ -34,7 +34,7 @@ from ar_sync_pipeline.sync.load.newest_archive import Arrival, last_arrival
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
-from ar_sync_pipeline.sync.rejection import Rejection, as_state, by_cause
+from ar_sync_pipeline.sync.rejection import Rejection, as_state, by_cause, most_urgent_first
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     at_possible_times,
@@ -203,13 +203,15 @@ def _backlog(
     faults: Sequence[str],
 ) -> Backlog:
     unapplied = (*spooled.waiting, *spooled.parked, *lost)
+    until = chain.until if chain else None
+    in_the_way = most_urgent_first((one for one in parked if not one.replaced), until)
     return Backlog(
         gaps=len(chain.gaps) if chain else 0,
         new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
         waiting=len(spooled.waiting),
-        newer=count_newer((a.name for a in spooled.waiting), chain.until if chain else None),
+        newer=count_newer((a.name for a in spooled.waiting), until),
         vanished=[f"{one.clause}; {one.remedy}" for one in vanished],
-        parked=[as_state(one.clause, one.remedy) for one in parked if not one.replaced],
+        parked=[as_state(one.clause, one.remedy) for one in in_the_way],
         quarantined=len(lost),
         unsent=recorded.unsent,
         missing=recorded.missing,

@@ -18,7 +18,7 @@ from ar_sync_pipeline.sync.dump.starting_point import (
     unacknowledged,
     unknown_archives,
 )
-from ar_sync_pipeline.sync.rejection import Rejection, by_cause
+from ar_sync_pipeline.sync.rejection import Rejection, by_cause, most_urgent_first
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     at_possible_times,
@@ -131,7 +131,7 @@ def _backlog(
         gaps=reported.gaps,
         waiting=len(waiting),
         newer=count_newer(filter(None, map(ArchiveName.parse, waiting)), reached),
-        parked=[one.clause for one in parked],
+        parked=[one.clause for one in most_urgent_first(parked, reached)],
         more_parked=reported.more_parked,
         quarantined=reported.quarantined,
         unsent=reported.unsent,
