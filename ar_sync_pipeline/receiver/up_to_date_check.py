@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
@@ -43,6 +44,7 @@ _SETTLES = timedelta(minutes=10)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
 _CLOSES_WITHIN_WINDOWS = 3
+_DATA_UNTIL = "data_until"
 _UNAPPLIED = ("waiting", "parked", PARKED_REPLACED, "quarantined")
 # Longer than it takes a person who reads the mail about these archives, or two retries.
 _WITH_OWN_INCIDENT = timedelta(hours=6)
@@ -88,6 +90,7 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
         " sender if rejected archives were moved by hand or the database was restored, and that a"
         " load is at work.",
         interruption=min(INTERRUPTION, timedelta(minutes=site.settings.max_lag) - oldest),
+        recall=lambda last, error: _last_known(site, last, error),
     )
 
 
@@ -101,6 +104,24 @@ def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluati
         said = f"{found.result.description} The sender is not told: {error.problem}."
         found = replace(found, result=found.result._replace(description=said))
     return [found]
+
+
+def _last_known(
+    site: ReceiverSite, last: dg.AssetCheckEvaluation, error: ArSyncError
+) -> dg.AssetCheckResult | None:
+    """Return the lag now of the data that was known last, while nobody can tell whether it is."""
+    until = last.metadata.get(_DATA_UNTIL)
+    if not isinstance(until, dg.TimestampMetadataValue):
+        return None
+    data_until = from_epoch(until.value)
+    minutes = (site.clock() - data_until) / timedelta(minutes=1)
+    lag = Lag(data_until, minutes, str(error).rstrip("."))
+    return result_for(
+        up_to_date_spec(site),
+        passed=last.passed and minutes <= site.settings.max_lag,
+        description=_message(lag),
+        metadata=_metadata(lag),
+    )
 
 
 def _report(site: ReceiverSite, instance: dg.DagsterInstance) -> None:
@@ -196,7 +217,7 @@ def _metadata(lag: Lag) -> dict[str, dg.MetadataValue | float]:
     if lag.data_until is None or lag.minutes_behind is None:
         return {}
     return {
-        "data_until": dg.MetadataValue.timestamp(lag.data_until),
+        _DATA_UNTIL: dg.MetadataValue.timestamp(lag.data_until),
         "lag_seconds": round(60 * lag.minutes_behind, 1),
     }
 
