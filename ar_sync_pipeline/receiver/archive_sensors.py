@@ -40,6 +40,11 @@ RequestEarly = Callable[[dg.DagsterInstance], dg.RunRequest | None]
 """Requests a run that waits for an archive on its way; None: none is known to be."""
 
 
+def sensor_name(site: ReceiverSite, kind: ArchiveKind) -> str:
+    """Return the name of the sensor that requests loads of a kind."""
+    return site.names.name(f"new_{kind}_archives")
+
+
 def archive_sensor(
     site: ReceiverSite,
     kind: ArchiveKind,
@@ -54,7 +59,7 @@ def archive_sensor(
     """
 
     @dg.sensor(
-        name=site.names.name(f"new_{kind}_archives"),
+        name=sensor_name(site, kind),
         job=job,
         minimum_interval_seconds=_interval_seconds(site, kind),
         description=f"Looks for {kind} archives in the spool, and asks for one load of all."

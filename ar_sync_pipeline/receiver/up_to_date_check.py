@@ -28,6 +28,12 @@ from ar_sync_pipeline.receiver.jobs import load_jobs, load_under_way
 from ar_sync_pipeline.receiver.late_archives import has_own_incident
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.receiver.stopped_sensors import (
+    StoppedSensors,
+    lag_with,
+    stopped_sensors,
+    view_with,
+)
 from ar_sync_pipeline.sync.load.acknowledge import (
     acknowledge_by_hand,
     report_load_at_work,
@@ -71,7 +77,7 @@ def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
     """Return the check, which can be executed from the UI and ends every load."""
     return standing_check(
         up_to_date_spec(site),
-        lambda instance, _repository: check_lag(site, instance),
+        lambda instance, repository: check_lag(site, instance, repository),
         site.clock,
         site.names,
     )
@@ -83,7 +89,7 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     oldest = _WINDOWS * timedelta(minutes=site.settings.partial_interval)
     return standing_check_sensor(
         [up_to_date_spec(site)],
-        lambda instance, _repository: _evaluate(site, instance),
+        lambda instance, repository: _evaluate(site, instance, repository),
         site.clock,
         name=site.names.name("data_age"),
         description="Shows how far behind the receiver is, also when nothing arrives. Tells the"
@@ -94,8 +100,10 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     )
 
 
-def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
-    found = check_lag(site, instance)
+def _evaluate(
+    site: ReceiverSite, instance: dg.DagsterInstance, repository_id: str | None
+) -> list[Evaluation]:
+    found = check_lag(site, instance, repository_id)
     recover_by_itself(site.settings, site.catalog.name)
     try:
         _report(site, instance)
@@ -143,8 +151,13 @@ def _is_to_report(site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     return site.clock() - since > _JUST_NOW or not has_last_run_failed(instance, jobs, key)
 
 
-def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
+def check_lag(
+    site: ReceiverSite, instance: dg.DagsterInstance, repository_id: str | None = None
+) -> Evaluation:
     """Return the lag of the receiver now, and its reason.
+
+    Args:
+        repository_id: Repository of the receiver's sensors; None: those of all code locations.
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached.
@@ -156,13 +169,14 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
     other = status.unverified or status.overdue_complete
     wrong = late or lag.ahead or other or status.count(VANISHED)
     passed = lag.data_until is not None and not wrong
+    stopped = stopped_sensors(site, instance, repository_id)
     result = result_for(
         up_to_date_spec(site),
         passed=passed,
         # A receiver that was set up a minute ago is not broken.
         severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
-        description=_message(lag),
-        metadata=_metadata(lag) | _not_applied(site, status),
+        description=_message(lag_with(stopped, lag)),
+        metadata=_metadata(lag) | _not_applied(site, status, stopped),
     )
     news = _news(status, site.settings.max_lag)
     if lag.data_until is None and not status.count(VANISHED):
@@ -222,11 +236,12 @@ def _metadata(lag: Lag) -> dict[str, dg.MetadataValue | float]:
     }
 
 
-def _not_applied(site: ReceiverSite, status: Status) -> dict[str, Any]:
+def _not_applied(site: ReceiverSite, status: Status, stopped: StoppedSensors) -> dict[str, Any]:
     """Return the list of archives that are not applied, which a failed load leaves out of date."""
     if not any(status.count(state) for state in _UNAPPLIED):
         return {}
-    return unapplied_metadata(view_ledger(site.settings, status.parked))
+    view = view_ledger(site.settings, status.parked)
+    return unapplied_metadata(view_with(stopped, view))
 
 
 def _news(status: Status, limit_minutes: int) -> frozenset[str]:
