@@ -11,6 +11,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.location_error import tick_errors
 from ar_sync_pipeline.operations.runs.backoff import next_try
 from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
@@ -68,6 +69,7 @@ def archive_sensor(
         + (" Starts a load early when the sender announces an archive." if request_early else ""),
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
+    @tick_errors()
     def new_archives(
         context: dg.SensorEvaluationContext,
     ) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
