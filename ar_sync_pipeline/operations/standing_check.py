@@ -32,8 +32,11 @@ from ar_sync_pipeline.operations.check_history import (
 )
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.repository_id import repository_of_run, repository_of_tick
+from ar_sync_pipeline.postgres.session_settings import short_lock_waits
 
 _INTERVAL_SECONDS = 60
+# Dagster ends a tick after a minute, without a reason.
+_LONGEST_LOCK_WAIT = "5s"
 # A short outage of a database changes no verdict; after a long one the last one is worthless.
 _UNKNOWN_AFTER = timedelta(minutes=10)
 # After a longer pause the daemon was off: the state in between is unknown, and nothing ran. A tick
@@ -189,7 +192,8 @@ def standing_check_sensor(  # noqa: PLR0913  named, most with a default
         memory = _Memory.at(clock(), context.cursor, longest_pause)
         here = repository_of_tick(context)
         try:
-            found = [*evaluate(context.instance, here)]
+            with short_lock_waits(_LONGEST_LOCK_WAIT):
+                found = [*evaluate(context.instance, here)]
             memory.seen_at = memory.ticked_at
             said = _in_words(found)
         except ArSyncError as error:

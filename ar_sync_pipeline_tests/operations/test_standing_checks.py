@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 import time_machine
 from dagster._core.definitions.freshness import FreshnessState
@@ -278,6 +280,24 @@ def test_data_that_becomes_late_during_an_outage_is_shown_at_once_and_mailed_if_
     back = receiver.tick(37)
     assert isinstance(back, dg.AssetCheckEvaluation)
     assert "error" not in back.metadata
+
+
+@pytest.mark.long
+def test_locked_ledger_is_told_before_dagster_ends_the_tick(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    receiver = Receiver(deployment, instance)
+    receiver.tick(0)
+    with psycopg.connect(deployment.receiver_url) as other:
+        other.execute("LOCK TABLE ar_sync.applied_archive")
+        begun = time.monotonic()
+        shown = receiver.tick(1)
+        assert time.monotonic() - begun < 30
+    assert isinstance(shown, dg.AssetCheckEvaluation)
+    assert shown.passed
+    assert "canceling statement due to lock timeout" in str(shown.description)
 
 
 @pytest.mark.long
