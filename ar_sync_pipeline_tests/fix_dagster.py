@@ -25,6 +25,7 @@ from dagster._core.scheduler.instigation import (
     InstigatorStatus,
     InstigatorType,
     ScheduleInstigatorData,
+    SensorInstigatorData,
 )
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
@@ -225,6 +226,19 @@ def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
     record = instance.get_latest_asset_check_evaluation_record(key)
     assert record is not None
     return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
+
+
+def stop_sensor(instance: dg.DagsterInstance, name: str, location_name: str = "receiver") -> None:
+    """Stop a sensor of a code location, as a user does in the UI."""
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location_name), "__repository__")
+    instance.add_instigator_state(
+        InstigatorState(
+            RemoteInstigatorOrigin(location, name),
+            InstigatorType.SENSOR,
+            InstigatorStatus.STOPPED,
+            SensorInstigatorData(),
+        )
+    )
 
 
 def stop_schedule(instance: dg.DagsterInstance, name: str, location_name: str = "sender") -> None:

@@ -23,6 +23,9 @@ def write_instance(home: Path) -> None:
             "max_retries": 1,
             "retry_on_asset_or_op_failure": False,
         },
+        # A slow tick delays no other sensor.
+        "sensors": {"use_threads": True, "num_workers": 4},
+        "schedules": {"use_threads": True, "num_workers": 4},
         "retention": {
             kind: {"purge_after_days": {"skipped": 1, "failure": 1, "success": 1}}
             for kind in ("schedule", "sensor")

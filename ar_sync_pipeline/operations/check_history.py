@@ -68,6 +68,17 @@ def failed_evaluations(
     return takewhile(lambda one: not one.passed, found)
 
 
+def place_of_run(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id: str) -> int | None:
+    """Return how many records are newer than a run's evaluation of a check; None without one."""
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
+    places = (
+        place
+        for place, record in enumerate(history)
+        if record.run_id == run_id and isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    )
+    return next(places, None)
+
+
 def stays_shown(instance: dg.DagsterInstance, result: dg.AssetCheckResult) -> bool:
     """Return whether a sensor has recorded this success, so that the UI continues to show it.
 

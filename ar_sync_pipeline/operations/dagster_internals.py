@@ -10,6 +10,7 @@ from __future__ import annotations
 # Runs: their states, retries and backfills have no public query.
 from dagster._core.errors import (
     DagsterAssetCheckFailedError,
+    DagsterCodeLocationLoadError,
     DagsterLaunchFailedError,
     DagsterUserCodeProcessError,
     DagsterUserCodeUnreachableError,
@@ -106,6 +107,7 @@ __all__ = [
     "CheckRunHealthResult",
     "ConfigurableClassData",
     "DagsterAssetCheckFailedError",
+    "DagsterCodeLocationLoadError",
     "DagsterGrpcClient",
     "DagsterLaunchFailedError",
     "DagsterUserCodeProcessError",

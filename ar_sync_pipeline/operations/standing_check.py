@@ -6,7 +6,7 @@ UI therefore shows the current state, and the event log does not grow with every
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -26,14 +26,18 @@ from ar_sync_pipeline.operations.check_evaluation import (
 from ar_sync_pipeline.operations.check_history import (
     delete_overtaken,
     delete_replaced,
+    last_evaluation,
     newest_target,
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.repository_id import repository_of_run, repository_of_tick
+from ar_sync_pipeline.postgres.session_settings import short_lock_waits
 
 _INTERVAL_SECONDS = 60
-# A short outage of a database changes no result; after a long one the last result is worthless.
+# Dagster ends a tick after a minute, without a reason.
+_LONGEST_LOCK_WAIT = "5s"
+# A short outage of a database changes no verdict; after a long one the last one is worthless.
 _UNKNOWN_AFTER = timedelta(minutes=10)
 # After a longer pause the daemon was off: the state in between is unknown, and nothing ran. A tick
 # that failed, or a busy daemon, is no such pause.
@@ -82,6 +86,11 @@ class Evaluation:
 # They get the instance, and the id of the code location's repository if there is one.
 Evaluate = Callable[[dg.DagsterInstance, str | None], Evaluation]
 EvaluateAll = Callable[[dg.DagsterInstance, str | None], Sequence[Evaluation]]
+Recall = Callable[[dg.AssetCheckEvaluation, ArSyncError], dg.AssetCheckResult | None]
+"""Returns what is still known of a check from its last evaluation and the error that prevents one.
+
+It passes only if the last one did; None: nothing is known.
+"""
 
 
 def doublings(what: str, size: float) -> frozenset[str]:
@@ -146,7 +155,7 @@ def standing_check(
     return check
 
 
-def standing_check_sensor(
+def standing_check_sensor(  # noqa: PLR0913  named, most with a default
     specs: Sequence[dg.AssetCheckSpec],
     evaluate: EvaluateAll,
     clock: Clock,
@@ -155,6 +164,7 @@ def standing_check_sensor(
     description: str,
     interval_seconds: int = _INTERVAL_SECONDS,
     interruption: timedelta = INTERRUPTION,
+    recall: Recall = lambda *_: None,
 ) -> dg.SensorDefinition:
     """Return a sensor that evaluates checks whether anything runs or not.
 
@@ -168,6 +178,7 @@ def standing_check_sensor(
         interval_seconds: Seconds between two ticks.
         interruption: A longer pause between ticks is an interruption, if it is at least three ticks
             long. It is not longer than a pause after which a check may fail.
+        recall: Returns what is shown of a check while it cannot be evaluated.
     """
     longest_pause = max(interruption, _INTERRUPTION_TICKS * timedelta(seconds=interval_seconds))
     names = " and ".join(f"`{spec.name}`" for spec in specs)
@@ -181,7 +192,15 @@ def standing_check_sensor(
     def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         memory = _Memory.at(clock(), context.cursor, longest_pause)
         here = repository_of_tick(context)
-        found, said = _found(lambda: evaluate(context.instance, here), specs, memory)
+        try:
+            with short_lock_waits(_LONGEST_LOCK_WAIT):
+                found = [*evaluate(context.instance, here)]
+            memory.seen_at = memory.ticked_at
+            said = _in_words(found)
+        except ArSyncError as error:
+            found = [*_without_answer(context.instance, specs, error, recall, memory)]
+            said = f"The checks could not be evaluated. {error}"
+        # There is one for each, or none.
         events = [
             event
             for spec, one in zip(specs, found, strict=False)
@@ -195,24 +214,43 @@ def standing_check_sensor(
     return standing
 
 
-def _found(
-    evaluate: Callable[[], Sequence[Evaluation]],
-    specs: Sequence[dg.AssetCheckSpec],
-    memory: _Memory,
-) -> tuple[Sequence[Evaluation], str]:
-    """Return the findings, none if nothing is known yet, and the message of the tick."""
-    try:
-        found = evaluate()
-    except TransientError as error:
-        if memory.ticked_at - memory.seen_at <= _UNKNOWN_AFTER:
-            return [], f"The checks could not be evaluated. {error}"
-        found = [_cannot_tell(spec, error) for spec in specs]
-    except ArSyncError as error:
-        found = [_cannot_tell(spec, error) for spec in specs]
-    else:
-        memory.seen_at = memory.ticked_at
+def _in_words(found: Sequence[Evaluation]) -> str:
+    """Return the message of a tick that writes nothing."""
     said = " ".join(one.result.description or "All is well." for one in found)
-    return found, said or "The checks are not evaluated while work is under way."
+    return said or "The checks are not evaluated while work is under way."
+
+
+def _without_answer(
+    instance: dg.DagsterInstance,
+    specs: Sequence[dg.AssetCheckSpec],
+    error: ArSyncError,
+    recall: Recall,
+    memory: _Memory,
+) -> Iterator[Evaluation]:
+    """Yield what is known of the checks while an error keeps them from being evaluated.
+
+    For a while a transient error changes no verdict: a check that has failed stays as it is, and
+    one that passed fails only if the time since then is the reason, which is mailed if it lasts.
+    """
+    certain_at = memory.seen_at + _UNKNOWN_AFTER
+    is_brief = isinstance(error, TransientError) and memory.ticked_at <= certain_at
+    for spec in specs:
+        last = last_evaluation(instance, spec.key)
+        known = recall(last, error) if last else None
+        if not is_brief:
+            yield _cannot_tell(spec, error, known)
+        elif known is None or last is None or not (last.passed or _is_by(last, error)):
+            return
+        elif known.passed:
+            yield Evaluation(known)
+        else:
+            yield replace(_cannot_tell(spec, error, known), mail_from=certain_at)
+
+
+def _is_by(failed: dg.AssetCheckEvaluation, error: ArSyncError) -> bool:
+    """Return whether a check failed because such an error kept it from being evaluated."""
+    code = failed.metadata.get(ERROR)
+    return code is not None and code.value == error.code
 
 
 def _evaluations(
@@ -234,12 +272,15 @@ def _evaluations(
         )
 
 
-def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Evaluation:
+def _cannot_tell(
+    spec: dg.AssetCheckSpec, error: ArSyncError, known: dg.AssetCheckResult | None
+) -> Evaluation:
+    described = known or dg.AssetCheckResult(passed=False, description=str(error))
     result = dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,
         passed=False,
-        description=str(error),
-        metadata={ERROR: error.code, REMEDY: error.remedy},
+        description=described.description,
+        metadata={**(described.metadata or {}), ERROR: error.code, REMEDY: error.remedy},
     )
     return Evaluation(result, frozenset({error.code}))

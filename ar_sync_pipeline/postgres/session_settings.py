@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import psycopg
@@ -68,6 +69,7 @@ _LEAVE_REPLICA_MODE = (
 _UNANSWERED = "60s"
 # The end of every wait for a lock. The `options` of the URL may set another value.
 _LOCK_TIMEOUT = "60s"
+_SHORT_LOCK_WAIT: ContextVar[str | None] = ContextVar("short lock wait", default=None)
 
 # Immutable casts to text depend on them, so generated columns and indexes do.
 _OF_TEXTS = ("bytea_output", "extra_float_digits")
@@ -123,8 +125,23 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     with suppress(psycopg.errors.InsufficientPrivilege):
         connection.execute(_LEAVE_REPLICA_MODE)
-    if "lock_timeout" not in connection.info.options:
-        connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'".encode())
+    short = _SHORT_LOCK_WAIT.get()
+    if short or "lock_timeout" not in connection.info.options:
+        connection.execute(f"SET lock_timeout = '{short or _LOCK_TIMEOUT}'".encode())
+
+
+@contextmanager
+def short_lock_waits(limit: str) -> Iterator[None]:
+    """Let sessions that this thread opens in a block wait less long for locks, whatever the URL.
+
+    Args:
+        limit: Longest wait for a lock, as PostgreSQL writes it.
+    """
+    token = _SHORT_LOCK_WAIT.set(limit)
+    try:
+        yield
+    finally:
+        _SHORT_LOCK_WAIT.reset(token)
 
 
 def end_with_the_host(connection: psycopg.Connection[Any]) -> None:

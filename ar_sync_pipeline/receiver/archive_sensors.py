@@ -11,6 +11,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.location_error import tick_errors
 from ar_sync_pipeline.operations.runs.backoff import next_try
 from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
@@ -40,6 +41,11 @@ RequestEarly = Callable[[dg.DagsterInstance], dg.RunRequest | None]
 """Requests a run that waits for an archive on its way; None: none is known to be."""
 
 
+def sensor_name(site: ReceiverSite, kind: ArchiveKind) -> str:
+    """Return the name of the sensor that requests loads of a kind."""
+    return site.names.name(f"new_{kind}_archives")
+
+
 def archive_sensor(
     site: ReceiverSite,
     kind: ArchiveKind,
@@ -54,7 +60,7 @@ def archive_sensor(
     """
 
     @dg.sensor(
-        name=site.names.name(f"new_{kind}_archives"),
+        name=sensor_name(site, kind),
         job=job,
         minimum_interval_seconds=_interval_seconds(site, kind),
         description=f"Looks for {kind} archives in the spool, and asks for one load of all."
@@ -63,6 +69,7 @@ def archive_sensor(
         + (" Starts a load early when the sender announces an archive." if request_early else ""),
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
+    @tick_errors()
     def new_archives(
         context: dg.SensorEvaluationContext,
     ) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:

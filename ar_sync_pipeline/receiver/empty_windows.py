@@ -22,6 +22,7 @@ from ar_sync_pipeline.operations.dagster_internals import DATA_VERSION_TAG
 from ar_sync_pipeline.operations.preflight_check import shown_preflight
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.runs.run_state import has_last_run_failed
+from ar_sync_pipeline.postgres.session_settings import short_lock_waits
 from ar_sync_pipeline.receiver.admission_asset import admission_checks, admission_metadata
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.jobs import load_jobs
@@ -37,6 +38,9 @@ from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.sync.load.empty_archives import EmptyLoad, load_empty_archives
 from ar_sync_pipeline.sync.load.postprocess import postprocess_state
 
+# Dagster ends a tick after a minute, without a reason. A run waits for longer, and names who locks.
+_LONGEST_LOCK_WAIT = "500ms"
+
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
@@ -46,16 +50,18 @@ def load_empty_windows(
     """Load the waiting archives if all are empty; None if a run is needed.
 
     A run is also needed for a command as transform, which runs after every load, for rows that wait
-    for the transform, and after a failed run, whose incident ends with a run that succeeds.
+    for the transform, while another session locks a table, and after a failed run, whose incident
+    ends with a run that succeeds.
     """
     ledger = applied_archives_key(site.names)
     if has_last_run_failed(context.instance, load_jobs(site.names), ledger):
         return None
     try:
-        transformed = _nothing_to_transform(site, postprocessor)
-        if transformed is None:
-            return None
-        load = load_empty_archives(site.settings, site.catalog, site.clock)
+        with short_lock_waits(_LONGEST_LOCK_WAIT):
+            transformed = _nothing_to_transform(site, postprocessor)
+            if transformed is None:
+                return None
+            load = load_empty_archives(site.settings, site.catalog, site.clock)
         if load is None or _is_anything_rejected(load):
             return None
         give_sign_of_life(context, site.settings)

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.clock import from_epoch
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
@@ -27,6 +28,12 @@ from ar_sync_pipeline.receiver.jobs import load_jobs, load_under_way
 from ar_sync_pipeline.receiver.late_archives import has_own_incident
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.receiver.stopped_sensors import (
+    StoppedSensors,
+    lag_with,
+    stopped_sensors,
+    view_with,
+)
 from ar_sync_pipeline.sync.load.acknowledge import (
     acknowledge_by_hand,
     report_load_at_work,
@@ -43,6 +50,7 @@ _SETTLES = timedelta(minutes=10)
 _JUST_NOW = timedelta(minutes=5)
 _WINDOWS = 2
 _CLOSES_WITHIN_WINDOWS = 3
+_DATA_UNTIL = "data_until"
 _UNAPPLIED = ("waiting", "parked", PARKED_REPLACED, "quarantined")
 # Longer than it takes a person who reads the mail about these archives, or two retries.
 _WITH_OWN_INCIDENT = timedelta(hours=6)
@@ -69,7 +77,7 @@ def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
     """Return the check, which can be executed from the UI and ends every load."""
     return standing_check(
         up_to_date_spec(site),
-        lambda instance, _repository: check_lag(site, instance),
+        lambda instance, repository: check_lag(site, instance, repository),
         site.clock,
         site.names,
     )
@@ -81,18 +89,21 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     oldest = _WINDOWS * timedelta(minutes=site.settings.partial_interval)
     return standing_check_sensor(
         [up_to_date_spec(site)],
-        lambda instance, _repository: _evaluate(site, instance),
+        lambda instance, repository: _evaluate(site, instance, repository),
         site.clock,
         name=site.names.name("data_age"),
         description="Shows how far behind the receiver is, also when nothing arrives. Tells the"
         " sender if rejected archives were moved by hand or the database was restored, and that a"
         " load is at work.",
         interruption=min(INTERRUPTION, timedelta(minutes=site.settings.max_lag) - oldest),
+        recall=lambda last, error: _last_known(site, last, error),
     )
 
 
-def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluation]:
-    found = check_lag(site, instance)
+def _evaluate(
+    site: ReceiverSite, instance: dg.DagsterInstance, repository_id: str | None
+) -> list[Evaluation]:
+    found = check_lag(site, instance, repository_id)
     recover_by_itself(site.settings, site.catalog.name)
     try:
         _report(site, instance)
@@ -101,6 +112,24 @@ def _evaluate(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Evaluati
         said = f"{found.result.description} The sender is not told: {error.problem}."
         found = replace(found, result=found.result._replace(description=said))
     return [found]
+
+
+def _last_known(
+    site: ReceiverSite, last: dg.AssetCheckEvaluation, error: ArSyncError
+) -> dg.AssetCheckResult | None:
+    """Return the lag now of the data that was known last, while nobody can tell whether it is."""
+    until = last.metadata.get(_DATA_UNTIL)
+    if not isinstance(until, dg.TimestampMetadataValue):
+        return None
+    data_until = from_epoch(until.value)
+    minutes = (site.clock() - data_until) / timedelta(minutes=1)
+    lag = Lag(data_until, minutes, str(error).rstrip("."))
+    return result_for(
+        up_to_date_spec(site),
+        passed=last.passed and minutes <= site.settings.max_lag,
+        description=_message(lag),
+        metadata=_metadata(lag),
+    )
 
 
 def _report(site: ReceiverSite, instance: dg.DagsterInstance) -> None:
@@ -122,8 +151,13 @@ def _is_to_report(site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     return site.clock() - since > _JUST_NOW or not has_last_run_failed(instance, jobs, key)
 
 
-def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
+def check_lag(
+    site: ReceiverSite, instance: dg.DagsterInstance, repository_id: str | None = None
+) -> Evaluation:
     """Return the lag of the receiver now, and its reason.
+
+    Args:
+        repository_id: Repository of the receiver's sensors; None: those of all code locations.
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached.
@@ -135,13 +169,14 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Evaluation:
     other = status.unverified or status.overdue_complete
     wrong = late or lag.ahead or other or status.count(VANISHED)
     passed = lag.data_until is not None and not wrong
+    stopped = stopped_sensors(site, instance, repository_id)
     result = result_for(
         up_to_date_spec(site),
         passed=passed,
         # A receiver that was set up a minute ago is not broken.
         severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
-        description=_message(lag),
-        metadata=_metadata(lag) | _not_applied(site, status),
+        description=_message(lag_with(stopped, lag)),
+        metadata=_metadata(lag) | _not_applied(site, status, stopped),
     )
     news = _news(status, site.settings.max_lag)
     if lag.data_until is None and not status.count(VANISHED):
@@ -196,16 +231,17 @@ def _metadata(lag: Lag) -> dict[str, dg.MetadataValue | float]:
     if lag.data_until is None or lag.minutes_behind is None:
         return {}
     return {
-        "data_until": dg.MetadataValue.timestamp(lag.data_until),
+        _DATA_UNTIL: dg.MetadataValue.timestamp(lag.data_until),
         "lag_seconds": round(60 * lag.minutes_behind, 1),
     }
 
 
-def _not_applied(site: ReceiverSite, status: Status) -> dict[str, Any]:
+def _not_applied(site: ReceiverSite, status: Status, stopped: StoppedSensors) -> dict[str, Any]:
     """Return the list of archives that are not applied, which a failed load leaves out of date."""
     if not any(status.count(state) for state in _UNAPPLIED):
         return {}
-    return unapplied_metadata(view_ledger(site.settings, status.parked))
+    view = view_ledger(site.settings, status.parked)
+    return unapplied_metadata(view_with(stopped, view))
 
 
 def _news(status: Status, limit_minutes: int) -> frozenset[str]:

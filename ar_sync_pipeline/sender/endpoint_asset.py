@@ -21,6 +21,7 @@ from ar_sync_pipeline.operations.check_history import (
     delete_overtaken,
     failed_evaluations,
     newest_target,
+    place_of_run,
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.check_specs import check_spec, result_for
@@ -159,8 +160,18 @@ def _is_not_of_uploads(failed: dg.AssetCheckEvaluation) -> bool:
 
 
 def _record(context: dg.AssetExecutionContext, result: dg.AssetCheckResult) -> None:
-    target = newest_target(context.instance, key_of(result).asset_key)
-    context.log_event(evaluation_of(result, target=target))
+    """Record an evaluation as the newest one, without the run where the run has one already.
+
+    Dagster has one record for a run and a check, which stays older than those of later runs.
+    """
+    key, instance = key_of(result), context.instance
+    evaluation = evaluation_of(result, target=newest_target(instance, key.asset_key))
+    place = place_of_run(instance, key, context.run.run_id)
+    repeats = place == 0 and not result.passed
+    if place is None or repeats:
+        context.log_event(evaluation)
+    else:
+        instance.report_runless_asset_event(evaluation)
 
 
 def _verdict(site: SenderSite, found: EndpointCheck) -> dg.AssetCheckResult:

@@ -14,6 +14,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.location_error import tick_errors
 from ar_sync_pipeline.operations.runs.backoff import pause_after
 from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_under_way
 from ar_sync_pipeline.sender.site import SenderSite
@@ -56,6 +57,7 @@ def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
         " one.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
+    @tick_errors()
     def complete_for_receiver(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         needed = _needed(site)
         if needed is None:

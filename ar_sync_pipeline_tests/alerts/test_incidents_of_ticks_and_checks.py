@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import time_machine
-from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.errors import DagsterCodeLocationLoadError, DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -219,6 +219,50 @@ def test_ticks_while_the_code_server_was_down_are_no_news_when_it_is_back(bare: 
         write_tick(bare, name, failure_of_a_tick(free_port(), 5))
     bare.tick_both()
     assert bare.subjects == []
+
+
+def failure_of_a_location(said: str) -> SerializableErrorInfo:
+    """Return the error that a daemon stores if it knows already that a location cannot load."""
+    cause = SerializableErrorInfo(said, [], DagsterCodeLocationLoadError.__name__)
+    unable = "Unable to reach the server"
+    return SerializableErrorInfo(unable, [], DagsterUserCodeUnreachableError.__name__, cause)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Failure loading receiver: Could not reach user code server. gRPC Error code: UNAVAILABLE",
+        "Failure loading receiver: the settings cannot be used",
+    ],
+)
+def test_location_that_could_not_be_loaded_is_no_news_when_it_is(bare: Watched, said: str) -> None:
+    for name in ("new_partial_archives", "data_age", "receiver_preflight"):
+        write_tick(bare, name, failure_of_a_location(said))
+    bare.tick_both()
+    assert bare.subjects == []
+
+
+def test_one_tick_that_takes_too_long_is_reported_if_the_next_one_does_too(bare: Watched) -> None:
+    tick(bare, "data_age", None)
+    with silent_server() as port:
+        too_long = failure_of_a_tick(port, 1)
+    write_tick(bare, "data_age", too_long)
+    bare.tick_both()
+    assert bare.subjects == []
+    write_tick(bare, "data_age", too_long)
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.endswith(
+        "data_age: User code server request timed out due to taking longer"
+        " than 1 seconds to complete"
+    )
+
+
+def test_stack_in_the_message_of_an_error_is_not_told(bare: Watched) -> None:
+    tick(bare, "new_partial_archives", "it broke.\n\nStack Trace:\n  File x, line 1", "OddError")
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.endswith("Failing: sensor new_partial_archives: it broke")
 
 
 def test_tick_that_takes_too_long_is_reported(bare: Watched) -> None:

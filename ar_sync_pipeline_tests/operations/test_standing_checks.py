@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 import time_machine
 from dagster._core.definitions.freshness import FreshnessState
@@ -20,6 +22,7 @@ from dagster._core.loader import LoadingContextForTest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, unchanged_since
 from ar_sync_pipeline.operations.pair_names import ALONE
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
@@ -231,12 +234,105 @@ def test_a_verdict_that_nobody_can_give_for_long_is_not_left_green(
     receiver = Receiver(deployment, instance)
     receiver.tick(0)
     deployment.receiver_changes["AR_SYNC_RECEIVER_DATABASE_URL"] = "postgresql://a@127.0.0.1:1/b"
-    assert isinstance(receiver.tick(5), str)
-    assert isinstance(receiver.tick(9), str)
+    for minutes in (5, 9):
+        shown = receiver.tick(minutes)
+        assert isinstance(shown, dg.AssetCheckEvaluation)
+        assert shown.passed, "a short outage changes no verdict"
+        assert lag_in(shown) - minutes in {0, 1}
+        assert "127.0.0.1:1/b cannot be reached" in str(shown.description)
     unknown = receiver.tick(12)
     assert isinstance(unknown, dg.AssetCheckEvaluation)
     assert not unknown.passed
     assert "127.0.0.1:1/b" in str(unknown.description)
+    assert lag_in(unknown) - 12 in {0, 1}
+
+
+def lag_in(shown: dg.AssetCheckEvaluation) -> int:
+    """Return the minutes that an evaluation says."""
+    said = re.search(r"UTC, (\d+) min behind, because ", str(shown.description))
+    assert said is not None, shown.description
+    return int(said[1])
+
+
+@pytest.mark.long
+def test_data_that_becomes_late_during_an_outage_is_shown_at_once_and_mailed_if_that_lasts(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    """The error is the incident: its metadata makes it one with what else fails by it."""
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    receiver = Receiver(deployment, instance)
+    receiver.tick(25)
+    url = deployment.receiver_url
+    deployment.receiver_changes["AR_SYNC_RECEIVER_DATABASE_URL"] = "postgresql://a@127.0.0.1:1/b"
+    brief, late = receiver.tick(29), receiver.tick(32)
+    assert isinstance(brief, dg.AssetCheckEvaluation)
+    assert isinstance(late, dg.AssetCheckEvaluation)
+    assert (brief.passed, late.passed) == (True, False)
+    assert late.metadata["error"].value == "database-unreachable"
+    due = datetime.fromtimestamp(float(str(late.metadata[NO_MAIL_BEFORE].value)), UTC)
+    assert timedelta(minutes=34) < due - datetime.now(UTC) < timedelta(minutes=36)
+    lasting = receiver.tick(36)
+    assert isinstance(lasting, dg.AssetCheckEvaluation)
+    assert NO_MAIL_BEFORE not in lasting.metadata
+    assert unchanged_since(lasting) == unchanged_since(late)
+    deployment.receiver_changes["AR_SYNC_RECEIVER_DATABASE_URL"] = url
+    back = receiver.tick(37)
+    assert isinstance(back, dg.AssetCheckEvaluation)
+    assert "error" not in back.metadata
+
+
+@pytest.mark.long
+def test_locked_ledger_is_told_before_dagster_ends_the_tick(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    receiver = Receiver(deployment, instance)
+    receiver.tick(0)
+    with psycopg.connect(deployment.receiver_url) as other:
+        other.execute("LOCK TABLE ar_sync.applied_archive")
+        begun = time.monotonic()
+        shown = receiver.tick(1)
+        assert time.monotonic() - begun < 30
+    assert isinstance(shown, dg.AssetCheckEvaluation)
+    assert shown.passed
+    assert "canceling statement due to lock timeout" in str(shown.description)
+
+
+@pytest.mark.long
+def test_failure_stays_as_it_was_during_an_outage_and_is_not_over_after_a_pause(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    receiver = Receiver(deployment, instance)
+    late = receiver.tick(40)
+    deployment.receiver_changes["AR_SYNC_RECEIVER_DATABASE_URL"] = "postgresql://a@127.0.0.1:1/b"
+    assert isinstance(receiver.tick(41), str)
+    assert recorded(instance, UP_TO_DATE) == late
+    after_a_pause = receiver.tick(90)
+    assert isinstance(after_a_pause, str)
+    assert not recorded(instance, UP_TO_DATE).passed
+
+
+@pytest.mark.long
+def test_error_that_is_no_outage_fails_the_check_at_once_with_the_number(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    receiver = Receiver(deployment, instance)
+    receiver.tick(0)
+    folder = deployment.spool / "partial"
+    folder.rename(deployment.spool / "elsewhere")
+    folder.touch()
+    for minutes in (3, 4):
+        found = receiver.tick(minutes)
+        assert isinstance(found, dg.AssetCheckEvaluation)
+        assert not found.passed
+        assert lag_in(found) - minutes in {0, 1}
+        assert f"behind, because {folder}" in str(found.description)
 
 
 @pytest.mark.long

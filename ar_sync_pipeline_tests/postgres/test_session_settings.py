@@ -12,7 +12,11 @@ from ar_sync_pipeline.errors import ArSyncError, TerminalError, TransientError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.session_settings import built_in_search_path, default_search_path
+from ar_sync_pipeline.postgres.session_settings import (
+    built_in_search_path,
+    default_search_path,
+    short_lock_waits,
+)
 from ar_sync_pipeline_tests.fix_pgbouncer import PgBouncer
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -116,6 +120,20 @@ def test_transactions_are_what_the_product_relies_on(hostile: str) -> None:
             " current_setting('transaction_read_only'), current_setting('ar_sync.search_path')"
         ).fetchone()
     assert found == ("read committed", "off", "elsewhere")
+
+
+@pytest.mark.parametrize("options", ["", "?options=-c%20lock_timeout%3D2h"])
+def test_waits_for_locks_are_short_in_a_block_whatever_the_url_says(
+    empty_database: str, options: str
+) -> None:
+    def limit() -> object:
+        with connect(empty_database + options, application="test") as connection:
+            return scalar(connection, "SHOW lock_timeout")
+
+    before = limit()
+    with short_lock_waits("5s"):
+        assert limit() == "5s"
+    assert limit() == before == ("2h" if options else "1min")
 
 
 @pytest.mark.parametrize("in_transaction", [True, False])

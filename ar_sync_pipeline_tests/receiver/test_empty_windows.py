@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
@@ -22,10 +23,15 @@ from ar_sync_pipeline.operations.asset_keys import (
     postprocessed_key,
 )
 from ar_sync_pipeline.operations.pair_names import ALONE
+from ar_sync_pipeline.receiver.empty_windows import load_empty_windows
+from ar_sync_pipeline.receiver.postprocess_builtin import BuiltinPostprocessor
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute, rows
+from ar_sync_pipeline_tests.receiver.sites import PostprocessedSites
 
 LEDGER, ADMITTED = applied_archives_key(ALONE), admitted_key(ALONE)
+# Half a minute before Dagster does.
+ENDS_A_TICK = 30
 APPLIED = "SELECT name FROM ar_sync.applied_archive WHERE NOT superseded ORDER BY snapshot_at"
 
 
@@ -235,6 +241,34 @@ def test_an_older_archive_that_comes_late_is_for_a_run(quiet: Receiver) -> None:
     assert isinstance(quiet.tick(), dg.SensorResult)
     aside.rename(late)
     assert isinstance(quiet.tick(), dg.RunRequest)
+
+
+@pytest.mark.long
+def test_a_table_that_a_person_locks_is_for_a_run_which_has_time_to_name_the_person(
+    quiet: Receiver,
+) -> None:
+    """Dagster ends a tick after a minute, and shows no more than that."""
+    quiet.partial()
+    for table in ("app_child", "ar_sync.applied_archive"):
+        with psycopg.connect(quiet.deployment.receiver_url) as other:
+            other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+            begun = time.monotonic()
+            assert isinstance(quiet.tick(), dg.RunRequest)
+            assert time.monotonic() - begun < ENDS_A_TICK
+    assert isinstance(quiet.tick(), dg.SensorResult)
+
+
+def test_a_locked_table_of_the_transform_keeps_no_tick_waiting(sites: PostprocessedSites) -> None:
+    site = sites.site()
+    with (
+        psycopg.connect(sites.two.receiver) as other,
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance) as context,
+    ):
+        other.execute('LOCK TABLE "AndroidRequests_eventforbusstop"')
+        begun = time.monotonic()
+        assert load_empty_windows(context, site, BuiltinPostprocessor(site, 60)) is None
+        assert time.monotonic() - begun < ENDS_A_TICK
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ from ar_sync_pipeline.operations.check_evaluation import ERROR, OF_CONNECTION, e
 from ar_sync_pipeline.operations.dagster_internals import StepFailureData
 
 _CLASS_PREFIX = re.compile(r"^(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Failure|Interrupt|Exit): ")
+_STACK = "Stack Trace:"
 _BUG = "read the run's log; this is no error that the product knows, so please report it"
 
 
@@ -54,9 +55,15 @@ def of_step_failure(data: StepFailureData | None) -> EventMessage:
 def of_error(error: SerializableErrorInfo) -> EventMessage:
     """Return the message of the error that began a chain; those it caused say where it passed.
 
-    An error of the product says more than what caused it, such as an error of the system.
+    An error of the product says more than what caused it, such as an error of the system, and an
+    error of Dagster's more than that of a remote call. Dagster adds stacks to some messages.
     """
-    while error.cause is not None and not known_code(error.cls_name or ""):
-        error = error.cause
-    text = _CLASS_PREFIX.sub("", error.message.strip()).rstrip(".")
+    while (
+        (cause := error.cause) is not None
+        and not known_code(error.cls_name or "")
+        and "RpcError" not in (cause.cls_name or "")
+    ):
+        error = cause
+    said = error.message.partition(_STACK)[0].strip()
+    text = _CLASS_PREFIX.sub("", said).rstrip(".")
     return EventMessage(text or "no message", "", error.cls_name or "")

@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_messages import of_error
 from ar_sync_pipeline.operations.dagster_internals import (
     UNREACHABLE_MESSAGE,
+    DagsterCodeLocationLoadError,
     DagsterUserCodeUnreachableError,
     InstigatorState,
     InstigatorTick,
@@ -23,6 +24,7 @@ _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 # A restart of Dagster's storage, or a lock of SQLite: ticks of several sensors fail at once, and
 # the next ones work. The databases of the pair have errors of their own.
 _OF_STORAGE = {"OperationalError", "InterfaceError"}
+_UNREACHABLE = DagsterUserCodeUnreachableError.__name__
 _LOOK_BACK = 3
 _REMEDY = (
     "read the error of the tick in Dagster (Automation) and remove its cause; the next tick tries"
@@ -44,8 +46,8 @@ def tick_findings(
     """Yield a finding from the newest finished tick of each schedule and sensor.
 
     A failed tick before it is not reported, nor one that did not reach the code server: the caller
-    runs there, so the server is back. A sensor's tick that failed by Dagster's storage is reported
-    only if one of the two before it failed, too.
+    runs there, so the server is back. A sensor's tick that failed by Dagster's storage, or that the
+    code server did not answer in time, is reported only if one of the two before it failed, too.
 
     Args:
         instance: Dagster instance.
@@ -71,22 +73,29 @@ def tick_findings(
 def _may_pass(
     state: InstigatorState, tick: InstigatorTick, before: Sequence[InstigatorTick]
 ) -> bool:
-    """Return whether a sensor's tick failed by Dagster's storage, and those before it worked."""
+    """Return whether a sensor's tick failed by Dagster's parts, and those before it worked.
+
+    A busy host, or a restart in the middle of a tick, may let one take too long. A sensor whose
+    first tick takes too long has never worked.
+    """
     if state.instigator_type is InstigatorType.SCHEDULE or tick.error is None:
         return False
-    is_of_storage = of_error(tick.error).error in _OF_STORAGE
-    return is_of_storage and all(one.status is not TickStatus.FAILURE for one in before)
+    error = of_error(tick.error).error
+    is_brief = error in _OF_STORAGE or (error == _UNREACHABLE and bool(before))
+    return is_brief and all(one.status is not TickStatus.FAILURE for one in before)
 
 
 def _found_no_server(tick: InstigatorTick) -> bool:
     """Return whether a tick failed because its code server was down, such as during an upgrade.
 
-    A tick that took too long has the same class, and another message.
+    The daemon may know already that the code location cannot be loaded; it can now. A tick that
+    took too long has the class of one that reached no server, and another message.
     """
     error = tick.error
     while error is not None:
-        is_unreachable = error.cls_name == DagsterUserCodeUnreachableError.__name__
-        if is_unreachable and UNREACHABLE_MESSAGE in error.message:
+        if error.cls_name == DagsterCodeLocationLoadError.__name__:
+            return True
+        if error.cls_name == _UNREACHABLE and UNREACHABLE_MESSAGE in error.message:
             return True
         error = error.cause
     return False

@@ -162,6 +162,8 @@ def is_stopped(instance: dg.DagsterInstance, name: str, repository_id: str | Non
         name: Name of the schedule or sensor.
         repository_id: Its repository; without it those of all code locations count.
     """
+    if instance.schedule_storage is None:  # of a run in memory
+        return False
     stopped = instance.all_instigator_state(
         repository_selector_id=repository_id, instigator_statuses={InstigatorStatus.STOPPED}
     )
