@@ -31,7 +31,7 @@ class _Process:
 
 def adopt_orphans() -> None:
     """Become the parent of each descendant whose own parent ends, where the system can do this."""
-    with suppress(AttributeError):
+    with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -91,6 +91,9 @@ def _send(process: int, number: signal.Signals) -> None:
 
 def _running() -> Iterator[_Process]:
     """Yield the processes of this machine, without zombies (proc(5), ``/proc/PID/stat``)."""
+    with suppress(OSError):
+        if str(Path("/proc/self").readlink()) != str(os.getpid()):
+            return  # it is that of another namespace, whose numbers are others
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
             text = path.read_text("utf-8", errors="replace")

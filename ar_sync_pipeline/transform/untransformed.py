@@ -43,15 +43,18 @@ SELECT seen_at, snapshot::text FROM ar_sync.transform_mark
 WHERE seen_at <= %s ORDER BY seen_at DESC LIMIT 1
 """
 _FORGET_OLDER = "DELETE FROM ar_sync.transform_mark WHERE seen_at < %s"
-# The type to which a value is converted; a type of the application's own may be out of reach of the
-# role, and json has no equality, so their texts are compared.
+# The type to which a value is converted, and whether it has equality, which an index may serve. A
+# type of the application's own may be out of reach of the role, and json has no equality: the texts
+# are compared then. An enum reads its label as it is.
 _PRESENT_COLUMNS = """
 SELECT a.attname,
-  CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace
+  CASE WHEN t.typtype = 'e' THEN NULL
+       WHEN t.typnamespace = 'pg_catalog'::regnamespace
        THEN format_type(t.oid, CASE WHEN d.typtype = 'd' THEN d.typtypmod ELSE a.atttypmod END)
        ELSE 'text' END,
-  EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprleft = t.oid
-          AND o.oprright = t.oid AND o.oprnamespace = 'pg_catalog'::regnamespace)
+  t.typtype = 'e' OR EXISTS (
+    SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprleft = t.oid
+    AND o.oprright = t.oid AND o.oprnamespace = 'pg_catalog'::regnamespace)
 FROM pg_attribute a
 JOIN pg_type d ON d.oid = a.atttypid
 JOIN pg_type t ON t.oid = coalesce(nullif(d.typbasetype, 0), d.oid)
@@ -194,31 +197,31 @@ def _conditions(
             continue
         found = connection.execute(_PRESENT_COLUMNS, catalog.locate(table)).fetchall()
         columns = {name: type_and_equality for name, *type_and_equality in found}
+        present = {k: v for k, v in rules.reset_on_change.items() if k in columns}
         marks = [
             _mark(name, value, columns[name][0], is_comparable=columns[name][1])
-            for name, value in _marking(rules.reset_on_change).items()
-            if name in columns
+            for name, value in _marking(present).items()
         ]
         if marks:
             has_id = "id" in columns
             refused = _refused(table) if may_be_refused and has_id else sql.SQL("false")
-            yield table, _Marks(sql.SQL(" AND ").join(marks), refused)
+            yield table, _Marks(sql.SQL(" OR ").join(marks), refused)
 
 
 def _marking(values: Mapping[str, object]) -> Mapping[str, object]:
-    """Leave out what is reset beside a flag, such as a counter or the text of an error."""
+    """Leave out what is reset beside the only flag, such as a counter or the text of an error."""
     flags = {name: value for name, value in values.items() if isinstance(value, bool)}
-    return flags or values
+    return flags if len(flags) == 1 else values
 
 
-def _mark(name: str, value: object, type_name: str, *, is_comparable: bool) -> sql.Composed:
+def _mark(name: str, value: object, type_name: str | None, *, is_comparable: bool) -> sql.Composed:
     """Return the condition that a column has its value after a load, or none."""
-    column = sql.Identifier(name)
-    reset = sql.SQL("CAST({} AS {})").format(sql.Literal(value), sql.SQL(type_name))
-    if not is_comparable:
-        column_text, reset = (sql.SQL("{}::text").format(one) for one in (column, reset))
-        return _is_or_null(column_text, reset)
-    return _is_or_null(column, reset)
+    column, reset = sql.Identifier(name), sql.SQL("{}").format(sql.Literal(value))
+    if type_name is not None:
+        reset = sql.SQL("CAST({} AS {})").format(reset, sql.SQL(type_name))
+    if is_comparable:
+        return _is_or_null(column, reset)
+    return _is_or_null(*(sql.SQL("{}::text").format(one) for one in (column, reset)))
 
 
 def _is_or_null(value: sql.Composable, reset: sql.Composable) -> sql.Composed:

@@ -87,13 +87,17 @@ def test_flag_alone_marks_a_row_that_is_reset_with_other_values(empty_database: 
     assert _waiting(empty_database, {"attempts": 0, "done": False, "error": ""}) == 2
 
 
-def test_row_without_a_flag_waits_while_all_its_values_are_reset(empty_database: str) -> None:
+@pytest.mark.parametrize("reset", [{"a": False, "b": False}, {"state": "new", "error": ""}])
+def test_without_a_single_flag_every_column_marks_a_row(
+    empty_database: str, reset: dict[str, object]
+) -> None:
+    """Two flags are two stages; a program may write an error beside a state and try again."""
     execute(
         empty_database,
-        "CREATE TABLE t (state text, error text)",
-        "INSERT INTO t VALUES ('new', ''), ('new', 'no zone'), ('old', ''), (NULL, '')",
+        "CREATE TABLE t (a bool, b bool, state text, error text)",
+        "INSERT INTO t VALUES (true, false, 'new', 'no zone'), (true, true, 'old', 'none')",
     )
-    assert _waiting(empty_database, {"state": "new", "error": ""}) == 2
+    assert _waiting(empty_database, reset) == 1
 
 
 def test_rows_that_the_built_in_rules_refused_excuse_no_command(empty_database: str) -> None:
