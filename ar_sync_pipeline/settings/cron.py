@@ -31,7 +31,8 @@ def cron_problem(expression: str) -> str | None:
         if not all(_is_valid(item, place) for item in field.split(",")):
             return f"its {_FIELDS[place]} are out of range, or not in cron's syntax"
     try:
-        CronSim(expression, _ANY_TIME)
+        # Dagster wants a day of a month that exists also where a weekday would do.
+        CronSim(" ".join([*fields[:-1], "*"]), _ANY_TIME)
     except CronSimError:
         return "names a day that none of its months has"
     return None

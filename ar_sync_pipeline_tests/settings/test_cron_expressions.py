@@ -12,7 +12,7 @@ from ar_sync_pipeline.settings.cron import cron_problem
 
 @pytest.mark.parametrize(
     "expression",
-    ["30 3 * * *", "*/5 * * * *", "0 0,12 1-15/2 jan-jun mon", "0 0 29 2 *", "0 0 31 2 7"],
+    ["30 3 * * *", "*/5 * * * *", "0 0,12 1-15/2 jan-jun mon", "0 0 29 2 *", "0 0 31 1,2 7"],
 )
 def test_sound_cron_expression_is_accepted(expression: str) -> None:
     assert cron_problem(expression) is None
@@ -24,7 +24,7 @@ def test_sound_cron_expression_is_accepted(expression: str) -> None:
         "", "* * * *", "* * * * * *", "@daily", "60 * * * *", "* 24 * * *", "* * 0 * *",
         "* * * 13 *", "* * * * 8", "*/0 * * * *", "5/15 * * * *", "9-5 * * * *", "a * * * *",
         "1,,2 * * * *", "* * L * *", "* * * * 1#2", "0 0 31 2 *", "0 0 31 4,6 *", "٣ * * * *",
-        "5-5 * * * *", "*/60 * * * *",
+        "5-5 * * * *", "*/60 * * * *", "0 0 31 2 7",
     ],
 )  # fmt: skip
 def test_unsound_cron_expression_is_refused(expression: str) -> None:

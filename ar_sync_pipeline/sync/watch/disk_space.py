@@ -17,11 +17,15 @@ _STATE = "state"
 
 def filled_folders(settings: SenderSettings | ReceiverSettings) -> dict[str, Path]:
     """Return the folders that a side fills, by the names that are shown."""
-    state = existing_folder(incidents_file(settings).parent)
+    state = _state_folder(settings)
     if isinstance(settings, ReceiverSettings):
         spool, media = settings.remote_bkp_fldr, settings.receiver_media_fldr
         return {"spool": spool, "media": media, _STATE: state}
     return {"scratch": settings.tmp_bkp_fldr, _STATE: state}
+
+
+def _state_folder(settings: SenderSettings | ReceiverSettings) -> Path:
+    return existing_folder(incidents_file(settings).parent)
 
 
 def existing_folder(folder: Path) -> Path:
@@ -55,8 +59,7 @@ def unwritable_folders(spaces: Mapping[str, FreeSpace]) -> tuple[str, ...]:
 
 def why_no_alert_is_kept(settings: SenderSettings | ReceiverSettings) -> str:
     """Return that the folder of incidents cannot be written, as a clause; empty if it can be."""
-    state = {_STATE: filled_folders(settings)[_STATE]}
-    return "".join(unwritable_folders(_measured(state)))
+    return "".join(unwritable_folders(_measured({_STATE: _state_folder(settings)})))
 
 
 def known_spaces(folders: Mapping[str, Path]) -> dict[str, FreeSpace]:
