@@ -18,6 +18,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.postgres.approved_archives import admit, forget_admitted
+from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError
@@ -108,25 +109,31 @@ def admit_archives(
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached; nothing was moved.
+        LockWaitError: Another session holds a lock on a table.
     """
-    watch, spool = Stopwatch(), settings.remote_bkp_fldr
+    stopwatch, spool = Stopwatch(), settings.remote_bkp_fldr
     prepare_spool(spool)
     remove_dead_copies(spool)
     url = settings.database_url
-    with connect(url, application="admit") as connection:
+    with (
+        # It also finds who holds a lock that the admission does not get.
+        end_when_blocking(url, settings.max_blocking_seconds, work="the admission") as watch,
+        connect(url, application="admit") as connection,
+        watch.over(connection),
+    ):
         open_ledger(connection, settings, catalog, clock())
         left = recover_left(connection, settings, catalog.name)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds, names), old)
         unreported = _acknowledge(settings, connection, clock)
-    watch.lap("examine")
+    stopwatch.lap("examine")
     return replace(
         admission,
         warnings=(*admission.warnings, *unreported, *([left] if left else [])),
         waiting_for_schema=parked_by_gate(settings),
         lost=lost_in_quarantine(settings, receiver.ledger),
-        seconds=watch.seconds["examine"],
+        seconds=stopwatch.seconds["examine"],
     )
 
 

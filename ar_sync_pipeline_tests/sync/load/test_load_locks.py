@@ -49,6 +49,18 @@ SLOW = (
 
 
 @pytest.mark.long
+def test_admission_names_who_holds_the_lock_that_it_does_not_get(sites: TwoSites) -> None:
+    sites.complete()
+    sites.receiver += "?options=-c%20lock_timeout%3D2s"
+    with psycopg.connect(sites.receiver, application_name="of_a_person") as other:
+        other.execute("LOCK TABLE app_child")
+        with pytest.raises(
+            LockWaitError, match=r"lock on public\.app_child, held by .*of_a_person"
+        ):
+            sites.admit()
+
+
+@pytest.mark.long
 def test_readers_of_empty_tables_end_a_load_which_continues_without_their_locks(
     sites: TwoSites,
 ) -> None:
