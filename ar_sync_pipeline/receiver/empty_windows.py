@@ -20,6 +20,7 @@ from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 from ar_sync_pipeline.operations.check_history import stays_shown
 from ar_sync_pipeline.operations.dagster_internals import DATA_VERSION_TAG
 from ar_sync_pipeline.operations.preflight_check import shown_preflight
+from ar_sync_pipeline.operations.repository_id import repository_of_tick
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.runs.run_state import has_last_run_failed
 from ar_sync_pipeline.postgres.session_settings import short_lock_waits
@@ -117,7 +118,7 @@ def _events(
         *admission_checks(admitted_key(site.names), admission),
         *load_check_results(load.report, site.settings.partial_interval, site.names, drift),
         load_space(instance, site),
-        check_lag(site, instance).with_times(site.clock(), None),
+        check_lag(site, instance, repository_of_tick(context)).with_times(site.clock(), None),
         shown_preflight(instance, ledger),
         *transformed,
     ):

@@ -41,7 +41,7 @@ from ar_sync_pipeline.sender.window_requests import SCHEDULE
 # Two windows may be in a run that has just started; the next tick starts a third one.
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
-_NEWEST = "newest_missing_window"
+_FAILED_UNTIL = "failed_until_window"
 # A gap fails the check after two windows: a tick a minute would find it no sooner.
 _TICKS_PER_WINDOW = 2.5
 _FASTEST_SECONDS, _SLOWEST_SECONDS = 60, 300
@@ -111,7 +111,10 @@ def check_for_gaps(
     described = found.in_words
     metadata: dict[str, object] = {"missing_windows": len(found.missing)}
     if found.missing and not found.passed:
-        metadata[_NEWEST] = until if found.known else found.missing[-1]
+        # Later windows that a run has on its way do not prolong a gap.
+        metadata[_FAILED_UNTIL] = (
+            until if found.known and found.is_on_its_way else found.missing[-1]
+        )
     if stopped and not found.passed:
         described = f"{described} The schedule {schedule} is stopped."
         metadata[REMEDY] = f"switch the schedule `{schedule}` on; {_TAKEN_ALONG}"
@@ -134,7 +137,7 @@ def check_for_gaps(
 
 def _known_until(last: dg.AssetCheckEvaluation | None) -> str:
     """Return the newest window by which the check has failed; empty if it has not."""
-    newest = last.metadata.get(_NEWEST) if last is not None and not last.passed else None
+    newest = last.metadata.get(_FAILED_UNTIL) if last is not None and not last.passed else None
     return str(newest.value) if newest is not None else ""
 
 
@@ -172,11 +175,13 @@ class _Gaps:
 
     @property
     def passed(self) -> bool:
-        return self.none_yet is None and (not self.missing or self._is_left_to_a_run)
+        return self.none_yet is None and (
+            not self.missing or (self.is_on_its_way and not self.known)
+        )
 
     @property
-    def _is_left_to_a_run(self) -> bool:
-        return self.filled_by is not None and not self.failures and not self.known
+    def is_on_its_way(self) -> bool:
+        return self.filled_by is not None and not self.failures
 
     @classmethod
     def find(

@@ -336,6 +336,21 @@ def test_gap_is_over_although_later_windows_are_on_their_way(operation: Operatio
 
 
 @pytest.mark.long
+def test_first_failed_run_that_is_executed_again_ends_no_longer_gap(operation: Operation) -> None:
+    operation.dumped(50 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.FAILURE)
+    operation.tick()
+    operation.watch(30 * MINUTES)
+    for late in range(80, 40, -5):
+        operation.dumped(late * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.SUCCESS)
+    operation.tick(MINUTES)
+    found = operation.found(NO_GAP)
+    assert not found.passed
+    assert "The next run is to take them along" in str(found.description)
+
+
+@pytest.mark.long
 def test_run_that_follows_failed_ones_is_no_excuse(operation: Operation) -> None:
     operation.dumped(50 * MINUTES)
     end_run(operation, "partial_dump", dg.DagsterRunStatus.FAILURE)
