@@ -114,7 +114,7 @@ def admit_archives(
     remove_dead_copies(spool)
     url = settings.database_url
     with connect(url, application="admit") as connection:
-        open_ledger(connection, settings, catalog, clock())
+        open_ledger(connection, spool, catalog)
         left = recover_left(connection, settings, catalog.name)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)

@@ -1,65 +1,92 @@
-"""One spool has one receiver: another database that loads from it, and still does, is an error.
+"""One spool has one receiver: two that load from it are told, and neither is refused.
 
-A database that took the place of a lost one is let in when the mark of the lost one is old.
+A database that was moved, upgraded or restored under another name looks like a second one until the
+signs of the one before are old. It does not count as one unless the other gives signs beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ar_sync_pipeline.archive.spool_names import RECEIPTS
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.own_database import read_own_database
-from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.errors import ReceiptError
-from ar_sync_pipeline.spool.receiver_mark import ReceiverMark
-from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
+from ar_sync_pipeline.postgres.ledger import AppliedArchive
+from ar_sync_pipeline.postgres.own_database import OwnDatabase, read_own_database
+from ar_sync_pipeline.spool.errors import ReceiptError, SpoolAccessError, SpoolMissingError
+from ar_sync_pipeline.spool.receiver_mark import (
+    ALIVE_FOR,
+    RENEWED_AFTER,
+    ReceiverMark,
+    SignOfLife,
+)
+from ar_sync_pipeline.sync.load.newest_archive import not_superseded
 from ar_sync_pipeline.visible_text import visible
 
 
-def check_receiver_of_spool(
-    settings: ReceiverSettings, connection: Connection, now: datetime
+def give_sign(
+    spool: Path, connection: Connection, ledger: Sequence[AppliedArchive], now: datetime
 ) -> None:
-    """Check that no other receiver has loaded from the spool within AR_SYNC_MAX_LAG.
+    """Write that this receiver is alive, if it has applied anything and the last sign is old.
 
-    Raises:
-        SpoolOfAnotherError: Another one has.
-        SpoolMissingError: The spool does not exist.
-        SpoolAccessError: The operating system refuses.
+    What keeps it from being written is reported by what depends on it.
     """
-    spool, here = settings.remote_bkp_fldr, read_own_database(connection)
-    mark = _read(spool)
-    if here is None or mark is None:
+    here = read_own_database(connection)
+    if here is None or not not_superseded(ledger):
         return
-    is_this = (mark.system_identifier, mark.database) == (here.system_identifier, here.database)
-    if is_this or not mark.is_recent(now, timedelta(minutes=settings.max_lag)):
-        return
-    raise SpoolOfAnotherError(
-        f"another receiver loads from the spool {spool}: database {visible(mark.database)} (cluster"
-        f" {visible(mark.system_identifier)}) did at {mark.at:%Y-%m-%d %H:%M:%S} UTC, and this one"
-        f" is {visible(here.database)} (cluster {here.system_identifier})",
-        remedy="give each receiver a pair and a spool of its own (AR_SYNC_PAIR,"
-        " AR_SYNC_REMOTE_BKP_FLDR); only if this database took the place of that one, delete"
-        f" {spool / RECEIPTS / ReceiverMark.FILE}",
+    with suppress(SpoolAccessError, SpoolMissingError):
+        own, others = _alive(spool, here, now)
+        if own is not None and timedelta(0) <= now - own.at < RENEWED_AFTER:
+            return
+        sign = SignOfLife(
+            system_identifier=here.system_identifier,
+            timeline=here.timeline,
+            database=here.database,
+            since=own.since if own is not None else now,
+            at=now,
+        )
+        ReceiverMark(receivers=(*others, sign)).write(spool, signing_keys=())
+
+
+def other_receiver(
+    spool: Path, connection: Connection, ledger: Sequence[AppliedArchive], now: datetime
+) -> Finding | None:
+    """Return the finding that another database takes archives from the spool, too.
+
+    It is a warning as long as this database may have taken the place of that one.
+    """
+    here = read_own_database(connection)
+    if here is None:
+        return None
+    try:
+        own, others = _alive(spool, here, now)
+    except (SpoolAccessError, SpoolMissingError):
+        return None  # the check of the spool reports it
+    if not others:
+        return None
+    other = max(others, key=lambda one: one.at)
+    beside = other.at > own.since if own is not None else not not_superseded(ledger)
+    return Finding(
+        Level.ERROR if beside else Level.WARNING,
+        f"another receiver loads from the spool {spool}, too: database {visible(other.database)}"
+        f" of cluster {visible(other.system_identifier)} was at work at {other.at:%H:%M:%S} UTC,"
+        f" and this one is {visible(here.database)} of cluster {here.system_identifier}",
+        "stop one of the two, or give it a pair and a spool of its own (AR_SYNC_PAIR,"
+        " AR_SYNC_REMOTE_BKP_FLDR); if this database took the place of that one, nothing is to be"
+        f" done, and this ends within {ALIVE_FOR // timedelta(minutes=1)} minutes",
     )
 
 
-def mark_spool(spool: Path, connection: Connection, at: datetime) -> None:
-    """Mark the spool as this receiver's.
-
-    Raises:
-        SpoolMissingError: The spool does not exist.
-        SpoolAccessError: The operating system refuses.
-    """
-    if here := read_own_database(connection):
-        mark = ReceiverMark(at=at, system_identifier=here.system_identifier, database=here.database)
-        mark.write(spool, signing_keys=())
-
-
-def _read(spool: Path) -> ReceiverMark | None:
-    """Read the mark, whatever the signing keys: those of two receivers may differ."""
+def _alive(
+    spool: Path, here: OwnDatabase, now: datetime
+) -> tuple[SignOfLife | None, list[SignOfLife]]:
+    """Return this receiver's sign and those of others, whatever the signing keys of each."""
     try:
-        return ReceiverMark.read(spool, signing_keys=())
+        mark = ReceiverMark.read(spool, signing_keys=()) or ReceiverMark()
     except ReceiptError:
-        return None  # the next load writes it again
+        mark = ReceiverMark()  # the next sign replaces it
+    found = mark.alive(now)
+    others = [one for one in found if not one.is_of(here)]
+    return next((one for one in found if one.is_of(here)), None), others
