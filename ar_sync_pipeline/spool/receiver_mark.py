@@ -1,7 +1,6 @@
-"""Signs of life of the databases into which the archives of a spool are loaded.
+"""Signs of life of the receivers that load from a spool, which should have only one.
 
-A spool has one receiver: two would take each other's archives and answer the sender in turn. Only
-receivers read the file; an earlier version writes none.
+Only receivers read the file; an earlier version writes none.
 """
 
 from __future__ import annotations
@@ -9,44 +8,31 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+from pydantic import Field
+
 from ar_sync_pipeline.archive.manifest_fields import Instant, Label, Strict
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
-from ar_sync_pipeline.postgres.own_database import OwnDatabase
 from ar_sync_pipeline.spool.receiver_files import ReceiverFile
 
-RENEWED_AFTER = timedelta(minutes=2)
 ALIVE_FOR = timedelta(minutes=10)
-"""Time without a sign after which a receiver no longer counts as one that uses the spool."""
+"""Time without a sign after which a receiver no longer counts."""
 
 
 class SignOfLife(Strict):
-    """One receiver.
+    """When a receiver gave the first of uninterrupted signs, and the last one."""
 
-    Attributes:
-        system_identifier, timeline, database: Its database.
-        since: Time of the first of uninterrupted signs.
-        at: Time of the last one.
-    """
-
-    system_identifier: Label
-    timeline: int | None
-    database: Label
     since: Instant
     at: Instant
 
-    def is_of(self, here: OwnDatabase) -> bool:
-        """Return whether a database gave this sign."""
-        own = (here.system_identifier, here.timeline, here.database)
-        return (self.system_identifier, self.timeline, self.database) == own
-
 
 class ReceiverMark(ReceiverFile):
-    """The receivers that have applied archives of this spool and gave a sign lately."""
+    """The receivers, by database, that have applied archives and gave a sign lately."""
 
     FILE: ClassVar[str] = "receiver.json"
 
-    receivers: tuple[SignOfLife, ...] = ()
+    receivers: dict[Label, SignOfLife] = Field(default_factory=dict)
 
-    def alive(self, now: datetime) -> list[SignOfLife]:
+    def alive(self, now: datetime) -> dict[str, SignOfLife]:
         """Return the signs that are not too old."""
-        return [one for one in self.receivers if -CLOCK_TOLERANCE <= now - one.at <= ALIVE_FOR]
+        found = self.receivers.items()
+        return {of: one for of, one in found if -CLOCK_TOLERANCE <= now - one.at <= ALIVE_FOR}

@@ -392,8 +392,8 @@ def test_second_receiver_is_one_finding_that_ends_with_its_signs(
     found = []
     for age in (4, 2, 0):
         at = utc_now() - timedelta(minutes=age)
-        other = SignOfLife(system_identifier="7", timeline=1, database="other", since=at, at=at)
-        ReceiverMark(receivers=(other,)).write(deployment.spool, signing_keys=())
+        signs = {"other of cluster 7": SignOfLife(since=at, at=at)}
+        ReceiverMark(receivers=signs).write(deployment.spool, signing_keys=())
         found.append(process.tick())
     evaluations = [one for one in found if isinstance(one, dg.AssetCheckEvaluation)]
     assert [one.passed for one in evaluations] == [False] * 3

@@ -14,40 +14,29 @@ from pathlib import Path
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
-from ar_sync_pipeline.postgres.own_database import OwnDatabase, read_own_database
+from ar_sync_pipeline.postgres.own_database import read_own_database
 from ar_sync_pipeline.spool.errors import ReceiptError, SpoolAccessError, SpoolMissingError
-from ar_sync_pipeline.spool.receiver_mark import (
-    ALIVE_FOR,
-    RENEWED_AFTER,
-    ReceiverMark,
-    SignOfLife,
-)
+from ar_sync_pipeline.spool.receiver_mark import ALIVE_FOR, ReceiverMark, SignOfLife
 from ar_sync_pipeline.sync.load.newest_archive import not_superseded
 from ar_sync_pipeline.visible_text import visible
+
+_RENEWED_AFTER = timedelta(minutes=2)
 
 
 def give_sign(
     spool: Path, connection: Connection, ledger: Sequence[AppliedArchive], now: datetime
 ) -> None:
-    """Write that this receiver is alive, if it has applied anything and the last sign is old.
-
-    What keeps it from being written is reported by what depends on it.
-    """
+    """Write that this receiver is alive, if it has applied anything and its last sign is old."""
     here = read_own_database(connection)
     if here is None or not not_superseded(ledger):
         return
-    with suppress(SpoolAccessError, SpoolMissingError):
-        own, others = _alive(spool, here, now)
-        if own is not None and timedelta(0) <= now - own.at < RENEWED_AFTER:
-            return
-        sign = SignOfLife(
-            system_identifier=here.system_identifier,
-            timeline=here.timeline,
-            database=here.database,
-            since=own.since if own is not None else now,
-            at=now,
-        )
-        ReceiverMark(receivers=(*others, sign)).write(spool, signing_keys=())
+    signs = _signs(spool, now)
+    own = signs.get(str(here))
+    if own is not None and timedelta(0) <= now - own.at < _RENEWED_AFTER:
+        return
+    signs[str(here)] = SignOfLife(since=own.since if own is not None else now, at=now)
+    with suppress(SpoolAccessError, SpoolMissingError):  # what depends on the spool reports it
+        ReceiverMark(receivers=signs).write(spool, signing_keys=())
 
 
 def other_receiver(
@@ -57,36 +46,25 @@ def other_receiver(
 
     It is a warning as long as this database may have taken the place of that one.
     """
-    here = read_own_database(connection)
-    if here is None:
+    here, signs = read_own_database(connection), _signs(spool, now)
+    own = signs.pop(str(here), None)
+    if here is None or not signs:
         return None
-    try:
-        own, others = _alive(spool, here, now)
-    except (SpoolAccessError, SpoolMissingError):
-        return None  # the check of the spool reports it
-    if not others:
-        return None
-    other = max(others, key=lambda one: one.at)
+    database, other = max(signs.items(), key=lambda one: one[1].at)
     beside = other.at > own.since if own is not None else not not_superseded(ledger)
     return Finding(
         Level.ERROR if beside else Level.WARNING,
-        f"another receiver loads from the spool {spool}, too: database {visible(other.database)}"
-        f" of cluster {visible(other.system_identifier)} was at work at {other.at:%H:%M:%S} UTC,"
-        f" and this one is {visible(here.database)} of cluster {here.system_identifier}",
+        f"another receiver loads from the spool {spool}, too: database {visible(database)} was at"
+        f" work at {other.at:%H:%M:%S} UTC, and this one is {visible(str(here))}",
         "stop one of the two, or give it a pair and a spool of its own (AR_SYNC_PAIR,"
         " AR_SYNC_REMOTE_BKP_FLDR); if this database took the place of that one, nothing is to be"
         f" done, and this ends within {ALIVE_FOR // timedelta(minutes=1)} minutes",
     )
 
 
-def _alive(
-    spool: Path, here: OwnDatabase, now: datetime
-) -> tuple[SignOfLife | None, list[SignOfLife]]:
-    """Return this receiver's sign and those of others, whatever the signing keys of each."""
-    try:
-        mark = ReceiverMark.read(spool, signing_keys=()) or ReceiverMark()
-    except ReceiptError:
-        mark = ReceiverMark()  # the next sign replaces it
-    found = mark.alive(now)
-    others = [one for one in found if not one.is_of(here)]
-    return next((one for one in found if one.is_of(here)), None), others
+def _signs(spool: Path, now: datetime) -> dict[str, SignOfLife]:
+    """Return the signs of all receivers, whatever their signing keys; none if unreadable."""
+    with suppress(ReceiptError, SpoolAccessError, SpoolMissingError):
+        mark = ReceiverMark.read(spool, signing_keys=())
+        return mark.alive(now) if mark is not None else {}
+    return {}

@@ -83,9 +83,9 @@ def tick(sites: TwoSites) -> None:
     acknowledge_by_hand(sites.settings, sites.clock)
 
 
-def signs(sites: TwoSites) -> tuple[SignOfLife, ...]:
+def signs(sites: TwoSites) -> list[SignOfLife]:
     mark = ReceiverMark.read(sites.spool, signing_keys=())
-    return () if mark is None else mark.receivers
+    return [] if mark is None else [*mark.receivers.values()]
 
 
 def test_second_one_is_told_and_refused_nothing(first: TwoSites, second: TwoSites) -> None:
@@ -179,7 +179,7 @@ def test_receiver_that_has_applied_nothing_gives_no_sign(small_sites: TwoSites) 
     small_sites.admit()
     tick(small_sites)
     assert (small_sites.spool / "receipts/position.json").exists()
-    assert signs(small_sites) == ()
+    assert signs(small_sites) == []
 
 
 def test_sign_is_renewed_after_minutes_only(first: TwoSites, clock: Now) -> None:
