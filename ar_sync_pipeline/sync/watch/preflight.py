@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,9 @@ def sudden_problems(settings: ReceiverSettings, clock: Clock) -> str | None:
     """
     areas: dict[str, Area] = {
         "hint of media files": partial(_media_files, settings),
-        "hint of receivers": partial(_other_receiver, settings, clock),
+        "hint of receivers": lambda: _ask_for(
+            settings.database_url, lambda c: _other(settings, c, clock())
+        ),
     }
     found = examine_areas(_owner_of(settings), areas, _HINT_SECONDS)
     if any(one.unexamined for one in found):
@@ -252,8 +255,9 @@ def _receiver_areas(
         "state": partial(state_findings, settings),
         "transform": lambda: transform_findings(settings, _usable(catalog), clock),
         "mail": partial(mail_findings, settings, clock),
-        "sender": ask(lambda c: sender_as_written(settings, c, clock())),
-        "other receiver": partial(_other_receiver, settings, clock),
+        "sender": ask(
+            lambda c: (*sender_as_written(settings, c, clock()), *_other(settings, c, clock()))
+        ),
     }
 
 
@@ -265,13 +269,10 @@ def _media_files(settings: ReceiverSettings) -> list[Finding]:
     return _ask_for(settings.database_url, lost)
 
 
-def _other_receiver(settings: ReceiverSettings, clock: Clock) -> list[Finding]:
-    def other(connection: Connection) -> list[Finding]:
-        ledger = recorded_archives(connection)
-        found = other_receiver(settings.remote_bkp_fldr, connection, ledger, clock())
-        return [] if found is None else [found]
-
-    return _ask_for(settings.database_url, other)
+def _other(settings: ReceiverSettings, connection: Connection, now: datetime) -> list[Finding]:
+    ledger = recorded_archives(connection)
+    found = other_receiver(settings.remote_bkp_fldr, connection, ledger, now)
+    return [] if found is None else [found]
 
 
 def _ask(
