@@ -37,6 +37,10 @@ class OwnDatabase:
     timeline: int | None
     database: str
 
+    def __str__(self) -> str:
+        """Return what identifies the database, as a clause; a promoted copy is another one."""
+        return f"{self.database} of cluster {self.system_identifier}, timeline {self.timeline}"
+
     def is_of(self, sender: SenderIdentity, timeline: int) -> bool:
         """Return whether an archive of this sender was made from this database.
 

@@ -47,7 +47,7 @@ from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postpr
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
-from ar_sync_pipeline.sync.watch.preflight import lost_media_in_words
+from ar_sync_pipeline.sync.watch.preflight import sudden_problems
 
 
 def definitions_of(environ: Mapping[str, str]) -> dg.Definitions:
@@ -134,7 +134,7 @@ def _sensors(
         name=site.names.name("receiver_preflight"),
         clock=site.clock,
         side=site.names.name("receiver"),
-        hint=lambda: lost_media_in_words(site.settings),
+        hint=lambda: sudden_problems(site.settings, site.clock),
     )
     if postprocessor:
         yield postprocess_sensor(site)

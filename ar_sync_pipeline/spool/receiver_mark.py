@@ -1,7 +1,6 @@
-"""Mark of the database into which the archives of a spool are loaded.
+"""Signs of life of the receivers that load from a spool, which should have only one.
 
-Two receivers on one spool would take each other's archives and answer the sender in turn. Only
-receivers read the mark; an earlier version writes none.
+Only receivers read the file; an earlier version writes none.
 """
 
 from __future__ import annotations
@@ -9,26 +8,31 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from ar_sync_pipeline.archive.manifest_fields import Instant, Label
+from pydantic import Field
+
+from ar_sync_pipeline.archive.manifest_fields import Instant, Label, Strict
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.spool.receiver_files import ReceiverFile
 
+ALIVE_FOR = timedelta(minutes=10)
+"""Time without a sign after which a receiver no longer counts."""
+
+
+class SignOfLife(Strict):
+    """When a receiver gave the first of uninterrupted signs, and the last one."""
+
+    since: Instant
+    at: Instant
+
 
 class ReceiverMark(ReceiverFile):
-    """The receiver that wrote the last checkpoint; the mark is written with it.
-
-    Attributes:
-        at: Time of the checkpoint.
-        system_identifier: System identifier of the cluster of the receiver's database.
-        database: Name of the receiver's database.
-    """
+    """The receivers, by database, that have applied archives and gave a sign lately."""
 
     FILE: ClassVar[str] = "receiver.json"
 
-    at: Instant
-    system_identifier: Label
-    database: Label
+    receivers: dict[Label, SignOfLife] = Field(default_factory=dict)
 
-    def is_recent(self, now: datetime, limit: timedelta) -> bool:
-        """Return whether that receiver has written its checkpoint within a time limit."""
-        return -CLOCK_TOLERANCE <= now - self.at <= limit
+    def alive(self, now: datetime) -> dict[str, SignOfLife]:
+        """Return the signs that are not too old."""
+        found = self.receivers.items()
+        return {of: one for of, one in found if -CLOCK_TOLERANCE <= now - one.at <= ALIVE_FOR}

@@ -62,10 +62,6 @@ class SetBackError(ParkedError):
         self.lacking = Lacking()
 
 
-class SpoolOfAnotherError(ParkedError):
-    """Another receiver loads from this receiver's spool."""
-
-
 class StillArrivingError(ParkedError):
     """An archive of the old system is truncated, but so new that the rest may still come."""
 

@@ -28,6 +28,7 @@ from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.installed_media import record_installed
 from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
+from ar_sync_pipeline.spool.receiver_mark import ReceiverMark, SignOfLife
 from ar_sync_pipeline.sync.load import lost_media
 from ar_sync_pipeline.sync.watch import database_access, preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
@@ -380,6 +381,27 @@ def test_lock_alone_fails_nothing(
     assert isinstance(found, dg.AssetCheckEvaluation)
     assert found.passed
     assert "lock timeout" in str(found.metadata["findings"].value)
+
+
+def test_second_receiver_is_one_finding_that_ends_with_its_signs(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    assert getattr(process.tick(), "passed", False)
+    (deployment.spool / "receipts").mkdir(exist_ok=True)
+    found = []
+    for age in (4, 2, 0):
+        at = utc_now() - timedelta(minutes=age)
+        signs = {"other of cluster 7": SignOfLife(since=at, at=at)}
+        ReceiverMark(receivers=signs).write(deployment.spool, signing_keys=())
+        found.append(process.tick())
+    evaluations = [one for one in found if isinstance(one, dg.AssetCheckEvaluation)]
+    assert [one.passed for one in evaluations] == [False] * 3
+    assert all("database other of cluster 7 " in str(one.description) for one in evaluations)
+    assert len({unchanged_since(one) for one in evaluations}) == 1
+    assert ERROR not in evaluations[0].metadata, "its incident is not that of the spool"
+    (deployment.spool / "receipts" / ReceiverMark.FILE).unlink()
+    assert getattr(process.tick(), "passed", False)
 
 
 def shown_after(instance: dg.DagsterInstance, told: Sequence[Preflight]) -> list[str | None]:

@@ -8,7 +8,6 @@ from ar_sync_pipeline.media.errors import MediaLostError, MediaNotMountedError
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
 from ar_sync_pipeline.sftp import errors as sftp
 from ar_sync_pipeline.spool import errors as spool
-from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,7 @@ RECEIPTS = Area(
 SPOOL = Area(
     "spool",
     "the spool",
-    (
-        spool.SpoolMissingError,
-        spool.SpoolAccessError,
-        spool.SpoolLayoutError,
-        SpoolOfAnotherError,
-    ),
+    (spool.SpoolMissingError, spool.SpoolAccessError, spool.SpoolLayoutError),
     _SPOOL_PAGE,
 )
 # A partial and a complete report the same missing file.

@@ -61,7 +61,7 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
 )
 from ar_sync_pipeline.sync.load.applied_chain import chain_in, promised_chain
-from ar_sync_pipeline.sync.load.one_receiver import check_receiver_of_spool, mark_spool
+from ar_sync_pipeline.sync.load.one_receiver import give_sign
 from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
 from ar_sync_pipeline.sync.load.vanished_archives import forget_archives
 from ar_sync_pipeline.sync.rejection import as_state
@@ -106,7 +106,7 @@ def acknowledge(
     if unsent is None:
         written = _written(settings, clock)
         unsent = written.unsent if written else ()
-    mark_spool(spool, connection, at)
+    give_sign(spool, connection, ledger, at)
     _capabilities(settings, connection, at).write(spool, signing_keys=keys)
     checkpoint = Checkpoint(
         at=at,
@@ -140,17 +140,17 @@ def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached.
-        SpoolOfAnotherError: Another receiver loads from the spool.
         SpoolAccessError: The operating system refuses.
     """
     written, url = _written(settings, clock), settings.database_url
     if written is None and not (settings.remote_bkp_fldr / RECEIPTS).exists():
         return False
     with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
-        check_receiver_of_spool(settings, connection, clock())
         if not open_existing_ledger(connection):
             return False
-        if written is not None and _is_true(written, settings, connection):
+        ledger = read_ledger(connection)
+        give_sign(settings.remote_bkp_fldr, connection, ledger, clock())
+        if written is not None and _is_true(written, settings, ledger, connection):
             return False
         with load_lock(connection):
             acknowledge(settings, connection, clock)
@@ -169,8 +169,12 @@ def report_load_at_work(settings: ReceiverSettings, clock: Clock) -> None:
         LoadAtWork(at=at).write(spool, signing_keys=settings.signing_keys.accepted(at))
 
 
-def _is_true(written: Checkpoint, settings: ReceiverSettings, connection: Connection) -> bool:
-    ledger = read_ledger(connection)
+def _is_true(
+    written: Checkpoint,
+    settings: ReceiverSettings,
+    ledger: Sequence[AppliedArchive],
+    connection: Connection,
+) -> bool:
     parked = list_parked(settings.remote_bkp_fldr)
     return (
         written.parked == tuple(_parked(parked))

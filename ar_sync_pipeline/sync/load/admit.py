@@ -121,7 +121,7 @@ def admit_archives(
         connect(url, application="admit") as connection,
         watch.over(connection),
     ):
-        open_ledger(connection, settings, catalog, clock())
+        open_ledger(connection, spool, catalog)
         left = recover_left(connection, settings, catalog.name)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)

@@ -160,7 +160,7 @@ def _load(
         end_when_blocking(url, settings.max_blocking_seconds, work="the load") as watch,
         connect(url, application="load") as connection,
     ):
-        open_ledger(connection, settings, catalog, clock())
+        open_ledger(connection, settings.remote_bkp_fldr, catalog)
         if settings.media_delete:
             ensure_media_files(connection)
         with load_lock(connection), watch.over(connection):

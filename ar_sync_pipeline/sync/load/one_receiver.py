@@ -1,65 +1,70 @@
-"""One spool has one receiver: another database that loads from it, and still does, is an error.
+"""One spool has one receiver: two that load from it are told, and neither is refused.
 
-A database that took the place of a lost one is let in when the mark of the lost one is old.
+A database that was moved, upgraded or restored under another name looks like a second one until the
+signs of the one before are old. It does not count as one unless the other gives signs beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ar_sync_pipeline.archive.spool_names import RECEIPTS
+from ar_sync_pipeline.postgres.checks.findings import Finding, Level
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.postgres.own_database import read_own_database
-from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.errors import ReceiptError
-from ar_sync_pipeline.spool.receiver_mark import ReceiverMark
-from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
+from ar_sync_pipeline.spool.errors import ReceiptError, SpoolAccessError, SpoolMissingError
+from ar_sync_pipeline.spool.receiver_mark import ALIVE_FOR, ReceiverMark, SignOfLife
+from ar_sync_pipeline.sync.load.newest_archive import not_superseded
 from ar_sync_pipeline.visible_text import visible
 
+_RENEWED_AFTER = timedelta(minutes=2)
 
-def check_receiver_of_spool(
-    settings: ReceiverSettings, connection: Connection, now: datetime
+
+def give_sign(
+    spool: Path, connection: Connection, ledger: Sequence[AppliedArchive], now: datetime
 ) -> None:
-    """Check that no other receiver has loaded from the spool within AR_SYNC_MAX_LAG.
+    """Write that this receiver is alive, if it has applied anything and its last sign is old."""
+    here = read_own_database(connection)
+    if here is None or not not_superseded(ledger):
+        return
+    signs = _signs(spool, now)
+    own = signs.get(str(here))
+    if own is not None and timedelta(0) <= now - own.at < _RENEWED_AFTER:
+        return
+    signs[str(here)] = SignOfLife(since=own.since if own is not None else now, at=now)
+    with suppress(SpoolAccessError, SpoolMissingError):  # what depends on the spool reports it
+        ReceiverMark(receivers=signs).write(spool, signing_keys=())
 
-    Raises:
-        SpoolOfAnotherError: Another one has.
-        SpoolMissingError: The spool does not exist.
-        SpoolAccessError: The operating system refuses.
+
+def other_receiver(
+    spool: Path, connection: Connection, ledger: Sequence[AppliedArchive], now: datetime
+) -> Finding | None:
+    """Return the finding that another database takes archives from the spool, too.
+
+    It is a warning as long as this database may have taken the place of that one.
     """
-    spool, here = settings.remote_bkp_fldr, read_own_database(connection)
-    mark = _read(spool)
-    if here is None or mark is None:
-        return
-    is_this = (mark.system_identifier, mark.database) == (here.system_identifier, here.database)
-    if is_this or not mark.is_recent(now, timedelta(minutes=settings.max_lag)):
-        return
-    raise SpoolOfAnotherError(
-        f"another receiver loads from the spool {spool}: database {visible(mark.database)} (cluster"
-        f" {visible(mark.system_identifier)}) did at {mark.at:%Y-%m-%d %H:%M:%S} UTC, and this one"
-        f" is {visible(here.database)} (cluster {here.system_identifier})",
-        remedy="give each receiver a pair and a spool of its own (AR_SYNC_PAIR,"
-        " AR_SYNC_REMOTE_BKP_FLDR); only if this database took the place of that one, delete"
-        f" {spool / RECEIPTS / ReceiverMark.FILE}",
+    here, signs = read_own_database(connection), _signs(spool, now)
+    own = signs.pop(str(here), None)
+    if here is None or not signs:
+        return None
+    database, other = max(signs.items(), key=lambda one: one[1].at)
+    beside = other.at > own.since if own is not None else not not_superseded(ledger)
+    return Finding(
+        Level.ERROR if beside else Level.WARNING,
+        f"another receiver loads from the spool {spool}, too: database {visible(database)} was at"
+        f" work at {other.at:%H:%M:%S} UTC, and this one is {visible(str(here))}",
+        "stop one of the two, or give it a pair and a spool of its own (AR_SYNC_PAIR,"
+        " AR_SYNC_REMOTE_BKP_FLDR); if this database took the place of that one, nothing is to be"
+        f" done, and this ends within {ALIVE_FOR // timedelta(minutes=1)} minutes",
     )
 
 
-def mark_spool(spool: Path, connection: Connection, at: datetime) -> None:
-    """Mark the spool as this receiver's.
-
-    Raises:
-        SpoolMissingError: The spool does not exist.
-        SpoolAccessError: The operating system refuses.
-    """
-    if here := read_own_database(connection):
-        mark = ReceiverMark(at=at, system_identifier=here.system_identifier, database=here.database)
-        mark.write(spool, signing_keys=())
-
-
-def _read(spool: Path) -> ReceiverMark | None:
-    """Read the mark, whatever the signing keys: those of two receivers may differ."""
-    try:
-        return ReceiverMark.read(spool, signing_keys=())
-    except ReceiptError:
-        return None  # the next load writes it again
+def _signs(spool: Path, now: datetime) -> dict[str, SignOfLife]:
+    """Return the signs of all receivers, whatever their signing keys; none if unreadable."""
+    with suppress(ReceiptError, SpoolAccessError, SpoolMissingError):
+        mark = ReceiverMark.read(spool, signing_keys=())
+        return mark.alive(now) if mark is not None else {}
+    return {}

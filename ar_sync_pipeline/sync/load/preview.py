@@ -81,7 +81,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
     """
     archive, url = _archive_at(path), settings.database_url
     with connect(url, application="plan") as connection:
-        open_ledger(connection, settings, catalog, clock())
+        open_ledger(connection, settings.remote_bkp_fldr, catalog)
         try:
             with load_lock(connection):
                 return _preview(connection, settings, catalog, archive, clock)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,11 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.settings.loading import variable_name
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.settings.usable import UnusableSettingError
-from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.sync.dump.known_rules import ruled_before
 from ar_sync_pipeline.sync.dump.sender_journal import read_points
-from ar_sync_pipeline.sync.errors import SpoolOfAnotherError
 from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.newest_archive import newest_in_spool
-from ar_sync_pipeline.sync.load.one_receiver import check_receiver_of_spool
+from ar_sync_pipeline.sync.load.one_receiver import other_receiver
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.database_findings import (
@@ -117,13 +116,18 @@ def preflight(
     )
 
 
-def lost_media_in_words(settings: ReceiverSettings) -> str | None:
-    """Return the problem of the media folder, empty if there is none; None: no answer in time.
+def sudden_problems(settings: ReceiverSettings, clock: Clock) -> str | None:
+    """Return what may go wrong between two preflights, empty if nothing; None: no answer in time.
 
     A disk whose server is gone does not answer; the preflight itself then reports it.
     """
-    media = {"hint of media files": partial(_media_files, settings)}
-    found = examine_areas(_owner_of(settings), media, _HINT_SECONDS)
+    areas: dict[str, Area] = {
+        "hint of media files": partial(_media_files, settings),
+        "hint of receivers": lambda: _ask_for(
+            settings.database_url, lambda c: _other(settings, c, clock())
+        ),
+    }
+    found = examine_areas(_owner_of(settings), areas, _HINT_SECONDS)
     if any(one.unexamined for one in found):
         return None
     return "; ".join(one.problem for one in found)
@@ -240,14 +244,6 @@ def _receiver_areas(
     def ask(question: Callable[[Connection], Iterable[Finding]]) -> Area:
         return lambda: _ask_for(settings.database_url, question)
 
-    def other(connection: Connection) -> Iterator[Finding]:
-        try:
-            check_receiver_of_spool(settings, connection, clock())
-        except SpoolOfAnotherError as error:
-            yield as_error(error)
-        except SpoolAccessError:
-            return  # the check of the spool reports it
-
     return {
         "database": partial(_database, settings, catalog, with_spool),
         "clock": ask(lambda c: clock_findings(c, clock)),
@@ -259,7 +255,9 @@ def _receiver_areas(
         "state": partial(state_findings, settings),
         "transform": lambda: transform_findings(settings, _usable(catalog), clock),
         "mail": partial(mail_findings, settings, clock),
-        "sender": ask(lambda c: (*sender_as_written(settings, c, clock()), *other(c))),
+        "sender": ask(
+            lambda c: (*sender_as_written(settings, c, clock()), *_other(settings, c, clock()))
+        ),
     }
 
 
@@ -269,6 +267,12 @@ def _media_files(settings: ReceiverSettings) -> list[Finding]:
         return [] if error is None else [as_error(error)]
 
     return _ask_for(settings.database_url, lost)
+
+
+def _other(settings: ReceiverSettings, connection: Connection, now: datetime) -> list[Finding]:
+    ledger = recorded_archives(connection)
+    found = other_receiver(settings.remote_bkp_fldr, connection, ledger, now)
+    return [] if found is None else [found]
 
 
 def _ask(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.checks.findings import errors_of
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_summarized
 from ar_sync_pipeline.postgres.ledger_tables import check_catalog, open_existing_ledger
@@ -31,6 +32,7 @@ from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.load.missing_parts import missing_parts
 from ar_sync_pipeline.sync.load.newest_archive import Arrival, last_arrival
+from ar_sync_pipeline.sync.load.one_receiver import other_receiver
 from ar_sync_pipeline.sync.load.rejected_archives import is_lost
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.load.vanished_archives import vanished_archives
@@ -74,6 +76,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     url = settings.database_url
     with connect(url, application="status") as connection:
         recorded = _recorded(connection, catalog, settings)
+        other = _other(connection, settings, recorded, now)
     spooled = _spooled(settings, recorded.ledger)
     vanished = vanished_archives(settings, recorded.ledger, now)
     incidents, low = read_open_incidents(settings), low_disks(settings)
@@ -90,7 +93,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     overdue = _overdue_complete(possible, newest, () if ignored else unapplied, within)
     interval = timedelta(minutes=settings.partial_interval)
     last = last_arrival(settings.remote_bkp_fldr, recorded.ledger, now)
-    faults = [*overdue_in_words(overdue, ignored), *media, *low, *incidents.faults]
+    faults = [*overdue_in_words(overdue, ignored), *media, *other, *low, *incidents.faults]
     backlog = replace(
         _backlog(recorded, spooled, parked, vanished, chain, lost, faults),
         nothing_newer=_nothing_newer(last, now, interval),
@@ -114,6 +117,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         incidents=incidents,
         low_disks=low,
         lost_media=recorded.lost_media,
+        other_receiver="".join(other),
         parked=tuple(parked),
     )
 
@@ -158,6 +162,13 @@ def _recorded(connection: Connection, catalog: Catalog, settings: ReceiverSettin
         read_summarized(connection, superseded=True),
         f"{lost.problem}; {lost.remedy}" if lost is not None else "",
     )
+
+
+def _other(
+    connection: Connection, settings: ReceiverSettings, recorded: _Recorded, now: datetime
+) -> list[str]:
+    found = other_receiver(settings.remote_bkp_fldr, connection, recorded.ledger, now)
+    return [f"{one.problem}; {one.remedy}" for one in errors_of([found] if found else [])]
 
 
 @dataclass(frozen=True)

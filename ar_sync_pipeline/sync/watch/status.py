@@ -66,6 +66,8 @@ class Status:
             ``AR_SYNC_FREE_SPACE_FLOOR``, as clauses.
         lost_media: That the receiver's media folder lacks its files, as a clause; empty if it does
             not, or at the sender.
+        other_receiver: That another receiver loads from the spool, too, as a clause; empty if none
+            does, or at the sender.
         parked: Why parked archives wait now, not when they were parked; empty at the sender.
     """
 
@@ -84,6 +86,7 @@ class Status:
     incidents: OpenIncidents = NO_INCIDENTS
     low_disks: tuple[str, ...] = ()
     lost_media: str = ""
+    other_receiver: str = ""
     parked: tuple[Rejection, ...] = ()
 
     @property
@@ -101,6 +104,7 @@ class Status:
             self.incidents.faults,
             self.low_disks,
             self.lost_media,
+            self.other_receiver,
             *(one.count for one in self.archives if one.state in _BAD),
         )
         return not any(wrong)

@@ -12,7 +12,7 @@ from ar_sync_pipeline.media.errors import MediaLostError, MediaNotMountedError
 from ar_sync_pipeline.spool.states import list_waiting
 from ar_sync_pipeline.sync.load.lost_media import lost_media
 from ar_sync_pipeline.sync.watch import database_access
-from ar_sync_pipeline.sync.watch.preflight import lost_media_in_words, preflight
+from ar_sync_pipeline.sync.watch.preflight import preflight, sudden_problems
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.status import Status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window
@@ -74,7 +74,7 @@ def test_emptied_folder_contradicts_all_is_well(sites: TwoSites) -> None:
     assert not shown.ok
     assert "all is well" not in str(shown.lag)
     assert problem in shown.lag.because
-    assert lost_media_in_words(sites.settings) == problem
+    assert sudden_problems(sites.settings, sites.clock) == problem
 
 
 def test_lock_on_the_ledger_does_not_hold_up_the_hint(
@@ -84,8 +84,8 @@ def test_lock_on_the_ledger_does_not_hold_up_the_hint(
     monkeypatch.setattr(database_access, "_LONGEST_LOCK_WAIT", "100ms")
     with psycopg.connect(sites.receiver) as other:
         other.execute("LOCK TABLE ar_sync.installed_media")
-        assert lost_media_in_words(sites.settings) is None
-    assert lost_media_in_words(sites.settings)
+        assert sudden_problems(sites.settings, sites.clock) is None
+    assert sudden_problems(sites.settings, sites.clock)
 
 
 def test_emptied_folder_is_filled_by_completes(sites: TwoSites) -> None:
