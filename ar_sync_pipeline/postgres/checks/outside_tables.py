@@ -52,7 +52,7 @@ def outside_findings(
             grant = _select_grant(connection, (schema, name), () if whole else columns)
             yield lacking_right(connection, subject, "SELECT", grant, script)
         if policies is not None:
-            yield hidden_rows(connection, label, policies or ["(none: every row is hidden)"])
+            yield hidden_rows(connection, label, policies or ["none: every row is hidden"])
 
 
 def _select_grant(

@@ -75,5 +75,6 @@ def test_rows_hidden_from_the_acting_role_are_shown_by_the_statement(
 ) -> None:
     execute(acting.owner, "ALTER TABLE t_a ENABLE ROW LEVEL SECURITY")
     (hidden,) = (one for one in check(acting.url, CATALOG) if "hides rows" in one.problem)
+    assert hidden.problem.endswith("security (none: every row is hidden)")
     execute(acting.owner, hidden.sql)
     assert not [one for one in check(acting.url, CATALOG) if "hides rows" in one.problem]

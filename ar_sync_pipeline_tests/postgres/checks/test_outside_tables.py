@@ -143,7 +143,7 @@ def test_row_level_security_of_tables_that_a_load_reads_is_said_by_check_and_scr
         "table S.users ",
         "table own ",
     ]
-    assert "((none: every row is hidden))" in found[0].problem
+    assert " security (none: every row is hidden)" in found[0].problem
     assert "(mine)" in found[2].problem
     tables = {"tables": "t_*", "receiver_tables": "own"}
     warning = 'security may hide rows from this role: "S".fav, public.own, "S".users'
