@@ -218,3 +218,11 @@ SELECT DISTINCT coalesce(r.rngtypid, e.oid, a.atttypid)::regtype AS name
   LEFT JOIN pg_type e ON e.typarray = a.atttypid
   LEFT JOIN pg_range r ON r.rngmultitypid = coalesce(e.oid, a.atttypid)
    AND current_setting('server_version_num')::int >= 170000;
+
+-- PUBLIC usually has these rights. Whoever runs this may be no superuser, and not allowed to give one that was
+-- taken from PUBLIC: that is said at the end, with the statement, and undoes nothing.
+CREATE TEMP TABLE ar_sync_lacking AS
+SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role') AS statement,
+       has_type_privilege(name, 'USAGE WITH GRANT OPTION') AS may_give
+  FROM ar_sync_types
+ WHERE NOT has_type_privilege(:'role', name, 'USAGE');
