@@ -603,8 +603,9 @@ def test_roles_may_call_what_identifies_the_cluster_where_public_may_not(
 OF_ADMINISTRATOR = (
     "CREATE TYPE mood AS ENUM ('a')",
     "CREATE FUNCTION mooded() RETURNS mood LANGUAGE sql AS $$ SELECT 'a'::mood $$",
-    "CREATE TABLE t_a (id serial PRIMARY KEY, m mood DEFAULT mooded())",
-    "REVOKE USAGE ON TYPE mood FROM PUBLIC",
+    "CREATE TYPE unkeyed AS ENUM ('b')",
+    "CREATE TABLE t_a (id serial, m mood DEFAULT mooded(), u unkeyed, PRIMARY KEY (id, m))",
+    "REVOKE USAGE ON TYPE mood, unkeyed FROM PUBLIC",
     "REVOKE EXECUTE ON FUNCTION mooded(), pg_control_system() FROM PUBLIC",
 )
 
@@ -636,6 +637,7 @@ def test_right_that_only_an_administrator_may_give_is_named_and_undoes_no_other(
             "EXECUTE ON FUNCTION public.mooded()",
             "SET ON PARAMETER session_replication_role",
             "USAGE ON TYPE public.mood",
+            "USAGE ON TYPE public.unkeyed",
         ],
     }[side]
     given += ["pg_read_all_stats"] if side == "sender" else []

@@ -163,7 +163,8 @@ SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
 -- Tables outside the catalog are looked at, also by keys of and to single partitions: before a row is
 -- deleted those that refer to it, after a row is written those that it refers to. They are not
 -- written: where a reference is broken, the load says so and changes nothing (the same query as in
--- ar_sync_pipeline/postgres/checks/outside_tables.py).
+-- ar_sync_pipeline/postgres/checks/outside_tables.py, but with keys that are NOT VALID: a load verifies
+-- those that the sender does not have as NOT VALID, too).
 CREATE TEMP TABLE ar_sync_outside AS
 WITH RECURSIVE written AS (
   SELECT name::oid AS oid, name IN (SELECT oid FROM ar_sync_matched WHERE list = 'tables') AS replicated

@@ -45,6 +45,7 @@ SET LOCAL client_min_messages = warning;
 SELECT format('CREATE ROLE %I LOGIN', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 
+\set keys_only on
 \ir catalog_tables.sql
 
 -- What it had before goes first, in every schema.

@@ -193,3 +193,16 @@ def test_row_level_security_counts_of_the_table_through_which_a_load_reads(
     sites.complete()
     refused = sites.load().refused
     assert ["row-level security" in str(one) for one in refused] == [True] * len(found)
+
+
+@pytest.mark.long
+def test_receiver_role_reads_what_an_own_key_that_is_not_valid_names(
+    owner: TwoSites, role_script: RoleScript
+) -> None:
+    """Only one that is NOT VALID at the sender, too, is not verified."""
+    owner.at_receiver(
+        LOOKUP[0], "ALTER TABLE t_b ADD CONSTRAINT k FOREIGN KEY (lk) REFERENCES look NOT VALID"
+    )
+    sites = loading(owner, role_script)
+    sites.complete()
+    assert sites.load().refused == ()
