@@ -248,21 +248,23 @@ class FreeSpace:
 def free_space(place: Path | int) -> FreeSpace:
     """Return the free space of the file system of a path or an open file."""
     facts = os.statvfs(place)
-    unwritable = why_unwritable(facts.f_files, facts.f_favail, facts.f_flag)
+    full = bool(facts.f_blocks and not facts.f_bavail)
+    unwritable = why_unwritable(facts.f_files, facts.f_favail, facts.f_flag, full=full)
     return FreeSpace.of_blocks(
         facts.f_frsize, facts.f_blocks, facts.f_bfree, facts.f_bavail, unwritable
     )
 
 
-def why_unwritable(inodes: int, available: int, flags: int) -> str:
+def why_unwritable(inodes: int, available: int, flags: int, *, full: bool = False) -> str:
     """Return why no file can be made on a file system, as statvfs(3) tells it; empty if it can.
 
     Args:
         inodes: Inodes of the file system; 0: it has no fixed number, as Btrfs.
+        full: Whether no byte is left: ZFS makes inodes of free bytes, so it has none left then.
     """
     if flags & os.ST_RDONLY:
         return "its file system is mounted read-only"
-    return "its file system has no inode left" if inodes and not available else ""
+    return "its file system has no inode left" if inodes and not available and not full else ""
 
 
 def is_read_only(path: Path) -> bool:

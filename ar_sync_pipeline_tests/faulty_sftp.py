@@ -56,6 +56,7 @@ class Faults:
             accepted.
         blocks: Blocks of a gigabyte that its disk has, by statvfs, if ``blocks_free`` is set.
         blocks_free: Number of them that are free; None for the numbers of the real disk.
+        inodes_free: Number of its 100 inodes that are free, if ``blocks_free`` is set.
         lose_next_rename_reply: Whether it renames, then drops the connection instead of answering.
         cross_device: Whether every folder is on its own file system.
         freeze: Whether it answers no write any more.
@@ -77,6 +78,7 @@ class Faults:
     refused_at: int | None = None
     blocks: int = 100
     blocks_free: int | None = None
+    inodes_free: int = 100
     lose_next_rename_reply: bool = False
     cross_device: bool = False
     freeze: threading.Event = field(default_factory=threading.Event)
@@ -163,7 +165,8 @@ class FaultySftp(asyncssh.SFTPServer):
         self._offered("statvfs")
         if (free := self._faults.blocks_free) is not None:
             gigabyte, blocks = 10**9, self._faults.blocks
-            return asyncssh.SFTPVFSAttrs(gigabyte, gigabyte, blocks, free, free, 100, 100, 100)
+            inodes = (100, self._faults.inodes_free, self._faults.inodes_free)
+            return asyncssh.SFTPVFSAttrs(gigabyte, gigabyte, blocks, free, free, *inodes)
         return super().statvfs(path)
 
     async def fsync(self, file_obj: object) -> None:

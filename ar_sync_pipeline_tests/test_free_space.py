@@ -49,6 +49,20 @@ def test_file_system_without_a_number_of_inodes_is_writable() -> None:
     assert why_unwritable(5, 1, 0) == ""
 
 
+@pytest.mark.parametrize(
+    ("free_blocks", "why"), [(0, ""), (1, "its file system has no inode left")]
+)
+def test_file_system_without_free_bytes_is_full_and_not_out_of_inodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_blocks: int, why: str
+) -> None:
+    """ZFS makes inodes of free bytes, and reports none where no byte is free."""
+    facts = os.statvfs_result((4096, 4096, 100, free_blocks, free_blocks, 7, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: facts)
+    space = measure_free_space(tmp_path)
+    assert space.unwritable == why
+    assert space.is_below(2)
+
+
 def test_real_disk_is_measured(tmp_path: Path) -> None:
     space = measure_free_space(tmp_path)
     assert space.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)

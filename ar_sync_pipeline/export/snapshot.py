@@ -137,12 +137,17 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text,
 # apply logical replication. Other dumps write nothing, and may take hours. Other roles' sessions
 # are shown to members of pg_read_all_stats only (manual, 27.2.3 "pg_stat_activity"), and with
 # `track_activities = off` a session does not show when its transaction began, but that it has one:
-# each transaction locks its own virtual id. Of a prepared transaction only the time of PREPARE is
-# known; transaction managers give up one that has not got there after some minutes.
+# each transaction locks its own virtual id. A session that is just connecting has no state yet, and
+# a transaction in which it only looks up its role; what it writes begins after its connection, for
+# which it has a minute (`authentication_timeout`). Of a prepared transaction only the time of
+# PREPARE is known; transaction managers give up one that has not got there after some minutes.
 # The clock is read first: what begins later is not among the sessions.
 _OLDEST_WRITE = """
 WITH writers AS (
-  SELECT pid, xact_start, coalesce(state, 'disabled') AS state FROM pg_stat_activity
+  SELECT pid, coalesce(state, 'disabled') AS state,
+         CASE WHEN state IS NULL AND backend_start > now() - interval '2 minutes'
+              THEN coalesce(xact_start, backend_start) ELSE xact_start END AS xact_start
+    FROM pg_stat_activity
    WHERE datname = current_database() AND pid <> pg_backend_pid()
      AND backend_type NOT IN ('autovacuum worker', 'walsender')
      AND NOT (usename = current_user AND starts_with(application_name, 'ar_sync dump')))

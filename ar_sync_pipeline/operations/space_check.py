@@ -29,8 +29,8 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         meaning=f"The disks of {places}, of AR_SYNC_STATE_FLDR and of DAGSTER_HOME have more"
         " free space than AR_SYNC_FREE_SPACE_FLOOR percent; a disk that had less, one percent more."
         " None is mounted read-only or out of inodes",
-        remedy="free space before they are full, and mount a read-only one writable; then work"
-        " waits, and nothing is lost",
+        remedy="free space before they are full (then work waits, and nothing is lost); mount a"
+        " read-only one writable",
         page="disk_full",
     )
 

@@ -34,7 +34,7 @@ SELECT c.oid::bigint AS oid,
               WHERE NOT has_table_privilege(c.oid, p)) AS denied,
        CASE WHEN row_security_active(c.oid) THEN coalesce(
          (SELECT json_agg(p.polname ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = c.oid),
-         '["(none: every row is hidden)"]') END AS policies,
+         '["none: every row is hidden"]') END AS policies,
        (SELECT json_agg(x.name ORDER BY x.name)
           FROM (SELECT t.tgname AS name FROM pg_trigger t
                  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'

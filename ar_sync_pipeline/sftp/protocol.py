@@ -287,5 +287,6 @@ def file_system_space(client: SFTPClient, path: str) -> FreeSpace:
     reply = _request(client, CMD_EXTENDED_REPLY, CMD_EXTENDED, "statvfs@openssh.com", path)
     _block_size, fragment_size, blocks, free, available = [reply.get_int64() for _ in range(5)]
     inodes, _free_inodes, available_inodes, _id, flags = [reply.get_int64() for _ in range(5)]
-    unwritable = why_unwritable(inodes, available_inodes, flags)
+    full = bool(blocks and not available)
+    unwritable = why_unwritable(inodes, available_inodes, flags, full=full)
     return FreeSpace.of_blocks(fragment_size, blocks, free, available, unwritable)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.loader import load_catalog
@@ -596,6 +598,56 @@ def test_roles_may_call_what_identifies_the_cluster_where_public_may_not(
     ]
     filled.at_sender(*(one.sql for one in found))
     sites.complete()
+
+
+OF_ADMINISTRATOR = (
+    "CREATE TYPE mood AS ENUM ('a')",
+    "CREATE FUNCTION mooded() RETURNS mood LANGUAGE sql AS $$ SELECT 'a'::mood $$",
+    "CREATE TYPE unkeyed AS ENUM ('b')",
+    "CREATE TABLE t_a (id serial, m mood DEFAULT mooded(), u unkeyed, PRIMARY KEY (id, m))",
+    "REVOKE USAGE ON TYPE mood, unkeyed FROM PUBLIC",
+    "REVOKE EXECUTE ON FUNCTION mooded(), pg_control_system() FROM PUBLIC",
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_right_that_only_an_administrator_may_give_is_named_and_undoes_no_other(
+    empty_database: str, role_script: RoleScript, side: str
+) -> None:
+    """The owner of the application's tables may give all the others."""
+    database = empty_database.rpartition("/")[2]
+    owner, role = f"owner of {database}", f"{side} of {database}"
+    execute(
+        empty_database,
+        f'CREATE ROLE "{owner}" LOGIN',
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT "{role}" TO "{owner}" WITH ADMIN OPTION',
+        f'ALTER DATABASE "{database}" OWNER TO "{owner}"',
+        f'ALTER SCHEMA public OWNER TO "{owner}"',
+        *OF_ADMINISTRATOR,
+        f'ALTER TABLE t_a OWNER TO "{owner}"',
+    )
+    url = make_conninfo(empty_database, user=owner)
+    run = partial(role_script, side, role=role, tables="t_*")
+    given = {
+        "sender": ["EXECUTE ON FUNCTION pg_control_system()", "USAGE ON TYPE public.mood"],
+        "receiver": [
+            "EXECUTE ON FUNCTION pg_control_system()",
+            "EXECUTE ON FUNCTION public.mooded()",
+            "SET ON PARAMETER session_replication_role",
+            "USAGE ON TYPE public.mood",
+            "USAGE ON TYPE public.unkeyed",
+        ],
+    }[side]
+    given += ["pg_read_all_stats"] if side == "sender" else []
+    statements = [f'GRANT {right} TO "{role}";' for right in given]
+    for _ in range(2):
+        run(url, warning=f"Let an administrator run: {' '.join(statements)}\n")
+    as_role = make_conninfo(empty_database, user=role)
+    assert rows(as_role, "SELECT count(*) FROM t_a") == [(0,)]
+    execute(empty_database, *statements)
+    run(url)
 
 
 @pytest.mark.long

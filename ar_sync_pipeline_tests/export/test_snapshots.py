@@ -97,6 +97,32 @@ def test_start_is_unknown_if_the_session_showed_its_transactions_too_late(
         assert take(filled.sender).oldest_write_at is None
 
 
+# What PostgreSQL shows of a session in the milliseconds before it says what it does.
+UNSTATED = """
+CREATE SCHEMA unstated CREATE VIEW pg_stat_activity AS
+SELECT datname, pid, usename, application_name, backend_type, NULL::text AS state,
+       NULL::timestamptz AS xact_start, backend_start - interval '{age}' AS backend_start
+  FROM pg_catalog.pg_stat_activity WHERE application_name = 'connecting'
+"""
+
+
+@pytest.mark.parametrize("age", ["1 second", "1 hour"])
+def test_session_that_is_connecting_writes_nothing_from_before_its_connection(
+    filled: TwoSites, age: str
+) -> None:
+    execute(filled.sender, UNSTATED.format(age=age))
+    with (
+        psycopg.connect(filled.sender, application_name="connecting") as writer,
+        connect(filled.sender, application="test") as connection,
+    ):
+        writer.execute("SELECT")
+        ((began,),) = rows(filled.sender, "SELECT backend_start FROM unstated.pg_stat_activity")
+        connection.execute("SET search_path = unstated, pg_catalog")
+        with take_snapshot(connection, lambda: NOON) as snapshot:
+            seen = snapshot.watermark.oldest_write_at
+    assert seen == (began if age == "1 second" else None)
+
+
 def test_other_dump_without_shown_activities_writes_nothing(filled: TwoSites) -> None:
     hidden = make_conninfo(filled.sender, options="-c track_activities=off")
     with (

@@ -381,6 +381,27 @@ def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer
         publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
 
 
+@dataclass
+class FillingSource(MemorySource):
+    """Is opened when others have filled the receiver's disk, which then has no inode left."""
+
+    server: AsyncsshTestServer
+
+    def open(self) -> BinaryIO:
+        self.server.faults.free_bytes = 2 * MIB
+        self.server.faults.blocks_free = self.server.faults.inodes_free = 0
+        return super().open()
+
+
+def test_full_disk_without_free_bytes_is_not_said_to_be_out_of_inodes(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    """ZFS makes inodes of free bytes."""
+    source = FillingSource(some_archive().content, sftp_server)
+    with pytest.raises(ReceiverDiskFullError, match="only 0 bytes are free"):
+        publish_hard(sftp_server.endpoint(), sftp_server, source)
+
+
 def test_read_only_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.unsupported.add("statvfs")
     spool = sftp_server.spool_path

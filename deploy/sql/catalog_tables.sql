@@ -3,6 +3,7 @@
 -- missing: an application makes them later.
 
 \if :{?separator} \else \set separator , \endif
+\if :{?keys_only} \else \set keys_only off \endif
 \if :{?receiver_tables} \else \set receiver_tables '' \endif
 
 -- The tables that the catalog means. Of a pattern with a dot the first part matches schemas; one
@@ -208,7 +209,7 @@ SELECT format('%I', n.nspname)::regnamespace
   JOIN pg_namespace n ON n.oid = x.namespace AND n.nspname <> 'pg_catalog'
 EXCEPT SELECT schema FROM ar_sync_schemas;
 
--- Temporary tables have columns of the tables' types. An array has the rights of its elements, since
+-- Temporary tables have columns of the tables' types, those of a dump only keys. An array has the rights of its elements, since
 -- version 17 a multirange those of its range (the same query as in
 -- ar_sync_pipeline/postgres/checks/rights.py).
 CREATE TEMP TABLE ar_sync_types AS
@@ -217,4 +218,15 @@ SELECT DISTINCT coalesce(r.rngtypid, e.oid, a.atttypid)::regtype AS name
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_type e ON e.typarray = a.atttypid
   LEFT JOIN pg_range r ON r.rngmultitypid = coalesce(e.oid, a.atttypid)
-   AND current_setting('server_version_num')::int >= 170000;
+   AND current_setting('server_version_num')::int >= 170000
+ WHERE NOT :'keys_only'::boolean
+    OR EXISTS (SELECT FROM pg_index i
+                WHERE i.indrelid = a.attrelid AND i.indisunique AND a.attnum = ANY (i.indkey::int2[]));
+
+-- PUBLIC usually has these rights. Whoever runs this may be no superuser, and not allowed to give one that was
+-- taken from PUBLIC: that is said at the end, with the statement, and undoes nothing.
+CREATE TEMP TABLE ar_sync_lacking AS
+SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role') AS statement,
+       has_type_privilege(name, 'USAGE WITH GRANT OPTION') AS may_give
+  FROM ar_sync_types
+ WHERE NOT has_type_privilege(:'role', name, 'USAGE');

@@ -87,13 +87,11 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
 -- What identifies the cluster, where it was taken from PUBLIC.
-SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', name, :'role')
+INSERT INTO ar_sync_lacking
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', name, :'role'),
+       has_function_privilege(name, 'EXECUTE WITH GRANT OPTION')
   FROM (VALUES ('pg_control_system()')) AS needed (name)
- WHERE NOT has_function_privilege(:'role', name, 'EXECUTE') \gexec
--- PUBLIC usually may use types.
-SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role')
-  FROM ar_sync_types
- WHERE NOT has_type_privilege(:'role', name, 'USAGE') \gexec
+ WHERE NOT has_function_privilege(:'role', name, 'EXECUTE');
 
 -- What rows call when they are written: defaults, checks, computed columns, indexes. PUBLIC usually
 -- may call all functions. Functions that these call are for you to grant (the same query as in
@@ -153,9 +151,11 @@ SELECT f.oid
                  UNION ALL
                  SELECT q.oprcode FROM operator o JOIN pg_operator q ON q.oid = o.oid)
    AND f.pronamespace <> 'pg_catalog'::regnamespace AND f.prokind = 'f';
-SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, :'role')
+INSERT INTO ar_sync_lacking
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, :'role'),
+       has_function_privilege(oid, 'EXECUTE WITH GRANT OPTION')
   FROM ar_sync_called
- WHERE NOT has_function_privilege(:'role', oid, 'EXECUTE') \gexec
+ WHERE NOT has_function_privilege(:'role', oid, 'EXECUTE');
 
 SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
   FROM ar_sync_tables \gexec
@@ -163,7 +163,8 @@ SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
 -- Tables outside the catalog are looked at, also by keys of and to single partitions: before a row is
 -- deleted those that refer to it, after a row is written those that it refers to. They are not
 -- written: where a reference is broken, the load says so and changes nothing (the same query as in
--- ar_sync_pipeline/postgres/checks/outside_tables.py).
+-- ar_sync_pipeline/postgres/checks/outside_tables.py, but with keys that are NOT VALID: a load verifies
+-- those that the sender does not have as NOT VALID, too).
 CREATE TEMP TABLE ar_sync_outside AS
 WITH RECURSIVE written AS (
   SELECT name::oid AS oid, name IN (SELECT oid FROM ar_sync_matched WHERE list = 'tables') AS replicated
@@ -208,11 +209,18 @@ SELECT DISTINCT format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO %I', q.oid
                  AND q.oid = CASE d.classid WHEN 'pg_attrdef'::regclass THEN d.refobjid
                                             ELSE d.objid END \gexec
 
-SELECT CASE WHEN current_setting('server_version_num')::int >= 150000
-            THEN format(CASE WHEN :'suppress'::boolean
-                             THEN 'GRANT SET ON PARAMETER session_replication_role TO %I'
-                             ELSE 'REVOKE SET ON PARAMETER session_replication_role FROM %I' END,
-                        :'role') END \gexec
+SELECT current_setting('server_version_num')::int >= 150000 AS has_parameters \gset
+\if :has_parameters
+INSERT INTO ar_sync_lacking
+SELECT format('GRANT SET ON PARAMETER session_replication_role TO %I', :'role'),
+       has_parameter_privilege('session_replication_role', 'SET WITH GRANT OPTION')
+ WHERE :'suppress'::boolean
+   AND NOT has_parameter_privilege(:'role', 'session_replication_role', 'SET');
+SELECT format('REVOKE SET ON PARAMETER session_replication_role FROM %I', :'role')
+ WHERE NOT :'suppress'::boolean
+   AND has_parameter_privilege(:'role', 'session_replication_role', 'SET') \gexec
+\endif
+SELECT statement FROM ar_sync_lacking WHERE may_give \gexec
 
 SELECT format('ALTER ROLE %I BYPASSRLS', :'role') WHERE :'bypassrls'::boolean \gexec
 
@@ -294,7 +302,14 @@ SELECT string_agg(name::text, ', ' ORDER BY name::text) AS free, count(*) > 0 AS
 \warn 'Leave those that functions use, and REVOKE ALL ON SEQUENCE ... FROM the role for the others.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_sequences, pg_temp.ar_sync_called, pg_temp.ar_sync_outside, pg_temp.ar_sync_granted,
+-- What only somebody else may give.
+SELECT string_agg(statement || ';', ' ' ORDER BY statement) AS beyond, count(*) > 0 AS some_beyond
+  FROM ar_sync_lacking WHERE NOT may_give \gset
+\if :some_beyond
+\warn 'The role also needs rights that you may not give. Let an administrator run:' :beyond
+\endif
+
+DROP TABLE pg_temp.ar_sync_lacking, pg_temp.ar_sync_sequences, pg_temp.ar_sync_called, pg_temp.ar_sync_outside, pg_temp.ar_sync_granted,
   pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
   pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;

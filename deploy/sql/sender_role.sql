@@ -45,6 +45,7 @@ SET LOCAL client_min_messages = warning;
 SELECT format('CREATE ROLE %I LOGIN', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 
+\set keys_only on
 \ir catalog_tables.sql
 
 -- What it had before goes first, in every schema.
@@ -72,18 +73,24 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
 -- What identifies the cluster, where it was taken from PUBLIC.
-SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', name, :'role')
+INSERT INTO ar_sync_lacking
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', name, :'role'),
+       has_function_privilege(name, 'EXECUTE WITH GRANT OPTION')
   FROM (VALUES ('pg_control_system()'), ('pg_control_checkpoint()')) AS needed (name)
- WHERE NOT has_function_privilege(:'role', name, 'EXECUTE') \gexec
--- PUBLIC usually may use types.
-SELECT format('GRANT USAGE ON TYPE %s TO %I', name, :'role')
-  FROM ar_sync_types
- WHERE NOT has_type_privilege(:'role', name, 'USAGE') \gexec
+ WHERE NOT has_function_privilege(:'role', name, 'EXECUTE');
 -- To see how long other sessions' transactions have been open: of tables too large for the
 -- watermark, changes that commit late are found by that.
-SELECT format(CASE WHEN :'stats'::boolean THEN 'GRANT pg_read_all_stats TO %I'
-              ELSE 'REVOKE pg_read_all_stats FROM %I' END, :'role')
- WHERE :'stats'::boolean OR pg_has_role(:'role', 'pg_read_all_stats', 'MEMBER') \gexec
+-- Until version 15 whoever may create roles gives it.
+INSERT INTO ar_sync_lacking
+SELECT format('GRANT pg_read_all_stats TO %I', :'role'),
+       pg_has_role('pg_read_all_stats', 'MEMBER WITH ADMIN OPTION')
+       OR rolcreaterole AND current_setting('server_version_num')::int < 160000
+  FROM pg_roles
+ WHERE rolname = current_user AND :'stats'::boolean
+   AND NOT pg_has_role(:'role', 'pg_read_all_stats', 'USAGE');
+SELECT format('REVOKE pg_read_all_stats FROM %I', :'role')
+ WHERE NOT :'stats'::boolean AND pg_has_role(:'role', 'pg_read_all_stats', 'MEMBER') \gexec
+SELECT statement FROM ar_sync_lacking WHERE may_give \gexec
 
 SELECT format('ALTER ROLE %I BYPASSRLS', :'role') WHERE :'bypassrls'::boolean \gexec
 
@@ -236,6 +243,13 @@ SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS los
 \warn 'If another catalog needs them, give each catalog a role of its own (-v role=...).'
 \endif
 
-DROP TABLE pg_temp.ar_sync_hidden, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
+-- What only somebody else may give.
+SELECT string_agg(statement || ';', ' ' ORDER BY statement) AS beyond, count(*) > 0 AS some_beyond
+  FROM ar_sync_lacking WHERE NOT may_give \gset
+\if :some_beyond
+\warn 'The role also needs rights that you may not give. Let an administrator run:' :beyond
+\endif
+
+DROP TABLE pg_temp.ar_sync_lacking, pg_temp.ar_sync_hidden, pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_types,
   pg_temp.ar_sync_matched, pg_temp.ar_sync_patterns;
 RESET search_path;

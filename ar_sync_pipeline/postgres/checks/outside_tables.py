@@ -52,7 +52,7 @@ def outside_findings(
             grant = _select_grant(connection, (schema, name), () if whole else columns)
             yield lacking_right(connection, subject, "SELECT", grant, script)
         if policies is not None:
-            yield hidden_rows(connection, label, policies or ["(none: every row is hidden)"])
+            yield hidden_rows(connection, label, policies or ["none: every row is hidden"])
 
 
 def _select_grant(
@@ -66,8 +66,9 @@ def _select_grant(
     )
 
 
-# The role script of the receiver has the same query. What a role may read of a partitioned table it
-# may read of its partitions. A key that is NOT VALID may be so on both servers: it is not verified.
+# The role script of the receiver has the same query. A key that is NOT VALID may be so on both
+# servers: it is not verified. As ar_sync_pipeline/merge/leaf_references.py does it, a partition is
+# read through its partitioned table if the role may read only that one: its policies count then.
 _OUTSIDE = sql.SQL("""
 WITH RECURSIVE {relations},
 key AS (
@@ -89,11 +90,16 @@ SELECT n.nspname, c.relname,
        CASE WHEN row_security_active(c.oid) THEN
          ARRAY(SELECT polname FROM pg_policy WHERE polrelid = c.oid ORDER BY polname) END
   FROM outside o
-  JOIN pg_class c ON c.oid = o.oid
+  JOIN pg_class l ON l.oid = o.oid
+  LEFT JOIN pg_class r
+    ON r.oid = pg_partition_root(l.oid)
+   AND has_schema_privilege(r.relnamespace, 'USAGE') AND has_table_privilege(r.oid, 'SELECT')
+   AND NOT (has_schema_privilege(l.relnamespace, 'USAGE') AND has_table_privilege(l.oid, 'SELECT'))
+  JOIN pg_class c ON c.oid = coalesce(r.oid, l.oid)
   JOIN pg_namespace n ON n.oid = c.relnamespace
-  LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (o.columns)
- WHERE c.oid NOT IN (SELECT oid FROM relation)
-   AND has_table_privilege(pg_partition_root(c.oid), 'SELECT') IS NOT TRUE
+  LEFT JOIN pg_attribute a
+    ON a.attrelid = c.oid AND c.oid = l.oid AND a.attnum = ANY (o.columns)
+ WHERE l.oid NOT IN (SELECT oid FROM relation)
  GROUP BY n.nspname, c.oid, c.relname
  ORDER BY n.nspname, c.relname
 """).format(relations=RELATIONS)

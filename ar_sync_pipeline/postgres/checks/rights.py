@@ -245,7 +245,7 @@ def _sequence(
 
 def hidden_rows(connection: Connection, label: str, policies: Sequence[str]) -> Finding:
     """Return the finding on a table of which this connection's role may not see all rows."""
-    role = sql.Identifier(connection.info.user).as_string(connection)
+    role = acting_role(connection).as_string(connection)
     return Finding(
         Level.ERROR,
         f"table {label} hides rows from this role by row level security ({', '.join(policies)})",

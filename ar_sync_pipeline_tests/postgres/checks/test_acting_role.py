@@ -67,3 +67,14 @@ def test_role_acts_as_itself_after_the_statement_was_run(acting: Acting) -> None
     findings = check_receiver(acting.url, CATALOG)
     assert findings
     assert all(acting.login in one.remedy for one in findings)
+
+
+@pytest.mark.parametrize("check", [check_sender, check_receiver])
+def test_rows_hidden_from_the_acting_role_are_shown_by_the_statement(
+    acting: Acting, check: Check
+) -> None:
+    execute(acting.owner, "ALTER TABLE t_a ENABLE ROW LEVEL SECURITY")
+    (hidden,) = (one for one in check(acting.url, CATALOG) if "hides rows" in one.problem)
+    assert hidden.problem.endswith("security (none: every row is hidden)")
+    execute(acting.owner, hidden.sql)
+    assert not [one for one in check(acting.url, CATALOG) if "hides rows" in one.problem]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
@@ -142,11 +143,66 @@ def test_row_level_security_of_tables_that_a_load_reads_is_said_by_check_and_scr
         "table S.users ",
         "table own ",
     ]
-    assert "((none: every row is hidden))" in found[0].problem
+    assert " security (none: every row is hidden)" in found[0].problem
     assert "(mine)" in found[2].problem
     tables = {"tables": "t_*", "receiver_tables": "own"}
     warning = 'security may hide rows from this role: "S".fav, public.own, "S".users'
     role_script("receiver", owner.receiver, warning=warning, **tables)
     execute(owner.receiver, found[0].sql)
     assert check_receiver(sites.receiver, sites.catalog) == ()
+    assert sites.load().refused == ()
+
+
+PARTS = (
+    "CREATE TABLE parts (n int PRIMARY KEY, b int) PARTITION BY RANGE (n)",
+    "CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)",
+)
+OF_ALL = "ALTER TABLE parts ADD FOREIGN KEY (b) REFERENCES t_b"
+OF_ONE = "ALTER TABLE parts_1 ADD FOREIGN KEY (b) REFERENCES t_b"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("key", "readable", "closed", "found"),
+    [
+        (OF_ALL, ("parts",), "parts", ["parts"]),
+        (OF_ALL, ("parts",), "parts_1", []),
+        (OF_ONE, ("parts",), "parts", ["parts"]),
+        (OF_ONE, ("parts",), "parts_1", []),
+        (OF_ONE, ("parts", "parts_1"), "parts_1", ["parts_1"]),
+        (OF_ONE, ("parts", "parts_1"), "parts", []),
+    ],
+)
+def test_row_level_security_counts_of_the_table_through_which_a_load_reads(
+    owner: TwoSites,
+    role_script: RoleScript,
+    key: str,
+    readable: tuple[str, ...],
+    closed: str,
+    found: list[str],
+) -> None:
+    sites = loading(owner, role_script)
+    role = unquote(urlsplit(sites.receiver).username or "")
+    owner.at_receiver(*PARTS, key, *(f'GRANT SELECT ON {name} TO "{role}"' for name in readable))
+    sites.complete()
+    assert sites.load().refused == ()
+    owner.at_receiver(f"ALTER TABLE {closed} ENABLE ROW LEVEL SECURITY")
+    problems = [one.problem for one in check_receiver(sites.receiver, sites.catalog)]
+    assert [one.partition(" hides")[0] for one in problems] == [f"table {name}" for name in found]
+    owner.at_sender("DELETE FROM t_b WHERE id = 2")
+    sites.complete()
+    refused = sites.load().refused
+    assert ["row-level security" in str(one) for one in refused] == [True] * len(found)
+
+
+@pytest.mark.long
+def test_receiver_role_reads_what_an_own_key_that_is_not_valid_names(
+    owner: TwoSites, role_script: RoleScript
+) -> None:
+    """Only one that is NOT VALID at the sender, too, is not verified."""
+    owner.at_receiver(
+        LOOKUP[0], "ALTER TABLE t_b ADD CONSTRAINT k FOREIGN KEY (lk) REFERENCES look NOT VALID"
+    )
+    sites = loading(owner, role_script)
+    sites.complete()
     assert sites.load().refused == ()
