@@ -40,9 +40,10 @@ _CORRECT = (
     " constraint, a generated column or an index"
 )
 _SET_THE_PATH = SET_THE_PATH.format("... (the role of the receiver's URL)", "receiver")
-_OF_PARTITION = (
+_REMEDY_OF_PARTITION = (
     "if this foreign key is one of or to a single partition, which a load does not follow, declare"
-    " it between the partitioned tables, or delete the rows that refer by it; otherwise "
+    " it between the partitioned tables, or delete the rows that refer by it; otherwise make it"
+    " DEFERRABLE; the archive is tried again by itself"
 )
 VERIFY = "run ar-sync verify on the archive and look at the sender's version"
 """Remedy for an archive whose rows are not those that it describes."""
@@ -140,7 +141,7 @@ def refusal(
     remedy = _remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired))
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({shown(error)}{where})",
-        remedy=f"{_OF_PARTITION}{remedy}" if of_partition else remedy,
+        remedy=_REMEDY_OF_PARTITION if of_partition else remedy,
         between=between,
     )
 
