@@ -67,5 +67,11 @@ def apply(
             found.refuse_key_of_the_receiver(error)
         fired = found.fired() if found else ()
         between = violated_tables(error, found.references if found else references)
-        raise refusal(error, fired=fired, suppressed=effects.suppressed, between=between) from error
+        raise refusal(
+            error,
+            fired=fired,
+            suppressed=effects.suppressed,
+            between=between,
+            of_partition=found is not None and found.may_be_of_a_partition(error),
+        ) from error
     return result

@@ -40,6 +40,11 @@ _CORRECT = (
     " constraint, a generated column or an index"
 )
 _SET_THE_PATH = SET_THE_PATH.format("... (the role of the receiver's URL)", "receiver")
+_REMEDY_OF_PARTITION = (
+    "if this foreign key is one of or to a single partition, which a load does not follow, declare"
+    " it between the partitioned tables, or delete the rows that refer by it; otherwise make it"
+    " DEFERRABLE; the archive is tried again by itself"
+)
 VERIFY = "run ar-sync verify on the archive and look at the sender's version"
 """Remedy for an archive whose rows are not those that it describes."""
 
@@ -110,6 +115,7 @@ def refusal(
     table: str | None = None,
     suppressed: bool = False,
     between: Iterable[str] = (),
+    of_partition: bool = False,
 ) -> LoadRefusedError:
     """Return the message for an error that the archive's rows caused.
 
@@ -120,6 +126,7 @@ def refusal(
         table: Name of the written table, for errors that do not name it.
         suppressed: Whether nothing fired that the role could suppress with a grant.
         between: As in `LoadRefusedError`.
+        of_partition: Whether a foreign key is violated that may be one of a single partition.
     """
     where = _where(error, table)
     if fired:
@@ -131,9 +138,10 @@ def refusal(
             " it is a defect of ar-sync; the archive is tried again by itself",
             between=between,
         )
+    remedy = _remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired))
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({shown(error)}{where})",
-        remedy=_remedy(error, "" if suppressed else f", or {GRANT}", fires=bool(fired)),
+        remedy=_REMEDY_OF_PARTITION if of_partition else remedy,
         between=between,
     )
 
@@ -217,10 +225,12 @@ def _remedy_of_value(error: psycopg.Error) -> str:
 
 def _remedy_of_constraint(error: psycopg.IntegrityError, or_grant: str) -> str:
     name = printable(error.diag.constraint_name or "the constraint")
-    if isinstance(error, psycopg.errors.ForeignKeyViolation):
-        return f"make {name} DEFERRABLE, or drop it at the receiver{or_grant}"
     if isinstance(error, psycopg.errors.NotNullViolation):
         return "drop NOT NULL of the column at the receiver"
+    if not error.diag.constraint_name and names_function(error.diag.context):
+        return _CORRECT + or_grant
+    if isinstance(error, psycopg.errors.ForeignKeyViolation):
+        return f"make {name} DEFERRABLE, or drop it at the receiver{or_grant}"
     if not isinstance(error, psycopg.errors.CheckViolation):
         return f"compare {name} with the sender's schema and alter it at the receiver"
     if error.diag.constraint_name:
@@ -229,6 +239,4 @@ def _remedy_of_constraint(error: psycopg.IntegrityError, or_grant: str) -> str:
             " violate it: it is NOT VALID there, or depends on the locale, the time zone or the"
             " time"
         )
-    if names_function(error.diag.context):
-        return _CORRECT + or_grant
     return "create the partition of these rows at the receiver, as at the sender"

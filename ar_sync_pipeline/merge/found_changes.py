@@ -29,9 +29,8 @@ from ar_sync_pipeline.merge.spared_rows import SparedRows
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.unique_values import follows, holders
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.server_message import shown
 from ar_sync_pipeline.postgres.sql_parts import any_null, exists
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts, UniqueKey
 
@@ -76,20 +75,12 @@ class FoundChanges:
         """Raise an error that names the violated constraint if the sender may violate it.
 
         Raises:
-            LoadRefusedError: Only the receiver has the constraint, it is ``NOT VALID``, it refers
-                to a table outside the archive, or it may be one of a single partition.
+            LoadRefusedError: Only the receiver has the constraint, it is ``NOT VALID``, or it
+                refers to a table outside the archive.
         """
         name, violated = error.diag.constraint_name, self._tables_of(error)
-        keys = [key for facts in violated for key in facts.foreign_keys if key.name == name]
-        for key in keys:
+        for key in self._keys_of(error):
             self._refuse_broken_key(key, error)
-        if not keys and isinstance(error, _OF_REFERENCES):
-            raise LoadRefusedError(
-                f"the receiver refuses the archive's rows ({shown(error)})",
-                remedy="if this foreign key is one of or to a single partition, which a load does"
-                " not follow, declare it between the partitioned tables, or delete the rows that"
-                " refer by it; otherwise make it DEFERRABLE; the archive is tried again by itself",
-            ) from error
         for table, difference in self.differences.items():
             definitions = difference.staged.manifest.unique_keys
             for unique in difference.target.facts.unique_keys:
@@ -99,6 +90,12 @@ class FoundChanges:
                     and difference.target.facts in violated
                 ):
                     _refuse_unless_shared(table, unique, definitions)
+
+    def may_be_of_a_partition(self, error: psycopg.Error) -> bool:
+        """Return whether the violated foreign key may be one of or to a single partition."""
+        diag = error.diag
+        of_server = bool(diag.constraint_name) and not names_function(diag.context)
+        return isinstance(error, _OF_REFERENCES) and of_server and not self._keys_of(error)
 
     def _refuse_broken_key(self, key: ForeignKey, error: psycopg.Error) -> None:
         own, targets = self.references.receiver_only_columns(key), self.references.targets
@@ -121,6 +118,10 @@ class FoundChanges:
             ) from error
         if is_outside:
             raise self.references.missing_parents(key, changes=changes) from error
+
+    def _keys_of(self, error: psycopg.Error) -> list[ForeignKey]:
+        name = error.diag.constraint_name
+        return [k for facts in self._tables_of(error) for k in facts.foreign_keys if k.name == name]
 
     def _tables_of(self, error: psycopg.Error) -> list[TableFacts]:
         """Return the tables that an error may be about; names of foreign keys may repeat."""

@@ -57,8 +57,7 @@ class OrphanChecks:
         for key, lost in self.lost.referenced():
             child = self.lost.references.tables[key.table]
             acts = key.on_delete.writes or key.on_update.writes
-            # The facts of a partitioned table do not say which triggers its partitions have.
-            if acts and (child.triggers or child.partitioned):
+            if acts and child.triggers:
                 self._refuse_lost_orphans(key, lost)
 
     def _refuse_lost_orphans(self, key: ForeignKey, lost: sql.Identifier) -> None:

@@ -19,10 +19,70 @@ from psycopg import sql
 from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, WRITTEN, TableDifference
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.source_values import same_source, sent_value
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.sql_parts import assignments, column_list
+from ar_sync_pipeline.postgres.sql_parts import assignments, column_list, is_null
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
+from ar_sync_pipeline.postgres.unique_columns import source_columns
+
+
+@dataclass(frozen=True)
+class _Reset:
+    """Rows of a table to reset.
+
+    Attributes:
+        name: Name of the temporary table with their identities.
+        restored: Columns of which that table has the sender's values, too, where they are known.
+    """
+
+    target: TargetTable
+    name: str
+    restored: tuple[str, ...]
+
+    def statement(self) -> sql.Composed:
+        known = sql.Identifier("d", self._known)
+        # The row is transformed again, and the transform may not be idempotent.
+        values: dict[str, sql.Composable] = {
+            name: sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
+                known, sql.Identifier("d", name), sql.Identifier("t", name)
+            )
+            for name in self.restored
+        }
+        return sql.SQL("UPDATE {} AS t SET {} FROM {} AS d WHERE {}").format(
+            self.target.rows,
+            assignments(values | self.target.defaults()),
+            sql.Identifier("pg_temp", self.name),
+            self.target.identity.matches("t", "d"),
+        )
+
+    def fill(self, connection: Connection, identities: sql.Composable) -> None:
+        """Create the temporary table from a query of identities."""
+        target, identity, query = self.target, self.target.identity, identities
+        if self.restored:
+            columns = [
+                sql.SQL("r.*, NOT {} AS {}").format(
+                    is_null("s", target.key[0]), sql.Identifier(self._known)
+                )
+            ]
+            columns += [
+                sql.SQL("{} AS {}").format(
+                    sent_value(connection, target, name, "s", f"{self.name}_{number}"),
+                    sql.Identifier(name),
+                )
+                for number, name in enumerate(self.restored)
+            ]
+            query = sql.SQL("SELECT {} FROM ({}) AS r LEFT JOIN {} AS s ON {}").format(
+                sql.SQL(", ").join(columns),
+                identities,
+                target.source_values,
+                same_source(target, "r", "s", identity.stored),
+            )
+        identity.fill(connection, self.name, query)
+
+    @property
+    def _known(self) -> str:
+        return f"{self.target.identity.prefix}known"
 
 
 @dataclass(frozen=True)
@@ -33,7 +93,7 @@ class ParentResets:
     reset by the same statement.
     """
 
-    _found: Mapping[str, tuple[TargetTable, sql.Identifier]]
+    _found: Mapping[str, _Reset]
 
     def tables(self) -> set[str]:
         """Return the tables that may have rows to reset."""
@@ -46,16 +106,7 @@ class ParentResets:
         row holds its lock, does not see the new child, and is about to mark the row as transformed:
         the reset has to wait for it.
         """
-        return [
-            sql.SQL("UPDATE {} AS t SET {} FROM {} AS d WHERE {}").format(
-                target.rows,
-                assignments(target.defaults()),
-                relation,
-                target.identity.matches("t", "d"),
-            )
-            for name, (target, relation) in self._found.items()
-            if name in tables
-        ]
+        return [reset.statement() for name, reset in self._found.items() if name in tables]
 
 
 def find_parents_to_reset(
@@ -73,7 +124,7 @@ def find_parents_to_reset(
         prefix: Prefix of the names of temporary tables, unique within the transaction.
     """
     changes = _ChildChanges(references, differences, to_delete)
-    found: dict[str, tuple[TargetTable, sql.Identifier]] = {}
+    found: dict[str, _Reset] = {}
     for name, target in references.targets.items():
         written = differences.get(name)
         if not target.defaults() or not target.key or (written and written.fills):
@@ -95,9 +146,24 @@ def find_parents_to_reset(
             query = sql.SQL("SELECT DISTINCT * FROM ({}) AS r").format(
                 sql.SQL(" UNION ALL ").join(parents)
             )
-            relation = target.identity.fill(connection, f"{prefix}_reset_{len(found)}", query)
-            found[name] = (target, relation)
+            restored = _restored_columns(references, target)
+            reset = found[name] = _Reset(target, f"{prefix}_reset_{len(found)}", restored)
+            reset.fill(connection, query)
     return ParentResets(found)
+
+
+def _restored_columns(references: References, target: TargetTable) -> tuple[str, ...]:
+    """Return the transformed columns of which reset rows get the sender's values.
+
+    Those of foreign keys keep the transform's: references follow the rows of the archive only.
+    """
+    if not target.transforms_again:
+        return ()
+    keys, parents = references.of(target.name), references.to(target.name)
+    used = {name for key in keys for name in key.columns}
+    used |= {name for key in parents for name in key.referenced_columns}
+    in_keys = source_columns(target.facts, used)
+    return tuple(name for name in target.transformed if name not in in_keys)
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,10 @@ def _update(difference: TableDifference) -> sql.Composed | None:
     values: dict[str, sql.Composable] = {name: sql.Identifier("n", name) for name in plain}
     resets = target.defaults()
     # A row that is transformed again gets the sender's value: the transform may not be idempotent.
-    transformed_again = not resets.keys().isdisjoint(target.rules.reset_on_change)
     values |= {
-        name: sql.Identifier("n", name) if transformed_again else _unless_unchanged(number, name)
+        name: sql.Identifier("n", name)
+        if target.transforms_again
+        else _unless_unchanged(number, name)
         for number, name in enumerate(target.transformed)
     }
     values |= resets

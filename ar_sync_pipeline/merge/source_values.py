@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import PrintedValue, printed_value
 from ar_sync_pipeline.postgres.sql_parts import is_null
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts
@@ -60,6 +61,26 @@ def digested_value(target: TargetTable, name: str, alias: str) -> sql.Composable
     """Return a stored value as digests read it."""
     value = sql.Identifier(alias, name)
     return PrintedValue([value]) if is_printed(target, column_of(target, name)) else value
+
+
+def sent_value(
+    connection: Connection, target: TargetTable, name: str, alias: str, scratch: str
+) -> sql.Composable:
+    """Return a stored value of a transformed column in the column's type.
+
+    Args:
+        scratch: Name for a temporary table, unique within the transaction. A stored text is that of
+            a row, which only the type of such a row reads.
+    """
+    value = sql.Identifier(alias, name)
+    if not is_printed(target, column_of(target, name)):
+        return value
+    connection.execute(
+        sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} AS v FROM {} LIMIT 0").format(
+            sql.Identifier("pg_temp", scratch), sql.Identifier(name), target.rows
+        )
+    )
+    return sql.SQL("({}::{}).v").format(value, sql.Identifier("pg_temp", scratch))
 
 
 def same_source(

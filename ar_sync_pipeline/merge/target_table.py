@@ -117,6 +117,11 @@ class TargetTable:
         resets |= {name: sql.SQL("NULL") for name in self.rules.clear_on_change}
         return {name: value for name, value in resets.items() if name in self.receiver_only}
 
+    @property
+    def transforms_again(self) -> bool:
+        """Whether a changed row waits for the transform, by the marks of `defaults`."""
+        return not self.defaults().keys().isdisjoint(self.rules.reset_on_change)
+
 
 def name_of_source_values(table: str) -> str:
     """Return the name of `TargetTable.source_values`."""

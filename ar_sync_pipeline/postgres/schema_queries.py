@@ -24,7 +24,16 @@ _PARTITIONS_BY = """(
 FIRES_IN_PARTITION = "(l.relispartition AND t.tgtype & 1 = 1)"
 """Whether the trigger ``t`` of a partition ``l`` fires for writes to the partitioned table."""
 
+# The triggers of partitions are listed once, since each trigger of rows has a clone in each
+# partition. Not by pg_partition_tree(), which locks every partition until the transaction ends.
 TABLES = f"""
+WITH of_partitions AS MATERIALIZED (
+  SELECT pg_partition_root(l.oid) AS root,
+         array_agg(DISTINCT CASE WHEN t.tgparentid = 0 THEN l.relname || '.' ELSE '' END
+                            || t.tgname) AS triggers
+    FROM pg_trigger t JOIN pg_class l ON l.oid = t.tgrelid
+   WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND {FIRES_IN_PARTITION}
+   GROUP BY 1)
 SELECT c.oid::bigint AS oid,
        {_NAME.format(n="n", c="c")} AS name,
        n.nspname AS schema,
@@ -39,10 +48,7 @@ SELECT c.oid::bigint AS oid,
           FROM (SELECT t.tgname AS name FROM pg_trigger t
                  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
                 UNION
-                SELECT CASE WHEN t.tgparentid = 0 THEN l.relname || '.' ELSE '' END || t.tgname
-                  FROM pg_trigger t JOIN pg_class l ON l.oid = t.tgrelid
-                 WHERE c.relkind = 'p' AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-                   AND {FIRES_IN_PARTITION} AND pg_partition_root(l.oid) = c.oid
+                SELECT unnest(o.triggers) FROM of_partitions o WHERE o.root = c.oid
                 UNION
                 SELECT r.rulename FROM pg_rewrite r
                  WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D') x)

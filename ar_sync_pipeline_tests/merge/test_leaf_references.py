@@ -158,3 +158,79 @@ def test_changes_that_no_action_concerns_are_loaded(sites: TwoSites) -> None:
     assert sites.load().loaded
     assert equal(sites, "SELECT * FROM t_a ORDER BY id")
     assert rows(sites.receiver, OWN_ROWS) == [(1, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("own", "problem", "remedy"),
+    [
+        (
+            (
+                "CREATE TABLE own AS SELECT 3 AS c;"
+                " ALTER TABLE own ADD CONSTRAINT leaf FOREIGN KEY (c) REFERENCES part_1 (id)"
+            ),
+            "these fire for replicated rows: t_a.quiet",
+            "if this foreign key is one of or to a single partition",
+        ),
+        (
+            "CREATE TRIGGER loud BEFORE DELETE ON t_a FOR EACH ROW EXECUTE FUNCTION loud()",
+            "PL/pgSQL function loud()",
+            "correct the function at the receiver",
+        ),
+    ],
+)
+def test_refusal_by_a_key_or_a_trigger_names_what_fires(
+    database_factory: DatabaseFactory, tmp_path: Path, own: str, problem: str, remedy: str
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    rules = {"t_a": {"triggers": "fire"}}
+    sites = TwoSites(sender, receiver, Catalog.model_validate(CATALOG | {"table": rules}), tmp_path)
+    sites.at_sender(*SHARED, "INSERT INTO t_a SELECT g, g, g, g FROM generate_series(1, 9) g")
+    sites.at_receiver(
+        *SHARED,
+        "CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE foreign_key_violation USING MESSAGE = ''no such thing''; END'",
+        "CREATE FUNCTION quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER quiet AFTER INSERT ON t_a FOR EACH ROW EXECUTE FUNCTION quiet()",
+    )
+    sites.complete()
+    assert sites.load().loaded
+    sites.at_receiver(own)
+    sites.at_sender("DELETE FROM t_a WHERE id = 3")
+    sites.complete()
+    (refused,) = sites.load().refused
+    assert problem in refused.problem
+    assert refused.remedy.startswith(remedy)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
+@pytest.mark.parametrize("at_sender", [True, False])
+@pytest.mark.parametrize("key", [" PRIMARY KEY", ""])
+def test_action_of_a_key_to_one_partition_changes_no_row_that_the_sender_has(
+    database_factory: DatabaseFactory, tmp_path: Path, key: str, action: str, *, at_sender: bool
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    rules = {"t_a": {"triggers": "fire"}}
+    sites = TwoSites(sender, receiver, Catalog.model_validate(CATALOG | {"table": rules}), tmp_path)
+    child = f"CREATE TABLE t_c (n int{key}, c int)"
+    leaf = "ALTER TABLE t_c ADD CONSTRAINT leaf FOREIGN KEY (c) REFERENCES part_1 (id) ON DELETE "
+    sites.at_receiver(*SHARED, child, leaf + action)
+    sites.at_sender(
+        *SHARED,
+        child,
+        leaf + action if at_sender else "SELECT",
+        "INSERT INTO t_a SELECT g, g, g, g FROM generate_series(1, 19) g",
+        "INSERT INTO t_c VALUES (1, 3), (2, 4)",
+    )
+    sites.complete()
+    assert sites.load().loaded
+    sites.at_sender("UPDATE t_a SET d = 15 WHERE id = 3")
+    sites.complete()
+    report = sites.load()
+    if at_sender:
+        assert report.refused == ()
+        assert equal(sites, "SELECT * FROM t_a ORDER BY id")
+    else:
+        (refused,) = report.refused
+        assert "refer by leaf, whose action would change them" in str(refused)
+    assert equal(sites, "SELECT * FROM t_c ORDER BY n")

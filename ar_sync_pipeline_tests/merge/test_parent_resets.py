@@ -189,3 +189,45 @@ def test_children_of_parents_without_results_need_no_key_at_the_receiver(
     )
     said = check_receiver(transformed.receiver, catalog)
     assert [one for one in said if "`children`" in str(one)] == []
+
+
+@pytest.mark.parametrize("own_type", [False, True])
+def test_reset_row_has_the_senders_values_again(filled: TwoSites, *, own_type: bool) -> None:
+    """The transform is not idempotent, and would be applied to its own result."""
+    if own_type:
+        for execute in (filled.at_sender, filled.at_receiver):
+            execute("CREATE DOMAIN words AS text; ALTER TABLE app_parent ALTER label TYPE words")
+    filled.at_sender(
+        r"""UPDATE app_parent SET label = E'"a\\\'(,' WHERE id = 7""",
+        "UPDATE app_parent SET label = NULL WHERE id = 8",
+        "UPDATE app_parent SET label = '' WHERE id = 9",
+    )
+    filled.complete()
+    filled.load()
+    filled.at_receiver(
+        "UPDATE app_parent SET label = concat(label, '!'), transformed = true",
+        "INSERT INTO app_note (parent_id, maybe_id) VALUES (7, 3), (8, 3), (9, 3)",
+    )
+    filled.at_sender("DELETE FROM app_child WHERE id = 3")
+    filled.complete()
+    assert filled.load().refused == ()
+    assert _waiting(filled) == [7, 8, 9]
+    reset = "SELECT label FROM app_parent WHERE id BETWEEN 6 AND 9 ORDER BY id"
+    assert rows(filled.receiver, reset) == [("label 6!",), ("\"a\\'(,",), (None,), ("",)]
+    filled.complete()
+    assert filled.load().net["app_parent"].changed == 0
+
+
+def test_reset_leaves_values_to_which_own_rows_refer(transformed: TwoSites) -> None:
+    transformed.at_receiver(
+        "UPDATE app_parent SET label = upper(label)",
+        "ALTER TABLE app_parent ADD UNIQUE (id, label)",
+        "CREATE TABLE own (id integer, label text,"
+        " FOREIGN KEY (id, label) REFERENCES app_parent (id, label) ON UPDATE CASCADE)",
+        "INSERT INTO own VALUES (7, 'LABEL 7')",
+    )
+    transformed.at_sender("INSERT INTO app_child (parent_id) VALUES (7)")
+    transformed.complete()
+    assert transformed.load().refused == ()
+    assert _waiting(transformed) == [7]
+    assert rows(transformed.receiver, "SELECT label FROM own JOIN app_parent USING (id, label)")

@@ -152,3 +152,29 @@ def test_exclusion_constraint_is_no_reason_for_having_no_key(empty_database: str
     with connect(empty_database, application="test") as connection:
         facts = read_tables(connection, "public", lambda name: name == "t_a")["t_a"]
     assert facts.lacking_key == "no primary key and no unique key of NOT NULL columns"
+
+
+def test_triggers_of_many_partitions_are_found_at_once(empty_database: str) -> None:
+    """Each is looked at once, not once for each table, and no partition is locked."""
+    partitions = "".join(
+        f"CREATE TABLE t_%1$s_{n} PARTITION OF t_%1$s FOR VALUES IN ({n});" for n in range(20)
+    )
+    execute(
+        empty_database,
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "DO $$ BEGIN FOR n IN 1..150 LOOP EXECUTE format("
+        f"'CREATE TABLE t_%1$s (id int) PARTITION BY LIST (id); {partitions}"
+        " CREATE TRIGGER f AFTER INSERT ON t_%1$s FOR EACH ROW EXECUTE FUNCTION f()', n);"
+        " COMMIT; END LOOP; END $$",
+        "ALTER TABLE t_1 DISABLE TRIGGER ALL",
+        "CREATE TRIGGER own BEFORE INSERT ON t_1_2 FOR EACH ROW EXECUTE FUNCTION f()",
+        "ANALYZE",
+    )
+    with psycopg.connect(empty_database) as other:
+        other.execute("LOCK TABLE t_2_1")
+        with connect(empty_database, application="test") as connection:
+            connection.execute("SET lock_timeout = '100ms'")
+            connection.execute("SET statement_timeout = '1s'")
+            facts = read_tables(connection, "public", lambda name: name in ("t_1", "t_3"))
+    assert facts["t_1"].triggers == ("t_1_2.own",)
+    assert facts["t_3"].triggers == ("f",)

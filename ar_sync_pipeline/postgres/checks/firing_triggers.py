@@ -21,18 +21,22 @@ _MAY_SUPPRESS_BEFORE_15 = "SELECT rolsuper FROM pg_roles WHERE rolname = current
 # tgenabled and ev_enabled: O fires in ordinary sessions, R in replica mode, A in both. A trigger of
 # the partitioned table is named in its partitions only where one of them enables it otherwise.
 _FIRING = sql.SQL("""
-WITH root AS (
+WITH RECURSIVE root AS (
   SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
    WHERE (n.nspname, c.relname) = (%(schema)s, %(relname)s)),
+written AS (
+  SELECT oid FROM root
+  UNION ALL
+  SELECT i.inhrelid FROM written w JOIN pg_inherits i ON i.inhparent = w.oid
+   WHERE NOT coalesce((to_jsonb(i) ->> 'inhdetachpending')::boolean, false)),
 firing AS (
   SELECT 'TRIGGER' AS kind, t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS enabled
     FROM pg_trigger t
     JOIN pg_class l ON l.oid = t.tgrelid
     LEFT JOIN pg_trigger p ON p.oid = t.tgparentid
-   WHERE NOT t.tgisinternal
+   WHERE NOT t.tgisinternal AND l.oid IN (SELECT oid FROM written)
      AND (l.oid IN (SELECT oid FROM root)
-          OR {fires} AND p.tgenabled IS DISTINCT FROM t.tgenabled
-             AND pg_partition_root(l.oid) IN (SELECT oid FROM root))
+          OR {fires} AND p.tgenabled IS DISTINCT FROM t.tgenabled)
   UNION ALL
   SELECT 'RULE', ev_class, rulename, ev_enabled FROM pg_rewrite
    WHERE ev_class IN (SELECT oid FROM root) AND ev_type <> '1')

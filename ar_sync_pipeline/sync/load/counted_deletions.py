@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import dropwhile
 from uuid import UUID
 
@@ -115,4 +116,5 @@ def _share(total: Deletion, loaded: Sequence[LoadedArchive], number: int) -> Del
     *earlier, own = dropwhile(lambda plan: not plan.deleted, plans)
     before = total.rows_before + sum(plan.added - plan.deleted for plan in earlier)
     deleted = max(own.deleted - own.added, 0) if total.by_place else own.deleted
-    return Deletion(table, before, deleted, emptied=before + own.added == own.deleted)
+    emptied = not total.receiver_only and before + own.added == own.deleted
+    return replace(total, rows_before=before, rows_deleted=deleted, emptied=emptied)

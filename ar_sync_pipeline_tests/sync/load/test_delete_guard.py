@@ -189,6 +189,34 @@ def test_receiver_only_rows_that_refer_to_deleted_ones_are_counted_by_share(
         assert rows(guarded.receiver, "SELECT count(*) FROM app_note") == [(0,)]
 
 
+def test_last_rows_of_a_receiver_only_table_go_after_an_approved_archive_of_the_same_load(
+    guarded: TwoSites,
+) -> None:
+    guarded.at_sender("INSERT INTO app_parent (id, code) VALUES (99, 'without children')")
+    guarded.complete()
+    guarded.load()
+    guarded.at_receiver(
+        "ALTER TABLE app_note ALTER maybe_id SET NOT NULL",
+        "INSERT INTO app_note (parent_id, maybe_id)"
+        " SELECT 1 + n % 50, 3 FROM generate_series(1, 1500) n",
+        "INSERT INTO app_note (parent_id, maybe_id) SELECT 99, n FROM generate_series(11, 20) n",
+    )
+    guarded.at_sender("DELETE FROM app_child WHERE id = 3")
+    complete = guarded.complete()
+    assert len(guarded.load().refused) == 1
+    assert run(guarded, "allow", complete.name).exit_code == 0
+    # A partial deletes the row whose unique value another one has.
+    guarded.at_sender("UPDATE app_parent SET id = 100 WHERE id = 99")
+    guarded.partial(recent_window(), since=watermark_of(complete))
+    report = guarded.load()
+    assert report.refused == ()
+    assert [one.manifest.kind for one in report.loaded] == [
+        ArchiveKind.COMPLETE,
+        ArchiveKind.PARTIAL,
+    ]
+    assert rows(guarded.receiver, "SELECT count(*) FROM app_note") == [(0,)]
+
+
 def test_partials_go_on_while_a_complete_waits_for_a_person(guarded: TwoSites) -> None:
     guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
     complete = guarded.complete()
