@@ -150,7 +150,8 @@ def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
         check_receiver_of_spool(settings, connection, clock())
         if not open_existing_ledger(connection):
             return False
-        if written is not None and _is_true(written, settings, connection):
+        keys = settings.signing_keys.accepted(clock())
+        if written is not None and _is_true(written, settings, connection, keys):
             return False
         with load_lock(connection):
             acknowledge(settings, connection, clock)
@@ -169,14 +170,20 @@ def report_load_at_work(settings: ReceiverSettings, clock: Clock) -> None:
         LoadAtWork(at=at).write(spool, signing_keys=settings.signing_keys.accepted(at))
 
 
-def _is_true(written: Checkpoint, settings: ReceiverSettings, connection: Connection) -> bool:
-    ledger = read_ledger(connection)
-    parked = list_parked(settings.remote_bkp_fldr)
+def _is_true(
+    written: Checkpoint,
+    settings: ReceiverSettings,
+    connection: Connection,
+    keys: Sequence[bytes],
+) -> bool:
+    ledger, spool = read_ledger(connection), settings.remote_bkp_fldr
+    parked = list_parked(spool)
     return (
         written.parked == tuple(_parked(parked))
         and written.more_parked == len(parked[MOST_PARKED:])
         and written.quarantined == len(lost_in_quarantine(settings, ledger))
         and written.watermark == _end(ledger, connection)
+        and all(_is_written(spool, receipt, keys) for receipt in _after_the_chain(ledger))
     )
 
 
