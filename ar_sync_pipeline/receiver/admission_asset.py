@@ -175,8 +175,8 @@ def _fitting_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
         FITTING,
         key,
         meaning="Every archive fits the receiver's tables",
-        remedy="it is parked with the reason beside it; migrate or upgrade the receiver as"
-        " it says, and it is loaded by itself. Blocks only a load that has no good"
+        remedy="it is parked with the reason beside it; do what the result says, and it is"
+        " loaded by itself, or a later one replaces it. Blocks only a load that has no good"
         " archive",
         page="archive_parked",
         blocking=True,

@@ -102,9 +102,9 @@ def _gaps_spec(names: PairNames) -> dg.AssetCheckSpec:
         _NO_GAPS,
         applied_archives_key(names),
         meaning="The applied archives join without a gap, or a complete that waits closes it",
-        remedy="an archive was lost on the way; the sender's next partial carries what it"
-        " held, and the next complete repairs the rest. A gap that lasts for more"
-        f" than {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
+        remedy="an archive was lost on the way, or what the result says; the sender's next"
+        " partial carries what it held, and the next complete repairs the rest. A gap that"
+        f" lasts for more than {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
         f" `{names.name('complete_dump')}` at the sender",
         page="gap_in_windows",
     )

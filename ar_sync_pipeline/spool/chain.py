@@ -61,7 +61,8 @@ class Gap:
             return (
                 f"after {self.start:%Y-%m-%d %H:%M:%S} UTC the sender's database was restored from"
                 " a backup, failed over, or was replaced by another one, and what it lost or"
-                " changed in doing so may still be missing here"
+                " changed in doing so may still be missing here; or only this receiver's spool was"
+                " lost or rebuilt"
             )
         if self.end is None:
             return (

@@ -55,9 +55,9 @@ class SetBackError(ParkedError):
             f"{archive} came after {other}, whose data the receiver has, and is of an earlier state"
             " of the sender's database: the sender's database was set back, and so was its scratch"
             " folder, or its clock was ahead when this archive was made",
-            remedy=f"{NO_ACTION}: the sender reads in the receiver's checkpoint that it was set"
-            " back, and its next complete replaces what it lost; `complete_for_receiver` at the"
-            " sender requests one within minutes after the next partial",
+            remedy=f"{NO_ACTION}: the sender's next complete replaces this archive and what a"
+            " sender that was set back has lost; `complete_for_receiver` at the sender requests one"
+            " within minutes after the next partial",
         )
         self.lacking = Lacking()
 

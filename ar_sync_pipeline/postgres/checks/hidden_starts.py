@@ -17,7 +17,8 @@ _OFF_FOR_ALL = """
 SELECT setting = 'off' AND source NOT IN ('user', 'database user', 'client', 'session')
   FROM pg_settings WHERE name = 'track_activities'
 """
-# The setting of a role in one database precedes that in all of them.
+# The setting of a role in one database precedes that in all of them. Dumps do not wait for sessions
+# of their own: if the application has the same role, its open sessions show it.
 _OFF_FOR_ROLES = """
 WITH given AS (
   SELECT DISTINCT ON (s.setrole) s.setrole, split_part(c, '=', 2) AS value
@@ -27,9 +28,12 @@ WITH given AS (
    ORDER BY s.setrole, s.setdatabase DESC)
 SELECT r.rolname FROM pg_roles r
  WHERE r.oid IN (SELECT setrole FROM given WHERE NOT value::boolean)
+       AND r.rolname <> current_user AND r.rolcanlogin
+       AND has_database_privilege(r.oid, current_database(), 'CONNECT')
     OR r.oid IN (SELECT usesysid FROM pg_stat_activity
                   WHERE datname = current_database() AND pid <> pg_backend_pid()
-                    AND state = 'disabled')
+                    AND state = 'disabled'
+                    AND NOT (usename = current_user AND starts_with(application_name, 'ar_sync ')))
  ORDER BY r.rolname
 """
 
@@ -54,7 +58,8 @@ def hidden_start_findings(connection: Connection, tables: Sequence[str]) -> Iter
             f"sessions of {whose} do not show when their transactions began (track_activities ="
             f" off), so changes in {', '.join(map(visible_name, tables))} may wait for the next"
             " complete",
-            f"{'; '.join(statements)}; then let these sessions connect again",
+            f"{'; '.join(statements)}; then let these sessions connect again, without"
+            " track_activities in their connections' options",
             sql="".join(f"{statement};" for statement in statements),
         )
 

@@ -150,7 +150,8 @@ def acknowledge_by_hand(settings: ReceiverSettings, clock: Clock) -> bool:
             return False
         ledger = read_ledger(connection)
         give_sign(settings.remote_bkp_fldr, connection, ledger, clock())
-        if written is not None and _is_true(written, settings, ledger, connection):
+        keys = settings.signing_keys.accepted(clock())
+        if written is not None and _is_true(written, settings, ledger, connection, keys):
             return False
         with load_lock(connection):
             acknowledge(settings, connection, clock)
@@ -174,13 +175,16 @@ def _is_true(
     settings: ReceiverSettings,
     ledger: Sequence[AppliedArchive],
     connection: Connection,
+    keys: Sequence[bytes],
 ) -> bool:
-    parked = list_parked(settings.remote_bkp_fldr)
+    spool = settings.remote_bkp_fldr
+    parked = list_parked(spool)
     return (
         written.parked == tuple(_parked(parked))
         and written.more_parked == len(parked[MOST_PARKED:])
         and written.quarantined == len(lost_in_quarantine(settings, ledger))
         and written.watermark == _end(ledger, connection)
+        and all(_is_written(spool, receipt, keys) for receipt in _after_the_chain(ledger))
     )
 
 

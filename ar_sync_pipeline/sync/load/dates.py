@@ -10,7 +10,7 @@ histories, one that had arrived, dated ahead, when the other was made comes befo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -116,31 +116,44 @@ class Histories:
     Attributes:
         ledger: Applied archives.
         at_hand: Archives that are not applied yet.
-        arrived: When their files had arrived, by the receiver's clock.
+        waiting: Called for all others that wait, if archives at hand may continue them.
+        arrived: When the files of those at hand had arrived, by the receiver's clock.
     """
 
     ledger: Sequence[AppliedArchive]
     at_hand: Mapping[UUID, Manifest]
+    waiting: Callable[[], Mapping[UUID, Manifest]]
     arrived: Mapping[UUID, datetime] = field(default_factory=dict)
 
     def of(self, manifest: Manifest) -> UUID | None:
         """Return the first archive of a history that is not the sender's first; else None.
 
         An archive continues the history of the point that it starts from. If it starts from none,
-        it continues the history of the newest applied archive.
+        or from one that never arrived, it continues the history of the newest applied archive.
         """
-        known, seen = self._known, set[UUID]()
-        while manifest.archive_id not in known and manifest.archive_id not in seen:
-            if manifest.new_history:
-                return manifest.archive_id
+        if manifest.archive_id in self._known:
+            return self._known[manifest.archive_id]
+        first = self._first(manifest)
+        since = first.since.archive_id if first.since else None
+        found = self._known.get(since, self._current) if since else self._current
+        return first.archive_id if first.new_history else found
+
+    def is_certain(self, manifest: Manifest) -> bool:
+        """Return whether an archive continues nothing that never arrived."""
+        first = self._first(manifest)
+        since = first.since.archive_id if first.since else None
+        return first.new_history or since is None or since in self._known
+
+    def _first(self, manifest: Manifest) -> Manifest:
+        """Return the first archive, of those that are not applied, that an archive continues."""
+        seen = set[UUID]()
+        while not manifest.new_history and manifest.archive_id not in seen:
             seen.add(manifest.archive_id)
             since = manifest.since.archive_id if manifest.since else None
-            if since in known:
-                return known[since]
-            if since is None or since not in self.at_hand:
-                return self._current
-            manifest = self.at_hand[since]
-        return known.get(manifest.archive_id)
+            if since is None or since in self._known:
+                break
+            manifest = self.at_hand.get(since) or self.waiting().get(since) or manifest
+        return manifest
 
     @cached_property
     def _known(self) -> dict[UUID, UUID | None]:
@@ -217,7 +230,8 @@ def check_not_set_back(
 ) -> None:
     """Check that an archive that came after applied ones was made after them.
 
-    One that another archive has overtaken for certain is superseded.
+    One that another archive has overtaken for certain is superseded. One that continues what never
+    arrived may be of a history that the receiver does not know.
 
     Args:
         arrived_at: When its file had arrived, by the receiver's clock.
@@ -231,7 +245,7 @@ def check_not_set_back(
     applied = histories.applied
     contradicted = [one for one, other in applied.items() if mark.contradicts(other, now)]
     others = (other for one, other in applied.items() if one not in contradicted)
-    if not contradicted or is_overtaken(mark, others):
+    if not contradicted or is_overtaken(mark, others) or not histories.is_certain(manifest):
         return
     names = [line.name for line in histories.ledger if line.archive_id in contradicted]
     raise SetBackError(manifest.name.applied, names[-1])

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
+from uuid import UUID
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
@@ -43,6 +45,7 @@ from ar_sync_pipeline.sync.load.applied_chain import chain_in, content_until, is
 from ar_sync_pipeline.sync.load.dates import Histories, check_date, check_not_set_back
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.one_database import check_database, check_own_database
+from ar_sync_pipeline.sync.load.waiting_manifests import read_waiting
 
 _MIGRATE_RECEIVER = (
     "migrate the receiver, or the sender if the receiver is ahead of it; the archive is then loaded"
@@ -67,6 +70,7 @@ class Receiver:
         ledger: Ledger at the time when it was read.
         allowed: Sha256 of the approved manifest of each archive that an operator approved for the
             delete guard, by name.
+        spool: Spool in which archives wait.
         in_place: What is no table at the receiver, as `relations_in_place_of_tables`.
         database: Database into which archives are loaded; None: the role may not read its cluster's
             identity.
@@ -80,6 +84,7 @@ class Receiver:
     sender_name: str
     ignores_drift: bool
     ledger: Sequence[AppliedArchive]
+    spool: Path
     allowed: Mapping[str, str]
     now: datetime
     takes_old: bool
@@ -91,7 +96,15 @@ class Receiver:
     @cached_property
     def histories(self) -> Histories:
         """Histories of the applied archives, for each archive that is checked."""
-        return Histories(self.ledger, {})
+        return Histories(self.ledger, {}, self.waiting)
+
+    def waiting(self) -> Mapping[UUID, Manifest]:
+        """Return the manifests of what waits, as it was when they were first needed."""
+        return self._waiting
+
+    @cached_property
+    def _waiting(self) -> dict[UUID, Manifest]:
+        return read_waiting(self.spool, self.ledger, self.signing_keys)
 
     @cached_property
     def _reached(self) -> dict[ArchiveKind, datetime | None]:
@@ -122,6 +135,7 @@ def describe_receiver(
         sender_name=settings.sender_name,
         ignores_drift=settings.schema_drift is SchemaDrift.IGNORE,
         ledger=read_ledger(connection),
+        spool=settings.remote_bkp_fldr,
         allowed=read_allowed(connection),
         now=now,
         takes_old=settings.old_archives is OldArchives.ACCEPT,

@@ -47,7 +47,7 @@ def examine_again(
 ) -> list[Rejection]:
     """Return the rejections of parked archives in their order.
 
-    Those that wait for the receiver's schema, catalog, rights, clock or version, or for an
+    Those that wait for the receiver's schema, catalog, rights, clock, version or history, or for an
     approval, are compared again. Of the others only a load shows whether they can be applied; they,
     and what cannot be compared now, have the reason that was written.
     """

@@ -136,7 +136,7 @@ def plan_for(
     for archive in _retained(spool, admitted, receiver.ledger):
         opening.open_applied(archive, lines[archive.name.applied])
     held = spans(receiver.ledger)
-    histories = Histories(receiver.ledger, opening.manifests, opening.arrived)
+    histories = Histories(receiver.ledger, opening.manifests, receiver.waiting, opening.arrived)
     plan, replaced = _plan(histories, opening.candidates, held)
     known = frozenset(span.archive_id for span in held)
     new = [c.archive_id for c in plan.apply if c.archive_id not in known]

@@ -46,7 +46,7 @@ _OF_THE_GATE = frozenset(
 
 
 def parked_by_gate(settings: ReceiverSettings) -> tuple[Rejection, ...]:
-    """Return archives that wait for the receiver's schema, rights, version or clock.
+    """Return archives that wait for the receiver's schema, rights, version, clock or history.
 
     An archive of another system is converted before the gate, so whatever it waits for counts.
     """

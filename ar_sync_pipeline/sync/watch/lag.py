@@ -24,8 +24,8 @@ _LOST = (
     " next complete"
 )
 _RESTORED = (
-    "the sender's database was restored, failed over or replaced, or two senders publish into this"
-    " spool; the next complete carries the whole state"
+    "the sender's database was restored, failed over or replaced, or this receiver's spool was"
+    " rebuilt, or two senders publish into this spool; the next complete carries the whole state"
 )
 _NO_COMPLETE = "no complete archive has been applied"
 _LONGEST_REASON = 1000

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.sync.watch.database_findings import check_sender
@@ -63,3 +64,30 @@ def test_open_session_that_shows_nothing_is_named(url: str) -> None:
         (finding,) = check_sender(url, STAMPED)
         assert f"sessions of {session.info.user} do not show" in finding.problem
     assert check_sender(url, STAMPED) == ()
+
+
+def test_remedy_names_the_options_of_connections_which_precede_the_setting_of_a_role(
+    url: str,
+) -> None:
+    with psycopg.connect(url, options="-c track_activities=off"):
+        (finding,) = check_sender(url, STAMPED)
+    assert "without track_activities in their connections' options" in finding.remedy
+
+
+@pytest.mark.parametrize("change", ['REVOKE CONNECT ON DATABASE "{}" FROM PUBLIC', None])
+def test_role_that_may_not_connect_is_not_named(url: str, owner: str, change: str | None) -> None:
+    execute(url, f'ALTER ROLE "{owner}" SET track_activities = off')
+    assert len(check_sender(url, STAMPED)) == 1
+    database = url.rpartition("/")[2]
+    execute(url, change.format(database) if change else f'ALTER ROLE "{owner}" NOLOGIN')
+    assert check_sender(url, STAMPED) == ()
+
+
+def test_own_role_is_not_named(url: str, owner: str) -> None:
+    execute(
+        url,
+        f'ALTER ROLE "{owner}" SUPERUSER',
+        f'ALTER ROLE "{owner}" SET track_activities = off',
+    )
+    assert len(check_sender(url, STAMPED)) == 1
+    assert check_sender(make_conninfo(url, user=owner), STAMPED) == ()

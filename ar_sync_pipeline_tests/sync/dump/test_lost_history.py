@@ -12,16 +12,18 @@ from shutil import copytree, rmtree
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.receipts import list_receipts
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.last_view import CACHED_CHECKPOINT, last_checkpoint
 from ar_sync_pipeline.sync.errors import SetBackError, UnknownArchivesError
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge_by_hand
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
-from ar_sync_pipeline_tests.fix_sites import rows
+from ar_sync_pipeline_tests.fix_sites import recent_window, rows
 from ar_sync_pipeline_tests.sync.dump.test_restored_scratch import Machine
 from ar_sync_pipeline_tests.sync.dump.test_restored_sender import ROWS, Restored, restored
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, media_sender_of
@@ -155,6 +157,39 @@ def test_link_that_comes_back_does_not_hide_that_the_spool_was_lost(hour_ago: Ma
     build = hour_ago.while_the_link_is_down(MediaSender.bundled_partial)
     with pytest.raises(UnknownArchivesError, match="the spool was lost"):
         hour_ago.sender.publish(build)
+
+
+def test_spool_that_was_rebuilt_beside_a_healthy_sender_is_among_the_causes(
+    hour_ago: Machine,
+) -> None:
+    lose_spool(hour_ago)
+    hour_ago.sites.clock = lambda: datetime.now(UTC)
+    assert hour_ago.sender.partial().new_history
+    chain = hour_ago.sites.load().chain
+    assert chain is not None
+    (gap,) = chain.gaps
+    assert "or only this receiver's spool was lost or rebuilt" in str(gap)
+    assert "or this receiver's spool was rebuilt" in said(hour_ago)
+
+
+def test_receipts_after_a_gap_are_written_again_although_the_checkpoint_is_right(
+    hour_ago: Machine,
+) -> None:
+    """The spool was set back to the time before them."""
+    hour_ago.sites.clock = lambda: datetime.now(UTC)
+    save(hour_ago)
+    hour_ago.sites.at_sender("INSERT INTO t_a VALUES (5000, 5, now() - interval '20 s')")
+    after_gap = hour_ago.sites.partial(recent_window())
+    report = hour_ago.sites.load()
+    assert report.chain is not None
+    assert report.chain.gaps
+    set_back_spool(hour_ago)
+    settings, clock = hour_ago.sites.settings, hour_ago.sites.clock
+    name = after_gap.name.removeprefix(WAITING_PREFIX)
+    assert name not in [one.applied for one in list_receipts(hour_ago.sites.spool)]
+    assert acknowledge_by_hand(settings, clock)
+    assert name in [one.applied for one in list_receipts(hour_ago.sites.spool)]
+    assert not acknowledge_by_hand(settings, clock)
 
 
 def test_sender_requests_a_complete_for_what_was_parked(hour_ago: Machine) -> None:
