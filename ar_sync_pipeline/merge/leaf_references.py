@@ -70,7 +70,8 @@ def _stays(found: FoundChanges, child: TableFacts | None) -> sql.Composable:
     if child is None:
         return sql.SQL("true")
     difference, relations = found.differences.get(child.name), []
-    if difference is not None and not difference.empty:
+    # A table that the archive fills has no rows yet.
+    if difference is not None and not difference.empty and not difference.fills:
         relations.append((difference.identity, difference.relation))
     if found.to_delete.counts.get(child.name):
         identity = found.to_delete.identity(child.name)

@@ -99,7 +99,7 @@ class BlockingWatch:
         if not gave_up or isinstance(error, LockWaitError | LoadInProgressError):
             return None
         return self._obstacle or LockWaitError(
-            f"{self._work} did not get a lock in time, by a session that has ended meanwhile",
+            f"{self._work} did not get a lock in time, and who held it was not seen",
             remedy="it is tried again",
         )
 

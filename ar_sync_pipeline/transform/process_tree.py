@@ -37,6 +37,8 @@ def adopt_orphans() -> None:
 
 def reap_orphans(*, command: int) -> None:
     """Take note of the ends of adopted orphans, which would stay as zombies, not of the command."""
+    if not hasattr(os, "waitid"):
+        return  # nor does that system adopt orphans
     how = os.WEXITED | os.WNOHANG | os.WNOWAIT
     with suppress(ChildProcessError):  # there is none
         while (ended := os.waitid(os.P_ALL, 0, how)) is not None and ended.si_pid != command:

@@ -45,16 +45,14 @@ WHERE seen_at <= %s ORDER BY seen_at DESC LIMIT 1
 _FORGET_OLDER = "DELETE FROM ar_sync.transform_mark WHERE seen_at < %s"
 # The type to which a value is converted, and whether it has equality, which an index may serve. A
 # type of the application's own may be out of reach of the role, and json has no equality: the texts
-# are compared then. An enum reads its label as it is.
+# are compared then.
 _PRESENT_COLUMNS = """
 SELECT a.attname,
-  CASE WHEN t.typtype = 'e' THEN NULL
-       WHEN t.typnamespace = 'pg_catalog'::regnamespace
+  CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace
        THEN format_type(t.oid, CASE WHEN d.typtype = 'd' THEN d.typtypmod ELSE a.atttypmod END)
        ELSE 'text' END,
-  t.typtype = 'e' OR EXISTS (
-    SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprleft = t.oid
-    AND o.oprright = t.oid AND o.oprnamespace = 'pg_catalog'::regnamespace)
+  EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprleft = t.oid
+          AND o.oprright = t.oid AND o.oprnamespace = 'pg_catalog'::regnamespace)
 FROM pg_attribute a
 JOIN pg_type d ON d.oid = a.atttypid
 JOIN pg_type t ON t.oid = coalesce(nullif(d.typbasetype, 0), d.oid)
@@ -214,11 +212,10 @@ def _marking(values: Mapping[str, object]) -> Mapping[str, object]:
     return flags if len(flags) == 1 else values
 
 
-def _mark(name: str, value: object, type_name: str | None, *, is_comparable: bool) -> sql.Composed:
+def _mark(name: str, value: object, type_name: str, *, is_comparable: bool) -> sql.Composed:
     """Return the condition that a column has its value after a load, or none."""
-    column, reset = sql.Identifier(name), sql.SQL("{}").format(sql.Literal(value))
-    if type_name is not None:
-        reset = sql.SQL("CAST({} AS {})").format(reset, sql.SQL(type_name))
+    column = sql.Identifier(name)
+    reset = sql.SQL("CAST({} AS {})").format(sql.Literal(value), sql.SQL(type_name))
     if is_comparable:
         return _is_or_null(column, reset)
     return _is_or_null(*(sql.SQL("{}::text").format(one) for one in (column, reset)))

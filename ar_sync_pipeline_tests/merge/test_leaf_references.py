@@ -234,3 +234,27 @@ def test_action_of_a_key_to_one_partition_changes_no_row_that_the_sender_has(
         (refused,) = report.refused
         assert "refer by leaf, whose action would change them" in str(refused)
     assert equal(sites, "SELECT * FROM t_c ORDER BY n")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("key", [" PRIMARY KEY", ""], ids=["with a key", "without"])
+def test_first_rows_of_a_table_that_acts_with_a_partition_are_loaded(
+    database_factory: DatabaseFactory, tmp_path: Path, key: str
+) -> None:
+    rules = {"t_a": {"triggers": "fire"}}
+    catalog = Catalog.model_validate(CATALOG | {"table": rules})
+    sites = TwoSites(database_factory(), database_factory(), catalog, tmp_path)
+    child = f"CREATE TABLE t_c (n int{key}, c int)"
+    leaf = (
+        "ALTER TABLE t_c ADD CONSTRAINT leaf FOREIGN KEY (c) REFERENCES part_1 (id)"
+        " ON DELETE CASCADE"
+    )
+    for at in (sites.at_receiver, sites.at_sender):
+        at(*SHARED, child, leaf)
+    sites.at_sender("INSERT INTO t_a SELECT g, g, g, g FROM generate_series(1, 19) g")
+    sites.complete()
+    sites.load()
+    sites.at_sender("DELETE FROM t_a WHERE id = 3", "INSERT INTO t_c VALUES (1, 4)")
+    sites.complete()
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT * FROM t_c ORDER BY n")

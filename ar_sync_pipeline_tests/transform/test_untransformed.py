@@ -62,6 +62,7 @@ def test_rows_wait_in_a_table_whose_name_has_signs_of_placeholders(empty_databas
         ("numeric(5,2)", 0, "1"),
         ("integer[]", "{}", "{1}"),
         ("t_state", "new", "old"),
+        ("t_mood", "new", "old"),
         ("t_count", 0, "1"),
     ],
 )
@@ -71,6 +72,7 @@ def test_rows_wait_by_a_value_of_any_type(
     execute(
         empty_database,
         "CREATE TYPE t_state AS ENUM ('new', 'old')",
+        "CREATE DOMAIN t_mood AS t_state",
         "CREATE DOMAIN t_count AS numeric(5,2)",
         f"CREATE TABLE t (state {type_name})",
         f"INSERT INTO t VALUES ('{str(reset).lower()}'), (NULL), ('{done}')",
