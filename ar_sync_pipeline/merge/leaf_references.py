@@ -36,48 +36,23 @@ def check_leaf_references(connection: Connection, written: Collection[TableFacts
 
 
 def refuse_actions_on_leaf_references(found: FoundChanges) -> None:
-    """Refuse deletions and changes that would change other rows by such a foreign key.
+    """Refuse deletions and changes that would change receiver-only rows by such a foreign key.
 
     Raises:
         LoadRefusedError: The action of a key to a single partition would change rows.
     """
-    targets, effects = found.references.targets, found.effects
-    places = {facts.place: facts for facts in found.references.tables.values()}
-    written = found.to_delete.tables() | found.differences.keys()
     firing = {
-        place: facts
-        for place, facts in places.items()
-        if facts.name in written
-        if not effects.suppressed or (facts.name in targets and effects.fires(targets[facts.name]))
+        target.facts.place: target.facts
+        for name, target in found.references.targets.items()
+        if found.effects.fires(target)
+        if found.to_delete.counts.get(name) or name in found.differences
     }
     if not firing:
         return
+    replicated = {target.facts.place for target in found.references.targets.values()}
     for leaf in _leaf_keys(found.connection, firing.values()):
-        child = places.get(leaf.child_root)
-        if leaf.parent_root in firing and not (child and _may_have_followed(found, child.name)):
-            leaf.refuse_actions(found, firing[leaf.parent_root], _stays(found, child))
-
-
-def _may_have_followed(found: FoundChanges, child: str) -> bool:
-    """Return whether the sender may have the key, too, and its action in rows that are missing."""
-    archive = found.archive
-    replicated = child in found.references.targets
-    return replicated and not (archive.complete or archive.has_every_change(child))
-
-
-def _stays(found: FoundChanges, child: TableFacts | None) -> sql.Composable:
-    """Return the condition that the archive neither writes nor deletes the row ``c``."""
-    if child is None:
-        return sql.SQL("true")
-    difference, relations = found.differences.get(child.name), []
-    # A table that the archive fills has no rows yet.
-    if difference is not None and not difference.empty and not difference.fills:
-        relations.append((difference.identity, difference.relation))
-    if found.to_delete.counts.get(child.name):
-        identity = found.to_delete.identity(child.name)
-        relations.append((identity, found.to_delete.relation(child.name)))
-    touched = [identity.is_in("c", relation) for identity, relation in relations]
-    return sql.SQL("NOT ({})").format(sql.SQL(" OR ").join([sql.SQL("false"), *touched]))
+        if leaf.parent_root in firing and leaf.child_root not in replicated:
+            leaf.refuse_actions(found, firing[leaf.parent_root])
 
 
 @dataclass(frozen=True)
@@ -110,17 +85,17 @@ class _LeafKey:
                 " these rows; the archive is tried again by itself",
             )
 
-    def refuse_actions(self, found: FoundChanges, root: TableFacts, stays: sql.Composable) -> None:
+    def refuse_actions(self, found: FoundChanges, root: TableFacts) -> None:
         for lost in self._losing(found, root):
-            rows = sql.SQL("{} AS c JOIN {} AS t ON {} WHERE {} AND {}").format(
-                self.child.rows, self.parent.rows, self.key.refers("c", "t"), lost, stays
+            rows = sql.SQL("{} AS c JOIN {} AS t ON {} WHERE {}").format(
+                self.child.rows, self.parent.rows, self.key.refers("c", "t"), lost
             )
             if exists(found.connection, rows):
                 self._refuse(
                     "rows of {} refer by {}, whose action would change them, to rows of {} that the"
                     " sender deleted or changed",
-                    "declare this foreign key to the partitioned table, or drop it, or let these"
-                    " rows refer to others; the archive is tried again by itself",
+                    "declare this foreign key to the partitioned table, or let these rows refer to"
+                    " others; the archive is tried again by itself",
                 )
 
     def _losing(self, found: FoundChanges, root: TableFacts) -> Iterator[sql.Composed]:
@@ -193,7 +168,7 @@ class _Relation:
     def rows(self) -> sql.Composed:
         if self.root is not None:
             return sql.SQL(
-                "(SELECT r.tableoid, r.ctid, r.* FROM {} AS r"
+                "(SELECT * FROM {} AS r"
                 " WHERE r.tableoid IN (SELECT t.relid::oid"
                 " FROM pg_catalog.pg_partition_tree({}::oid::regclass) AS t))"
             ).format(sql.Identifier(*self.root), sql.Literal(self.oid))

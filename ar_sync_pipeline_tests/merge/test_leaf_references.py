@@ -203,40 +203,6 @@ def test_refusal_by_a_key_or_a_trigger_names_what_fires(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
-@pytest.mark.parametrize("at_sender", [True, False])
-@pytest.mark.parametrize("key", [" PRIMARY KEY", ""])
-def test_action_of_a_key_to_one_partition_changes_no_row_that_the_sender_has(
-    database_factory: DatabaseFactory, tmp_path: Path, key: str, action: str, *, at_sender: bool
-) -> None:
-    sender, receiver = database_factory(), database_factory()
-    rules = {"t_a": {"triggers": "fire"}}
-    sites = TwoSites(sender, receiver, Catalog.model_validate(CATALOG | {"table": rules}), tmp_path)
-    child = f"CREATE TABLE t_c (n int{key}, c int)"
-    leaf = "ALTER TABLE t_c ADD CONSTRAINT leaf FOREIGN KEY (c) REFERENCES part_1 (id) ON DELETE "
-    sites.at_receiver(*SHARED, child, leaf + action)
-    sites.at_sender(
-        *SHARED,
-        child,
-        leaf + action if at_sender else "SELECT",
-        "INSERT INTO t_a SELECT g, g, g, g FROM generate_series(1, 19) g",
-        "INSERT INTO t_c VALUES (1, 3), (2, 4)",
-    )
-    sites.complete()
-    assert sites.load().loaded
-    sites.at_sender("UPDATE t_a SET d = 15 WHERE id = 3")
-    sites.complete()
-    report = sites.load()
-    if at_sender:
-        assert report.refused == ()
-        assert equal(sites, "SELECT * FROM t_a ORDER BY id")
-    else:
-        (refused,) = report.refused
-        assert "refer by leaf, whose action would change them" in str(refused)
-    assert equal(sites, "SELECT * FROM t_c ORDER BY n")
-
-
-@pytest.mark.long
 @pytest.mark.parametrize("key", [" PRIMARY KEY", ""], ids=["with a key", "without"])
 def test_first_rows_of_a_table_that_acts_with_a_partition_are_loaded(
     database_factory: DatabaseFactory, tmp_path: Path, key: str

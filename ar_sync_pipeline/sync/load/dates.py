@@ -148,12 +148,22 @@ class Histories:
         """Return the first archive, of those that are not applied, that an archive continues."""
         seen = set[UUID]()
         while not manifest.new_history and manifest.archive_id not in seen:
+            if manifest.archive_id in self._firsts:
+                manifest = self._firsts[manifest.archive_id]
+                break
             seen.add(manifest.archive_id)
             since = manifest.since.archive_id if manifest.since else None
             if since is None or since in self._known:
                 break
             manifest = self.at_hand.get(since) or self.waiting().get(since) or manifest
+        # A backlog of days has thousands, and each continues the one before it.
+        self._firsts.update(dict.fromkeys(seen, manifest))
         return manifest
+
+    @cached_property
+    def _firsts(self) -> dict[UUID, Manifest]:
+        """The first archives that are known already, by the id of what continues them."""
+        return {}
 
     @cached_property
     def _known(self) -> dict[UUID, UUID | None]:
