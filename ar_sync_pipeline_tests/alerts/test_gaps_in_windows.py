@@ -188,6 +188,7 @@ def test_backfill_that_has_just_ended_leaves_the_windows_of_its_time_to_the_next
     assert not operation.found(NO_GAP).passed
 
 
+@pytest.mark.long
 def test_run_by_hand_of_other_assets_fills_no_window(operation: Operation) -> None:
     operation.dumped(50 * MINUTES)
     other = frozenset({dg.AssetKey("receiver_endpoint")})
@@ -363,6 +364,7 @@ def test_run_that_follows_failed_ones_is_no_excuse(operation: Operation) -> None
     assert "The last run of partial_dump has failed. Run " in str(found.description)
 
 
+@pytest.mark.long
 def test_stopped_schedule_is_named_with_the_gap_that_it_leaves(operation: Operation) -> None:
     operation.dumped(50 * MINUTES)
     with operation.watched.instance() as instance:

@@ -242,6 +242,7 @@ def test_location_that_could_not_be_loaded_is_no_news_when_it_is(bare: Watched, 
     assert bare.subjects == []
 
 
+@pytest.mark.long
 def test_one_tick_that_takes_too_long_is_reported_if_the_next_one_does_too(bare: Watched) -> None:
     tick(bare, "data_age", None)
     with silent_server() as port:

@@ -120,6 +120,7 @@ class TestBadInput:
         deployment.sender_changes["AR_SYNC_REMOTE_BKP_FLDR"] = "/elsewhere"
         self.fails(deployment, "complete_dump", "/elsewhere", "AR_SYNC_REMOTE_BKP_FLDR")
 
+    @pytest.mark.long
     def test_flipped_byte(self, deployment: Deployment) -> None:
         deployment.succeed("complete_dump")
         (path,) = (deployment.spool / "complete").iterdir()

@@ -160,6 +160,7 @@ def test_changes_that_no_action_concerns_are_loaded(sites: TwoSites) -> None:
     assert rows(sites.receiver, OWN_ROWS) == [(1, 3, 3)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("own", "problem", "remedy"),
     [

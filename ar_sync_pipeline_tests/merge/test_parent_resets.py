@@ -191,6 +191,7 @@ def test_children_of_parents_without_results_need_no_key_at_the_receiver(
     assert [one for one in said if "`children`" in str(one)] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("own_type", [False, True])
 def test_reset_row_has_the_senders_values_again(filled: TwoSites, *, own_type: bool) -> None:
     """The transform is not idempotent, and would be applied to its own result."""

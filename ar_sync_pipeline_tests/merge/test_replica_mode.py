@@ -49,6 +49,7 @@ def sites(owned: TwoSites, role: str) -> TwoSites:
     return replace(owned, receiver=make_conninfo(owned.receiver, user=role))
 
 
+@pytest.mark.long
 def test_reference_to_a_row_that_the_receiver_lacks_is_refused(
     sites: TwoSites, owned: TwoSites
 ) -> None:
@@ -66,6 +67,7 @@ def test_reference_to_a_row_that_the_receiver_lacks_is_refused(
     assert equal(owned)
 
 
+@pytest.mark.long
 def test_load_that_has_to_let_actions_take_effect_is_refused_by_name(
     sites: TwoSites, owned: TwoSites, role: str
 ) -> None:

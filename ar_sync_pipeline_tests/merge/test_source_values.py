@@ -56,6 +56,7 @@ def test_migration_of_such_a_column(transformed: TwoSites, migration: str) -> No
     assert rows(transformed.receiver, SHOWN) == [(True, True)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["UPDATE app_parent SET code = 'new' WHERE id = 7", ""])
 @pytest.mark.parametrize("marks", [True, False])
 def test_changed_row_that_is_transformed_again_gets_the_senders_value(
@@ -211,6 +212,7 @@ def test_such_a_column_in_a_key_is_named_and_parks(
     assert len(filled.load().loaded) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["partial", "complete", "complete with the row"])
 def test_row_that_the_transform_lets_refer_to_a_deleted_one_is_not_deleted(
     filled: TwoSites, kind: str

@@ -216,6 +216,7 @@ class TestAbsentRowsOfATableThatIsCarriedWhole:
             site("ALTER TABLE t_user ADD x int DEFAULT 0")
         partial(sites, since)
 
+    @pytest.mark.long
     def test_wait_for_the_next_complete_if_children_may_live(self, make: Make) -> None:
         sites = make()
         self.deleted_before_a_migration(sites)

@@ -29,6 +29,7 @@ def make(database_factory: DatabaseFactory, tmp_path_factory: pytest.TempPathFac
     return pair
 
 
+@pytest.mark.long
 def test_exclusion_constraint_over_the_columns_of_the_key(make: Make) -> None:
     sites = make(
         "CREATE EXTENSION btree_gist",

@@ -383,6 +383,7 @@ def test_lock_alone_fails_nothing(
     assert "lock timeout" in str(found.metadata["findings"].value)
 
 
+@pytest.mark.long
 def test_second_receiver_is_one_finding_that_ends_with_its_signs(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:

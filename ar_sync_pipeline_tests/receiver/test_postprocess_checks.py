@@ -258,6 +258,7 @@ class TestSensor:
         due = datetime.fromtimestamp(float(str(failed.metadata[NO_MAIL_BEFORE].value)), UTC)
         assert (due <= looks.sites.clock()) is mailed
 
+    @pytest.mark.long
     def test_a_tick_ends_no_first_load_and_says_nothing_while_that_locks_the_tables(
         self, looks: Looks
     ) -> None:

@@ -149,6 +149,7 @@ pathlib.Path(__file__).with_name("found.json").write_text(json.dumps(found))
 """
 
 
+@pytest.mark.long
 def test_a_command_gets_the_variables_of_its_own_pair(
     sites: PostprocessedSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:

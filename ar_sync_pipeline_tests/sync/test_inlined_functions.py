@@ -66,6 +66,7 @@ def sites(filled: TwoSites) -> TwoSites:
     return filled
 
 
+@pytest.mark.long
 def test_completes_and_partials_are_dumped_and_loaded(sites: TwoSites) -> None:
     since = watermark_of(sites.complete())
     sites.load()

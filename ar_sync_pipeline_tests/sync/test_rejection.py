@@ -149,6 +149,7 @@ def test_reason_that_needs_a_person_comes_first(found: Sequence[Rejection], firs
     assert (ordered[0].name, len(ordered)) == (first, 2)
 
 
+@pytest.mark.long
 def test_both_sides_show_the_parked_archive_that_a_person_lets_through(
     media_sender: MediaSender,
 ) -> None:

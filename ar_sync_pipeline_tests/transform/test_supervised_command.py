@@ -94,6 +94,7 @@ def test_a_command_ends_at_its_time_limit_with_all_that_it_started(
     assert not any(map(is_running, processes(told)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "prefix", [["timeout", "100"], ["setsid", "-w"]], ids=["timeout", "setsid"]
 )
@@ -127,6 +128,7 @@ finally:
 """
 
 
+@pytest.mark.long
 def test_a_program_gets_one_signal_and_the_time_to_clean_up(
     receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_program_gets_one_signal_and_the_time_to_clean_up(
     assert told.read_text() == "signal cleaned up"
 
 
+@pytest.mark.long
 def test_orphans_of_a_command_do_not_stay_as_zombies(receiver: Receiver, tmp_path: Path) -> None:
     """With hundreds of them the unit may start no further process."""
     told = tmp_path / "told"

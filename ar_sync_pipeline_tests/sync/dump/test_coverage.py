@@ -169,6 +169,7 @@ def test_table_that_is_never_read_stays_uncovered_alone(media_sender: MediaSende
     assert len(read_journal(media_sender.scratch).unread) == 1
 
 
+@pytest.mark.long
 def test_journal_of_an_earlier_version_does_not_make_every_table_uncovered(
     media_sender: MediaSender,
 ) -> None:

@@ -189,6 +189,7 @@ def test_receiver_only_rows_that_refer_to_deleted_ones_are_counted_by_share(
         assert rows(guarded.receiver, "SELECT count(*) FROM app_note") == [(0,)]
 
 
+@pytest.mark.long
 def test_last_rows_of_a_receiver_only_table_go_after_an_approved_archive_of_the_same_load(
     guarded: TwoSites,
 ) -> None:

@@ -48,6 +48,7 @@ def test_load_of_partials_writes_why_a_complete_waits_after_the_upgrade(
     assert equal(filled)
 
 
+@pytest.mark.long
 def test_load_of_partials_leaves_what_waits_for_an_approval(filled: TwoSites) -> None:
     filled.environ["AR_SYNC_DELETE_GUARD"] = "5"
     filled.complete()

@@ -24,6 +24,7 @@ from ar_sync_pipeline_tests.fix_sites import (
 MIGRATIONS = "CREATE TABLE django_migrations (app text, name text)"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("receiver_lacks", "said", "action", "repaired"),
     [
@@ -102,6 +103,7 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
     assert equal(filled)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sender_first", "said", "receiver_then"),
     [

@@ -158,6 +158,7 @@ class TestWhatTheReceiverLacks:
         assert_applied(pair, manifest)
         assert times(pair.sites.receiver_media) == times(pair.media)
 
+    @pytest.mark.long
     def test_file_with_other_content_and_the_same_size_and_time_is_found_within_a_month(
         self, pair: MediaSender
     ) -> None:
@@ -199,6 +200,7 @@ class TestWhatTheReceiverLacks:
         assert_applied(pair, manifest)
         assert asks_for(pair) is None
 
+    @pytest.mark.long
     def test_partials_are_loaded_meanwhile(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (2 << 16) + 1")
         assert_lacking(pair, pair.complete(), "app_child")
@@ -262,6 +264,7 @@ class TestRestoredReceiver:
         pair.sites.receiver = backup
         run_until_equal(pair)
 
+    @pytest.mark.long
     def test_also_without_the_archives_in_the_spool(self, pair: MediaSender) -> None:
         backup = restored(pair)
         pair.sites.at_sender("UPDATE app_child SET amount = -1 WHERE id = (1 << 16) + 3")
@@ -273,6 +276,7 @@ class TestRestoredReceiver:
         pair.sites.receiver = backup
         run_until_equal(pair)
 
+    @pytest.mark.long
     def test_emptied_receiver(self, pair: MediaSender) -> None:
         assert_applied(pair, pair.complete())
         pair.sites.at_receiver(

@@ -60,6 +60,7 @@ def test_line_of_a_clock_that_was_ahead_goes_when_its_archive_is_superseded(
         assert read_summarized(connection, superseded=True) == 1
 
 
+@pytest.mark.long
 def test_superseded_archive_of_two_clocks_that_were_ahead_goes_after_its_lifetime(
     filled: TwoSites,
 ) -> None:
@@ -145,6 +146,7 @@ def _history(sites: TwoSites, kept: Path) -> list[str]:
 
 
 class TestRepeatedArchive:
+    @pytest.mark.long
     def test_without_its_line_is_superseded_and_not_loaded(
         self, filled: TwoSites, tmp_path: Path
     ) -> None:
@@ -162,6 +164,7 @@ class TestRepeatedArchive:
         now = rows(filled.receiver, "SELECT xmin::text, * FROM app_child ORDER BY id")
         assert now == rows(filled.receiver, "SELECT * FROM seen ORDER BY id")
 
+    @pytest.mark.long
     def test_behind_a_late_partial_is_still_superseded(
         self, filled: TwoSites, tmp_path: Path
     ) -> None:

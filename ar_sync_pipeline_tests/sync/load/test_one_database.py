@@ -148,6 +148,7 @@ def test_sender_that_moved_needs_a_complete(pair: Pair) -> None:
     assert pair.has_copy()
 
 
+@pytest.mark.long
 def test_complete_that_comes_late_is_not_mixed_with_the_other_databases_partials(
     pair: Pair,
 ) -> None:

@@ -102,6 +102,7 @@ def test_second_one_is_told_and_refused_nothing(first: TwoSites, second: TwoSite
     assert equal(second)
 
 
+@pytest.mark.long
 def test_both_are_told_without_an_end_while_both_write(
     first: TwoSites, second: TwoSites, clock: Now
 ) -> None:
@@ -138,6 +139,7 @@ def test_keys_of_the_second_one_do_not_matter(second: TwoSites) -> None:
     assert said(second)
 
 
+@pytest.mark.long
 def test_receiver_that_took_the_place_of_one_is_warned_for_minutes(
     moved: TwoSites, clock: Now
 ) -> None:

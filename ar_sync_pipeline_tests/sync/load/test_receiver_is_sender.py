@@ -103,6 +103,7 @@ def parked(sites: TwoSites) -> list[str]:
     return [archive.name.applied for archive in list_parked(sites.spool)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", list(ArchiveKind))
 def test_second_sender_that_dumps_the_receiver_is_named_and_its_archive_ends(
     filled: TwoSites, second_sender: TwoSites, kind: ArchiveKind
