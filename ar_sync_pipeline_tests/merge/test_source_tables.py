@@ -219,7 +219,8 @@ def pairs(small_sites: TwoSites) -> TwoSites:
 
 
 PAIRS = "SELECT id, u, v, done FROM app_word ORDER BY id"
-CHANGED_PAIRS = [(1, "u1", "Tu1", False), (2, "Tv2", "Tu2", True)]
+# Row 1 has changed: its mark is unset, and it has the values of the sender.
+CHANGED_PAIRS = [(1, "u1", "u1", False), (2, "Tv2", "Tu2", True)]
 
 
 @pytest.mark.long
