@@ -8,7 +8,7 @@ of PostgreSQL print one check in two forms. The receiver's domain refuses a row 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
@@ -102,11 +102,19 @@ def refused_values(
     return listed(
         [
             mismatch
-            for table in manifest.tables
-            if catalog.replicates(table.name) and table.name in tables
-            for mismatch in refusing_columns(table, catalog, tables[table.name])
+            for table, held in _held_tables(manifest, catalog, tables)
+            for mismatch in refusing_columns(table, catalog, held)
         ]
     )
+
+
+def _held_tables(
+    manifest: Manifest, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> Iterator[tuple[TableManifest, TableFacts]]:
+    """Yield the replicated tables of an archive that the receiver has."""
+    for table in manifest.tables:
+        if catalog.replicates(table.name) and table.name in tables:
+            yield table, tables[table.name]
 
 
 def lacking_parts(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
@@ -221,10 +229,9 @@ def transformed_in_keys(
     return listed(
         [
             mismatch
-            for table in manifest.tables
-            if catalog.replicates(table.name) and table.name in tables
+            for table, held in _held_tables(manifest, catalog, tables)
             for mismatch in keys_of_transformed(
-                catalog, tables[table.name], tables, (column.name for column in table.columns)
+                catalog, held, tables, (column.name for column in table.columns)
             )
         ]
     )
