@@ -299,9 +299,8 @@ def test_gap_is_mailed_when_failed_runs_are_followed_by_silence(operation: Opera
     assert "windows have no archive" in subject
 
 
-@pytest.mark.long
-def test_gap_that_was_found_is_over_when_its_windows_have_archives(operation: Operation) -> None:
-    """Not when a run begins: it may fail, like those before it, or be of another window."""
+def find_gap_then_work(operation: Operation) -> None:
+    """Let a gap be mailed; then a run begins."""
     operation.dumped(50 * MINUTES)
     operation.tick()
     operation.watch(20 * MINUTES)
@@ -309,6 +308,12 @@ def test_gap_that_was_found_is_over_when_its_windows_have_archives(operation: Op
     job = operation.watched.definitions("sender").resolve_job_def("partial_dump")
     with operation.watched.instance() as instance:
         UNDER_WAY["at work"](instance, job)
+
+
+@pytest.mark.long
+def test_gap_that_was_found_is_over_when_its_windows_have_archives(operation: Operation) -> None:
+    """Not when a run begins: it may fail, like those before it, or be of another window."""
+    find_gap_then_work(operation)
     operation.watch(10 * MINUTES)
     found = operation.found(NO_GAP)
     assert not found.passed
@@ -319,13 +324,7 @@ def test_gap_that_was_found_is_over_when_its_windows_have_archives(operation: Op
 @pytest.mark.long
 def test_gap_is_over_although_later_windows_are_on_their_way(operation: Operation) -> None:
     """Over a slow link a run ends when the next windows are over already."""
-    operation.dumped(50 * MINUTES)
-    operation.tick()
-    operation.watch(20 * MINUTES)
-    assert len(gaps(operation)) == 1
-    job = operation.watched.definitions("sender").resolve_job_def("partial_dump")
-    with operation.watched.instance() as instance:
-        UNDER_WAY["at work"](instance, job)
+    find_gap_then_work(operation)
     for late in range(75, 12, -5):
         operation.dumped(late * MINUTES)
     for _ in range(3):
