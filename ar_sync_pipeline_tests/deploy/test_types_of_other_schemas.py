@@ -157,15 +157,20 @@ def hardened(database_factory: DatabaseFactory, tmp_path: Path) -> TwoSites:
     return sites
 
 
-@pytest.mark.long
-def test_role_scripts_let_the_roles_use_types_that_public_may_not(
-    hardened: TwoSites, role_script: RoleScript
-) -> None:
-    sites = replace(
+def with_roles(hardened: TwoSites, role_script: RoleScript) -> TwoSites:
+    """Return both sites with the roles of the scripts."""
+    return replace(
         hardened,
         sender=role_script("sender", hardened.sender, tables="t_*"),
         receiver=role_script("receiver", hardened.receiver, tables="t_*"),
     )
+
+
+@pytest.mark.long
+def test_role_scripts_let_the_roles_use_types_that_public_may_not(
+    hardened: TwoSites, role_script: RoleScript
+) -> None:
+    sites = with_roles(hardened, role_script)
     assert check_sender(sites.sender, sites.catalog) == ()
     assert check_receiver(sites.receiver, sites.catalog) == ()
     since = watermark_of(sites.complete())
@@ -183,11 +188,7 @@ def test_role_scripts_let_the_roles_use_types_that_public_may_not(
 def test_types_that_a_role_may_not_use_are_said_as_statements_that_give_them(
     hardened: TwoSites, role_script: RoleScript
 ) -> None:
-    sites = replace(
-        hardened,
-        sender=role_script("sender", hardened.sender, tables="t_*"),
-        receiver=role_script("receiver", hardened.receiver, tables="t_*"),
-    )
+    sites = with_roles(hardened, role_script)
     for url, role in ((hardened.sender, sites.sender), (hardened.receiver, sites.receiver)):
         name = unquote(str(urlsplit(role).username))
         execute(url, f'REVOKE USAGE ON TYPE {SCHEMA}.state, {SCHEMA}.plate FROM "{name}"')
